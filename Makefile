@@ -34,7 +34,7 @@ lint: $(VENV)/dev-ready ## check style, types and the direction of imports
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy $(CODE)
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 
 bench: $(VENV)/dev-ready ## measure speed, memory and size
 	$(BIN)/python -m benchmarks.run $(ARGS)

@@ -90,7 +90,7 @@ def test_no_file_names(what: str) -> None:
     [
         ("the host of a package registry", "https://pypi" + ".org/project/x"),
         ("the address of a package index", "pip install --extra-" + "index-url=x"),
-        ("the address of a package index", "PIP_INDEX" + "_URL=x"),
+        ("the address of a package index", "PIP_" + "INDEX_URL=x"),
         ("the home of somebody's machine", "cd /home" + "/alice/code"),
         ("the home of somebody's machine", "'/root" + "/.cache'"),
         ("the working folder of a machine", "cd /work" + "/main"),
