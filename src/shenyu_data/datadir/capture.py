@@ -1,0 +1,93 @@
+"""Reading a document while the application may be rewriting it: stable and whole, or honestly torn.
+
+The application truncates a file and then writes it, without a lock. A read counts as stable when the
+file's stat is the same before and after, and as whole when the bytes parse; else it is tried again a few times.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from typing import NamedTuple
+
+from shenyu_data.datadir.folder import FILE_FLAGS
+from shenyu_data.model.layout import Kind
+from shenyu_data.model.records import TORN, Outline, outline
+
+TRIES = 5
+_FIRST_PAUSE_S = 0.01  # doubled at every try: 150 ms in all
+_BEING_WRITTEN_S = 2.0  # a file this recently written may be whole in a moment
+
+
+class Captured(NamedTuple):
+    """A document's bytes as they were at one moment, or as good as could be had.
+
+    ``settled`` is false where a later write could hide behind the same stat (see :func:`is_settled`).
+    """
+
+    data: bytes
+    stat: os.stat_result
+    outline: Outline
+    settled: bool
+
+
+def capture(folder: int, name: bytes | str, kind: Kind, path: bytes) -> Captured:
+    """Read the file ``name`` in an open folder whole, trying again while it changes or does not parse.
+
+    The last try's bytes come back marked torn if none was good. Raises OSError if it cannot be
+    opened or read (FileNotFoundError: it vanished; ELOOP: it is a link now), IsADirectoryError or
+    FileNotFoundError if it is no longer a regular file.
+    """
+    pause = _FIRST_PAUSE_S
+    for attempt in range(TRIES):
+        data, found, stable = _read_once(folder, name)
+        seen = outline(kind, path, data) if stable else TORN
+        if stable and seen.state != "torn":
+            return Captured(data, found, seen, is_settled(found))
+        if attempt + 1 < TRIES:
+            if stable and time.time() - found.st_mtime > _BEING_WRITTEN_S:
+                break  # nobody is writing it: it will not get better
+            time.sleep(pause)
+            pause *= 2
+    return Captured(data, found, TORN, False)
+
+
+def _read_once(folder: int, name: bytes | str) -> tuple[bytes, os.stat_result, bool]:
+    descriptor = os.open(name, FILE_FLAGS, dir_fd=folder)
+    try:
+        before = os.fstat(descriptor)
+        if not stat.S_ISREG(before.st_mode):
+            raise FileNotFoundError(f"{name!r} is not a regular file any more")
+        size = before.st_size
+        data = os.read(descriptor, size + 1)
+        if len(data) != size:  # it grew or shrank, or the system gives large reads in parts
+            data = _read_rest(descriptor, data)
+        after = os.fstat(descriptor)
+    finally:
+        os.close(descriptor)
+    stable = (
+        before.st_mtime_ns == after.st_mtime_ns
+        and before.st_ctime_ns == after.st_ctime_ns
+        and after.st_size == len(data)
+    )
+    return data, after, stable
+
+
+def _read_rest(descriptor: int, data: bytes) -> bytes:
+    parts = [data]
+    while part := os.read(descriptor, 1 << 20):
+        parts.append(part)
+    return b"".join(parts)
+
+
+def is_settled(found: os.stat_result) -> bool:
+    """Whether a write after now must change this stat.
+
+    File systems stamp times with a coarse clock (4 ms on most Linux kernels, 1 to 2 s on some file systems,
+    whose stamps then end in whole seconds): a file written a moment ago can be written again with the same
+    size and stamp. Such a file is not settled and must be read again next time.
+    """
+    newest = max(found.st_mtime_ns, found.st_ctime_ns)
+    granule_ns = 2_000_000_000 if newest % 1_000_000_000 == 0 else 50_000_000
+    return time.time_ns() - newest > granule_ns

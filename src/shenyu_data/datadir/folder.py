@@ -1,0 +1,51 @@
+"""Opening folders and files under a root without ever following a link. The only door into a data directory.
+
+Every step is an ``openat`` with O_NOFOLLOW from a descriptor already held, so that a folder that is swapped
+for a link while we work leads nowhere.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from shenyu_data.model.errors import DataDirectoryError
+
+FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
+FILE_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+
+
+@contextmanager
+def open_root(path: str) -> Iterator[int]:
+    """Open a data directory (``path`` itself may be a link: a person named it) as a descriptor.
+
+    Raise DataDirectoryError if it is missing or is not a folder.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise DataDirectoryError(
+            f"cannot open the data directory {path}: {error.strerror}",
+            hint="Give the folder that holds users/ and histories/, with --data.",
+        ) from error
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def open_folder(root: int, path: bytes) -> int:
+    """Open the folder at the relative ``path`` ("" is the root itself); the caller closes it.
+
+    Raises OSError: FileNotFoundError if it is gone, NotADirectoryError or ELOOP if it, or a folder on
+    the way, is not a folder but a link.
+    """
+    descriptor = os.open(b".", FOLDER_FLAGS, dir_fd=root)
+    for part in path.split(b"/") if path else ():
+        try:
+            below = os.open(part, FOLDER_FLAGS, dir_fd=descriptor)
+        finally:
+            os.close(descriptor)
+        descriptor = below
+    return descriptor

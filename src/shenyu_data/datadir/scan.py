@@ -1,0 +1,197 @@
+"""The second look: every entry of one owner, with its stat, no link followed and no file opened.
+
+Called by workers, which hold the three folders of :class:`DataFolders` open while they work.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from shenyu_data.datadir.folder import FOLDER_FLAGS, open_folder
+from shenyu_data.datadir.survey import MAX_DEPTH, unreadable_folder
+from shenyu_data.model.findings import Finding, printable
+from shenyu_data.model.layout import HISTORIES, USERS, Place, path_of
+
+
+class Found(NamedTuple):
+    """One entry of an owner as the scan met it."""
+
+    place: Place
+    name: bytes  # relative to the place, b"" where the place says it all
+    stat: os.stat_result
+
+
+class DataFolders:
+    """A data directory's folders, held open; a missing one is None and holds nothing."""
+
+    def __init__(self, path: str) -> None:
+        self.root = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self.users = self._open(USERS)
+        self.histories = self._open(HISTORIES)
+
+    def close(self) -> None:
+        """Close the folders."""
+        for descriptor in (self.users, self.histories, self.root):
+            if descriptor is not None:
+                os.close(descriptor)
+
+    def __enter__(self) -> DataFolders:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _open(self, name: bytes) -> int | None:
+        try:
+            return os.open(name, FOLDER_FLAGS, dir_fd=self.root)
+        except OSError:
+            return None  # missing, a link, or not ours to list: the survey told
+
+
+class Scan:
+    """What a scan of one owner gave: the entries, and what could not be listed."""
+
+    __slots__ = ("entries", "findings")
+
+    def __init__(self) -> None:
+        self.entries: list[Found] = []
+        self.findings: list[Finding] = []
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything could be listed."""
+        return not self.findings
+
+
+def scan_user(folders: DataFolders, owner: bytes) -> Scan:
+    """List everything of one user: the user file, plain or compressed, and the history folder."""
+    scan = Scan()
+    entries = scan.entries
+    if folders.users is not None:
+        for place, name in (
+            (Place.USER_FILE, owner + b".json"),
+            (Place.USER_FILE_GZIP, owner + b".json.gz"),
+        ):
+            try:
+                found = os.stat(name, dir_fd=folders.users, follow_symlinks=False)
+            except OSError:
+                continue  # no such file, or a name longer than the file system takes
+            if not stat.S_ISDIR(found.st_mode):  # users/x.json/ is a shared folder
+                entries.append(Found(place, b"", found))
+    if folders.histories is not None:
+        _scan_history_folder(folders.histories, owner, scan)
+    return scan
+
+
+def _scan_history_folder(histories: int, owner: bytes, scan: Scan) -> None:
+    try:
+        descriptor = os.open(owner, FOLDER_FLAGS, dir_fd=histories)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        _note_unopened(histories, owner, error, scan)
+        return
+    try:
+        scan.entries.append(Found(Place.HISTORY_FOLDER, b"", os.fstat(descriptor)))
+        subfolders = _scan_folder(descriptor, b"", owner, scan)
+    finally:
+        os.close(descriptor)
+    depth = 1
+    while subfolders:  # the application makes none; whatever lies there is kept all the same
+        below: list[bytes] = []
+        for name in subfolders:
+            below += _scan_subfolder(histories, owner, name, depth, scan)
+        subfolders, depth = below, depth + 1
+
+
+def _scan_subfolder(histories: int, owner: bytes, name: bytes, depth: int, scan: Scan) -> list[bytes]:
+    path = path_of(owner, Place.IN_HISTORY_FOLDER, name)
+    if depth > MAX_DEPTH:
+        scan.findings.append(unreadable_folder(path, OSError(0, "nested too deep")))
+        return []
+    try:
+        descriptor = open_folder(histories, b"%b/%b" % (owner, name))
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        scan.findings.append(unreadable_folder(path, error))
+        return []
+    try:
+        return _scan_folder(descriptor, name + b"/", owner, scan)
+    finally:
+        os.close(descriptor)
+
+
+def _scan_folder(descriptor: int, prefix: bytes, owner: bytes, scan: Scan) -> list[bytes]:
+    """Add a folder's entries to the scan; return the names of the folders among them."""
+    subfolders = []
+    entries = scan.entries
+    try:
+        with os.scandir(descriptor) as listing:
+            for entry in listing:
+                name = prefix + os.fsencode(entry.name)
+                try:
+                    found = entry.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue
+                entries.append(Found(Place.IN_HISTORY_FOLDER, name, found))
+                if stat.S_ISDIR(found.st_mode):
+                    subfolders.append(name)
+    except OSError as error:
+        path = path_of(owner, Place.IN_HISTORY_FOLDER, prefix.rstrip(b"/"))
+        scan.findings.append(unreadable_folder(path, error))
+    return subfolders
+
+
+def _note_unopened(histories: int, owner: bytes, error: OSError, scan: Scan) -> None:
+    try:
+        found = os.stat(owner, dir_fd=histories, follow_symlinks=False)
+    except OSError:
+        return
+    scan.entries.append(Found(Place.HISTORY_FOLDER, b"", found))
+    if stat.S_ISDIR(found.st_mode):
+        scan.findings.append(unreadable_folder(path_of(owner, Place.HISTORY_FOLDER, b""), error))
+
+
+def scan_shared(folders: DataFolders, paths: Iterable[bytes]) -> Scan:
+    """Stat paths that belong to nobody; those that vanished since the survey are left out."""
+    scan = Scan()
+    for path in paths:
+        folder, _, name = path.rpartition(b"/")
+        try:
+            descriptor = open_folder(folders.root, folder)
+            try:
+                found = os.stat(name or b".", dir_fd=descriptor, follow_symlinks=False)
+            finally:
+                os.close(descriptor)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            scan.findings.append(unreadable_folder(path, error))
+            continue
+        scan.entries.append(Found(Place.ANYWHERE, path, found))
+    return scan
+
+
+def special_file(found: Found, owner: bytes) -> Finding | None:
+    """Given an entry that is a FIFO, socket or device, return the finding that names it; else None."""
+    mode = found.stat.st_mode
+    if stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISLNK(mode):
+        return None
+    kind = (
+        "a FIFO"
+        if stat.S_ISFIFO(mode)
+        else "a socket"
+        if stat.S_ISSOCK(mode)
+        else "a device"
+    )
+    return Finding(
+        code="special-file",
+        severity="warning",
+        path=printable(path_of(owner, found.place, found.name)),
+        message=f"{kind}, not a document; it is skipped",
+        hint="The application makes none; remove it if nothing else needs it.",
+    )

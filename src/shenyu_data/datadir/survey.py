@@ -1,0 +1,168 @@
+"""The first look at a data directory: which owners there are, dealt into buckets. No file is opened.
+
+A directory may hold millions of owners. Their names are dealt into buckets as the folders are
+listed and, past a bound, wait in an unlinked temporary file; one bucket at a time is then small.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+from shenyu_data.datadir.folder import open_folder, open_root
+from shenyu_data.model.findings import Finding, printable
+from shenyu_data.model.layout import HISTORIES, USERS, is_plain_name, owner_of_user_file
+from shenyu_data.model.monitor import Monitor
+
+MAX_DEPTH = 64
+"""Folders nested deeper than this are reported, not entered."""
+
+_WAITING_BYTES = 8 << 20  # of names in memory before they are written out
+
+
+class Owners:
+    """The owners of one bucket and the shared paths that fell into it."""
+
+    __slots__ = ("shared", "users")
+
+    def __init__(self, users: list[bytes], shared: list[bytes]) -> None:
+        self.users = users
+        self.shared = shared
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Owners, (self.users, self.shared)
+
+
+class Survey:
+    """Owners' names and shared paths by bucket; filled by :func:`survey`, then read bucket by bucket."""
+
+    def __init__(self, buckets: int) -> None:
+        self._waiting: list[list[bytes]] = [[] for _ in range(buckets)]
+        self._written: list[list[tuple[int, int]]] = [[] for _ in range(buckets)]
+        self._waiting_bytes = 0
+        self._file = tempfile.TemporaryFile(prefix="shenyu-data-")  # noqa: SIM115 - lives as long as the survey
+        self.names = 0
+        """How many names were added; an owner with files in both folders counts twice."""
+        self.complete = True
+        """Whether every folder could be listed."""
+
+    def close(self) -> None:
+        """Give the temporary file's space back."""
+        self._file.close()
+
+    def __enter__(self) -> Survey:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def add_user(self, bucket: int, name: bytes) -> None:
+        """Note that something of the user ``name`` exists."""
+        self._add(bucket, b"u" + name)
+
+    def add_shared(self, bucket: int, path: bytes) -> None:
+        """Note a path that belongs to nobody."""
+        self._add(bucket, b"s" + path)
+
+    def bucket(self, number: int) -> Owners:
+        """Return one bucket's owners and shared paths, each sorted and once."""
+        items = set(self._waiting[number])
+        for offset, length in self._written[number]:
+            items.update(os.pread(self._file.fileno(), length, offset).split(b"\0"))
+        users = sorted([item[1:] for item in items if item[:1] == b"u"])
+        shared = sorted([item[1:] for item in items if item[:1] == b"s"])
+        return Owners(users, shared)
+
+    def _add(self, bucket: int, item: bytes) -> None:
+        self._waiting[bucket].append(item)
+        self.names += 1
+        self._waiting_bytes += len(item) + 64  # a bytes object's own size
+        if self._waiting_bytes > _WAITING_BYTES:
+            self._write_out()
+
+    def _write_out(self) -> None:
+        for waiting, written in zip(self._waiting, self._written, strict=True):
+            if waiting:
+                block = b"\0".join(waiting)
+                written.append((self._file.tell(), len(block)))
+                self._file.write(block)
+                waiting.clear()
+        self._file.flush()
+        self._waiting_bytes = 0
+
+
+def survey(
+    data: str,
+    result: Survey,
+    *,
+    user_bucket: Callable[[bytes], int],
+    shared_bucket: Callable[[bytes], int],
+    monitor: Monitor,
+) -> None:
+    """List the data directory into ``result``.
+
+    ``user_bucket`` and ``shared_bucket`` say which bucket a user's name or a shared path falls into. A folder
+    that cannot be listed is reported and makes ``result.complete`` false. Raise DataDirectoryError if
+    the directory itself cannot be listed.
+    """
+    with open_root(data) as root:
+        pending = [(b"", 0)]
+        result.add_shared(shared_bucket(b""), b"")
+        while pending:
+            path, depth = pending.pop()
+            try:
+                for entry in _scan(root, path):
+                    name = os.fsencode(entry.name)
+                    folder = entry.is_dir(follow_symlinks=False)
+                    if path == USERS and not folder and (found := owner_of_user_file(name)):
+                        result.add_user(user_bucket(found[0]), found[0])
+                        continue
+                    if (
+                        path == HISTORIES
+                        and (folder or entry.is_symlink())
+                        and is_plain_name(name)
+                    ):
+                        result.add_user(user_bucket(name), name)
+                        continue
+                    below = b"%b/%b" % (path, name) if path else name
+                    result.add_shared(shared_bucket(below), below)
+                    if folder and depth < MAX_DEPTH:
+                        pending.append((below, depth + 1))
+                    elif folder:
+                        result.complete = False
+                        monitor.report(_too_deep(below))
+            except FileNotFoundError:
+                continue  # it vanished since its parent was listed
+            except OSError as error:
+                result.complete = False
+                monitor.report(unreadable_folder(path, error))
+
+
+def unreadable_folder(path: bytes, error: OSError) -> Finding:
+    """Given a folder that could not be listed, return the finding that says so."""
+    return Finding(
+        code="unreadable-folder",
+        severity="error",
+        path=printable(path) or ".",
+        message=f"the folder cannot be listed: {error.strerror}",
+        hint="Check its owner and mode, or run as the user the application runs as.",
+    )
+
+
+def _too_deep(path: bytes) -> Finding:
+    return Finding(
+        code="too-deep",
+        severity="error",
+        path=printable(path),
+        message=f"folders are nested deeper than {MAX_DEPTH}; what lies below is left out",
+        hint="The application never nests folders; look at what made these and remove them.",
+    )
+
+
+def _scan(root: int, path: bytes) -> Iterator[os.DirEntry[str]]:
+    with ExitStack() as stack:
+        descriptor = open_folder(root, path)
+        stack.callback(os.close, descriptor)
+        yield from stack.enter_context(os.scandir(descriptor))

@@ -1,0 +1,141 @@
+"""Every error the program raises on purpose, in one tree. Any room may raise or catch them.
+
+::
+
+    ShenyuDataError                 something went wrong; nothing was lost            exit 3
+    ├── UsageError                  the person can fix the call or the configuration  exit 2
+    │   ├── ConfigError             the configuration file or an environment variable
+    │   ├── SnapshotNotFound        no snapshot, or several, answer to that name
+    │   ├── OwnerNotFound           the snapshot holds no such user
+    │   └── TargetNotEmpty          the folder to restore into already holds something
+    ├── DataDirectoryError          the live data directory cannot be used            exit 3
+    ├── StorageError                the place where the repository lies failed        exit 3
+    │   ├── StorageFull             no space or quota left there
+    │   └── ObjectExists            an object of that name is already there
+    └── RepositoryError             the repository cannot be trusted as it is         exit 4
+        ├── WrongKey                no key slot opens with this passphrase or key
+        ├── UnsupportedFormat       written by a newer program
+        ├── ObjectMissing           an object that should be there is not
+        └── ObjectDamaged           an object is there but does not authenticate
+
+A handler that can go on without the object catches ``RepositoryError`` around that object; the
+command line catches ``ShenyuDataError``, prints its message and hint, and exits with its status.
+"""
+
+from __future__ import annotations
+
+EXIT_DONE = 0
+EXIT_FINDINGS = 1
+EXIT_USAGE = 2
+EXIT_FAILED = 3
+EXIT_DAMAGED = 4
+EXIT_INTERRUPTED = 130
+
+
+class ShenyuDataError(Exception):
+    """Given a sentence saying what happened to what, and a hint saying what to do now.
+
+    ``code`` is stable and printed by ``--json``; ``exit_status`` is what the command exits with.
+    """
+
+    code = "failed"
+    exit_status = EXIT_FAILED
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Workers raise these across a process boundary; keyword arguments need help to get there.
+        return _rebuild, (type(self), self.message, self.hint)
+
+
+def _rebuild(kind: type[ShenyuDataError], message: str, hint: str) -> ShenyuDataError:
+    return kind(message, hint=hint)
+
+
+class UsageError(ShenyuDataError):
+    """The call cannot be carried out as it was made; nothing was done."""
+
+    code = "usage"
+    exit_status = EXIT_USAGE
+
+
+class ConfigError(UsageError):
+    """The configuration file, or a variable that stands in for it, cannot be used."""
+
+    code = "config"
+
+
+class SnapshotNotFound(UsageError):
+    """No snapshot answers to that name, or more than one does."""
+
+    code = "snapshot-not-found"
+
+
+class OwnerNotFound(UsageError):
+    """The snapshot holds nothing of that user."""
+
+    code = "user-not-found"
+
+
+class TargetNotEmpty(UsageError):
+    """The folder to restore into already holds something."""
+
+    code = "target-not-empty"
+
+
+class DataDirectoryError(ShenyuDataError):
+    """The live data directory is missing, is not a folder, or cannot be listed."""
+
+    code = "data-directory"
+
+
+class StorageError(ShenyuDataError):
+    """The place where the repository lies refused or failed."""
+
+    code = "storage"
+
+
+class StorageFull(StorageError):
+    """The place where the repository lies has no room left."""
+
+    code = "storage-full"
+
+
+class ObjectExists(StorageError):
+    """An object of that name is already there; objects are never overwritten."""
+
+    code = "object-exists"
+
+
+class RepositoryError(ShenyuDataError):
+    """The repository, or one object of it, cannot be trusted as it is."""
+
+    code = "repository"
+    exit_status = EXIT_DAMAGED
+
+
+class WrongKey(RepositoryError):
+    """No key slot of the repository opens with the passphrase or key that was given."""
+
+    code = "wrong-key"
+
+
+class UnsupportedFormat(RepositoryError):
+    """The repository was written in a format this program does not know."""
+
+    code = "unsupported-format"
+
+
+class ObjectMissing(RepositoryError):
+    """An object that should be in the repository is not there."""
+
+    code = "object-missing"
+
+
+class ObjectDamaged(RepositoryError):
+    """An object is there but is cut off, altered, or not the one that belongs there."""
+
+    code = "object-damaged"

@@ -1,0 +1,80 @@
+"""Which document belongs to whom: a path under the data directory, its owner, its place, its kind.
+
+Paths are bytes, relative, with ``/`` between their parts, exactly as the file system gives them:
+names come from the network and need not be UTF-8. Both layouts of the data directory
+(the guide's and the application's) share these rules.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Literal
+
+Kind = Literal["user", "history", "other"]
+
+USERS = b"users"
+HISTORIES = b"histories"
+JSON_SUFFIX = b".json"
+GZIP_SUFFIX = b".json.gz"
+
+
+class Place(IntEnum):
+    """Where an entry stands relative to its owner; the numbers are part of the repository format."""
+
+    USER_FILE = 0  # users/<owner>.json
+    USER_FILE_GZIP = 1  # users/<owner>.json.gz
+    HISTORY_FOLDER = 2  # histories/<owner>
+    IN_HISTORY_FOLDER = 3  # histories/<owner>/<name>; <name> may hold further folders
+    ANYWHERE = 4  # <name>, a path from the data directory; the only place of shared entries
+
+
+def path_of(owner: bytes, place: Place, name: bytes) -> bytes:
+    """Given an owner's name, a place and the name there, return the path under the data directory."""
+    if place == Place.IN_HISTORY_FOLDER:
+        return b"histories/%b/%b" % (owner, name)
+    if place == Place.USER_FILE:
+        return b"users/%b.json" % owner
+    if place == Place.USER_FILE_GZIP:
+        return b"users/%b.json.gz" % owner
+    if place == Place.HISTORY_FOLDER:
+        return b"histories/%b" % owner
+    return name
+
+
+def owner_of_user_file(name: bytes) -> tuple[bytes, Place] | None:
+    """Given a name in ``users/``, return whose file it is and its place, or None if nobody's."""
+    if name.endswith(JSON_SUFFIX):
+        owner, place = name[: -len(JSON_SUFFIX)], Place.USER_FILE
+    elif name.endswith(GZIP_SUFFIX):
+        owner, place = name[: -len(GZIP_SUFFIX)], Place.USER_FILE_GZIP
+    else:
+        return None
+    return (owner, place) if is_plain_name(owner) else None
+
+
+def kind_of(place: Place, name: bytes) -> Kind:
+    """Given an entry's place and name, return what kind of document a file there is.
+
+    Only what the application itself could read or once read counts as a user or a history: a
+    ``.json`` or ``.json.gz`` directly in its folder. The rest is ``other``, kept byte for byte.
+    """
+    if place <= Place.USER_FILE_GZIP:
+        return "user"
+    if (
+        place == Place.IN_HISTORY_FOLDER
+        and b"/" not in name
+        and name.endswith((JSON_SUFFIX, GZIP_SUFFIX))
+        and not name.startswith(b".")
+    ):
+        return "history"
+    return "other"
+
+
+def is_plain_name(name: bytes) -> bool:
+    """Whether ``name`` is one path component that stays inside its folder."""
+    return name not in (b"", b".", b"..") and b"/" not in name and b"\0" not in name
+
+
+def is_plain_path(path: bytes) -> bool:
+    """Whether ``path`` is relative and every part of it is a plain name."""
+    return all(is_plain_name(part) for part in path.split(b"/"))

@@ -1,0 +1,86 @@
+"""What the application writes: users, histories, chats, messages, in both layouts. Pure parsing.
+
+Backup only needs an outline of a document, that it is whole and how much it holds, and takes it in
+one pass with messages left raw; whoever needs the words decodes them then.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import Literal
+
+import msgspec
+
+from shenyu_data.model.layout import GZIP_SUFFIX, Kind
+
+MAX_PARSED_BYTES = 32 << 20
+"""Documents larger than this are kept byte for byte, without a look inside."""
+
+State = Literal["whole", "unparsed", "torn"]
+
+
+class Outline(msgspec.Struct, frozen=True):
+    """How a document looks from outside.
+
+    ``whole``: it parses (or is of a kind that is not parsed); ``unparsed``: too large or too deep
+    to be parsed safely; ``torn``: empty, cut off, or otherwise not JSON.
+    """
+
+    state: State
+    chats: int = 0
+    messages: int = 0
+
+
+class _ChatOutline(msgspec.Struct):
+    messages: list[msgspec.Raw] = []
+
+
+_decode_array = msgspec.json.Decoder(list[_ChatOutline]).decode
+_decode_chat = msgspec.json.Decoder(_ChatOutline).decode
+_decode_any = msgspec.json.Decoder(msgspec.Raw).decode
+
+WHOLE = Outline("whole")
+UNPARSED = Outline("unparsed")
+TORN = Outline("torn")
+
+
+def outline(kind: Kind, path: bytes, data: bytes) -> Outline:
+    """Given a document's kind, its path (for ``.gz``) and its bytes, return its outline. Never raises."""
+    if kind == "other":
+        return WHOLE
+    if path.endswith(GZIP_SUFFIX):
+        unpacked = gunzip(data, MAX_PARSED_BYTES)
+        if unpacked is None:
+            return TORN
+        data = unpacked
+    if len(data) > MAX_PARSED_BYTES:
+        return UNPARSED
+    try:
+        if kind == "user":
+            _decode_any(data)
+            return WHOLE
+        try:
+            if data[:1] == b"[":
+                chats = _decode_array(data)
+                return Outline("whole", len(chats), sum([len(chat.messages) for chat in chats]))
+            return Outline("whole", 1, len(_decode_chat(data).messages))
+        except msgspec.ValidationError:
+            _decode_any(data)  # JSON of another shape; that it parses is all that is asked of it
+            return WHOLE
+    except RecursionError:
+        return UNPARSED
+    except msgspec.DecodeError:
+        return TORN
+
+
+def gunzip(data: bytes, limit: int) -> bytes | None:
+    """Unpack gzip ``data`` to at most ``limit`` + 1 bytes (so that more can be told from enough).
+
+    Return None if it is cut off or is not gzip.
+    """
+    unpacker = zlib.decompressobj(wbits=31)
+    try:
+        unpacked = unpacker.decompress(data, limit + 1)
+    except zlib.error:
+        return None
+    return unpacked if unpacker.eof or len(unpacked) > limit else None

@@ -1,0 +1,1 @@
+"""Where the bytes of a repository lie: one protocol, several implementations."""

@@ -1,0 +1,113 @@
+"""The one way a file comes to be in a data directory or in a local repository: whole, durable, or not.
+
+A temporary file in the same folder, fsync, a name, fsync of the folder. A crash at any point leaves
+either the old state or the new one, and at worst a temporary file (``.tmp-…``) that nothing reads.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from collections.abc import Sequence
+
+TEMPORARY_PREFIX = ".tmp-"
+
+_BUFFERS_A_CALL = 512  # below every system's IOV_MAX
+
+
+def write_file(
+    name: str | bytes,
+    chunks: Sequence[bytes],
+    *,
+    folder: int,
+    replace: bool,
+    mode: int = 0o600,
+    owner: tuple[int, int] | None = None,
+    mtime_ns: int | None = None,
+) -> int:
+    """Write ``chunks``, joined, to the file ``name`` in the folder open as descriptor ``folder``; return its size.
+
+    With ``replace`` an existing file (or link: it is not followed) gives way at once; without,
+    FileExistsError is raised. ``owner`` is (uid, gid). Raises OSError as the system does; then
+    the folder is as it was.
+    """
+    temporary = TEMPORARY_PREFIX + secrets.token_hex(8)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+    descriptor = os.open(temporary, flags, 0o600, dir_fd=folder)
+    try:
+        try:
+            size = write_all(descriptor, chunks)
+            set_attributes(descriptor, mode=mode, owner=owner, mtime_ns=mtime_ns)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        if replace:
+            os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+        else:
+            _name_without_replacing(temporary, name, folder)
+    except BaseException:
+        _remove_quietly(temporary, folder)
+        raise
+    os.fsync(folder)
+    return size
+
+
+def write_all(descriptor: int, chunks: Sequence[bytes]) -> int:
+    """Write the chunks one after another; return how many bytes that were."""
+    total = 0
+    for start in range(0, len(chunks), _BUFFERS_A_CALL):
+        batch = chunks[start : start + _BUFFERS_A_CALL]
+        wanted = sum(map(len, batch))
+        written = os.writev(descriptor, batch)
+        if written < wanted:  # a signal, a very large write, or a disk that is filling up
+            rest = memoryview(b"".join(batch))[written:]
+            while rest:
+                rest = rest[os.write(descriptor, rest) :]
+        total += wanted
+    return total
+
+
+def set_attributes(
+    descriptor: int, *, mode: int, owner: tuple[int, int] | None, mtime_ns: int | None
+) -> None:
+    """Give an open file, mode 0600 and ours until now, its owner, mode and modification time, in that order."""
+    if owner is not None and owner != (os.geteuid(), os.getegid()):
+        os.fchown(descriptor, *owner)
+    if mode != 0o600:  # after the owner: changing the owner clears set-id bits
+        os.fchmod(descriptor, mode)
+    if mtime_ns is not None:
+        os.utime(descriptor, ns=(mtime_ns, mtime_ns))
+
+
+def sync_folder(path: str | bytes) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _name_without_replacing(temporary: str, name: str | bytes, folder: int) -> None:
+    # A hard link fails if the name is taken, where a rename would silently replace the file.
+    try:
+        os.link(temporary, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
+            raise
+        try:  # a file system without hard links; the moment between look and rename stays open
+            os.stat(name, dir_fd=folder, follow_symlinks=False)
+        except FileNotFoundError:
+            os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+        else:
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name) from None
+    else:
+        os.unlink(temporary, dir_fd=folder)
+
+
+def _remove_quietly(name: str, folder: int) -> None:
+    try:
+        os.unlink(name, dir_fd=folder)
+    except OSError:
+        return  # it was named already, or it is a temporary file that nothing reads

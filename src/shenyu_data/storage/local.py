@@ -1,0 +1,167 @@
+"""A repository in a local folder: one file per object, written atomically and durably."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator, Sequence
+
+from shenyu_data.model.errors import (
+    ObjectExists,
+    ObjectMissing,
+    StorageError,
+    StorageFull,
+)
+from shenyu_data.storage.atomic import sync_folder, write_file
+from shenyu_data.storage.protocol import ObjectInfo, check_name
+
+_OPEN_FILES = 16
+
+
+class LocalStorage:
+    """Given a folder (which :meth:`create` makes), keep objects in it as files of mode 0600.
+
+    Only the folder's path is pickled; each process opens its own files.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self.folder = os.path.abspath(folder)
+        self._open_files: dict[str, int] = {}
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return LocalStorage, (self.folder,)
+
+    def __del__(self) -> None:
+        for descriptor in self._open_files.values():
+            os.close(descriptor)
+
+    @property
+    def location(self) -> str:
+        """The folder's absolute path."""
+        return self.folder
+
+    def create(self) -> None:
+        """Make the folder, mode 0700, and the folders above it. Raise StorageError if it holds anything."""
+        try:
+            os.makedirs(self.folder, mode=0o700, exist_ok=True)
+            if os.listdir(self.folder):
+                raise StorageError(
+                    f"{self.folder} is not empty",
+                    hint="Choose a new or empty folder for the repository.",
+                )
+            sync_folder(os.path.dirname(self.folder))
+        except OSError as error:
+            raise _translate(error, "create", self.folder) from error
+
+    def put(self, name: str, chunks: Sequence[bytes]) -> int:
+        """Write the object's file atomically and durably."""
+        folder, _, base = self._path(name).rpartition("/")
+        try:
+            descriptor = self._open_folder(folder)
+            try:
+                return write_file(base, chunks, folder=descriptor, replace=False)
+            finally:
+                os.close(descriptor)
+        except FileExistsError:
+            raise ObjectExists(f"the object {name} already exists in {self.folder}") from None
+        except OSError as error:
+            raise _translate(error, "write", os.path.join(folder, base)) from error
+
+    def read(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
+        """Read a part of an object's file; the last few files read stay open."""
+        path = self._path(name)
+        try:
+            descriptor = self._open(path)
+            if length is None:
+                length = max(0, os.fstat(descriptor).st_size - offset)
+            data = os.pread(descriptor, length, offset)
+            if len(data) < length:  # the end of the file, or a short read of a large range
+                parts = [data]
+                while data and (missing := length - sum(map(len, parts))) > 0:
+                    data = os.pread(descriptor, missing, offset + length - missing)
+                    parts.append(data)
+                data = b"".join(parts)
+        except FileNotFoundError:
+            raise ObjectMissing(f"the object {name} is missing from {self.folder}") from None
+        except OSError as error:
+            raise _translate(error, "read", path) from error
+        return data
+
+    def list(self, folder: str) -> Iterator[ObjectInfo]:
+        """Yield the objects in one folder (or with "" in all), sorted by name."""
+        if not folder:
+            names = sorted(entry.name for entry in self._scan("") if entry.is_dir())
+            top = [_info(entry, "") for entry in self._scan("") if _is_object(entry)]
+            inside = (info for name in names for info in self.list(name))
+            yield from sorted([*top, *inside])
+            return
+        yield from sorted(
+            _info(entry, f"{folder}/") for entry in self._scan(folder) if _is_object(entry)
+        )
+
+    def delete(self, name: str) -> None:
+        """Unlink an object's file and fsync its folder."""
+        path = self._path(name)
+        try:
+            if (descriptor := self._open_files.pop(path, None)) is not None:
+                os.close(descriptor)
+            os.unlink(path)
+            sync_folder(os.path.dirname(path))
+        except FileNotFoundError:
+            raise ObjectMissing(f"the object {name} is missing from {self.folder}") from None
+        except OSError as error:
+            raise _translate(error, "delete", path) from error
+
+    def _path(self, name: str) -> str:
+        return os.path.join(self.folder, check_name(name))
+
+    def _open_folder(self, folder: str) -> int:
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
+        try:
+            return os.open(folder, flags)
+        except FileNotFoundError:
+            if not os.path.isdir(self.folder):  # an unmounted disk must not become a new folder
+                raise
+            os.makedirs(folder, mode=0o700, exist_ok=True)
+            sync_folder(self.folder)
+            return os.open(folder, flags)
+
+    def _open(self, path: str) -> int:
+        descriptor = self._open_files.get(path)
+        if descriptor is None:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+            if len(self._open_files) >= _OPEN_FILES:
+                os.close(self._open_files.pop(next(iter(self._open_files))))
+            self._open_files[path] = descriptor
+        return descriptor
+
+    def _scan(self, folder: str) -> Iterator[os.DirEntry[str]]:
+        try:
+            with os.scandir(os.path.join(self.folder, folder)) as entries:
+                yield from entries
+        except FileNotFoundError:
+            if not os.path.isdir(self.folder):
+                raise StorageError(
+                    f"there is no folder {self.folder}",
+                    hint="Check the repository's location, and that its disk is mounted.",
+                ) from None
+        except OSError as error:
+            raise _translate(error, "list", os.path.join(self.folder, folder)) from error
+
+
+def _is_object(entry: os.DirEntry[str]) -> bool:
+    return not entry.name.startswith(".") and entry.is_file(follow_symlinks=False)
+
+
+def _info(entry: os.DirEntry[str], prefix: str) -> ObjectInfo:
+    return ObjectInfo(prefix + entry.name, entry.stat(follow_symlinks=False).st_size)
+
+
+def _translate(error: OSError, action: str, path: str) -> StorageError:
+    reason = error.strerror or str(error)
+    message = f"cannot {action} {path}: {reason}"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StorageFull(message, hint="Make room where the repository lies, then run it again.")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return StorageError(message, hint="Check the folder's owner and mode, or run as its owner.")
+    return StorageError(message, hint="Check that the repository's disk is mounted and healthy.")

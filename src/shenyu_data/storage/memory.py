@@ -1,0 +1,50 @@
+"""A repository in memory, for tests and for trying things out. Gone with the process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from shenyu_data.model.errors import ObjectExists, ObjectMissing
+from shenyu_data.storage.protocol import ObjectInfo, check_name
+
+
+class MemoryStorage:
+    """Objects in a dictionary; ``objects`` may be looked at and damaged by tests."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, bytes] = {}
+
+    @property
+    def location(self) -> str:
+        """Always ``memory:``."""
+        return "memory:"
+
+    def put(self, name: str, chunks: Sequence[bytes]) -> int:
+        """Keep a new object."""
+        if check_name(name) in self.objects:
+            raise ObjectExists(f"the object {name} already exists in {self.location}")
+        data = b"".join(chunks)
+        self.objects[name] = data
+        return len(data)
+
+    def read(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
+        """Return a part of an object."""
+        try:
+            data = self.objects[check_name(name)]
+        except KeyError:
+            raise ObjectMissing(f"the object {name} is missing from {self.location}") from None
+        return data[offset : None if length is None else offset + length]
+
+    def list(self, folder: str) -> Iterator[ObjectInfo]:
+        """Yield the objects in a folder, sorted by name."""
+        prefix = f"{folder}/" if folder else ""
+        for name in sorted(self.objects):
+            if name.startswith(prefix):
+                yield ObjectInfo(name, len(self.objects[name]))
+
+    def delete(self, name: str) -> None:
+        """Forget an object."""
+        try:
+            del self.objects[check_name(name)]
+        except KeyError:
+            raise ObjectMissing(f"the object {name} is missing from {self.location}") from None

@@ -1,0 +1,67 @@
+"""What a storage must do. Implementations: local folder, memory; the suite in testing/ proves one.
+
+A storage holds immutable objects under short names such as ``packs/5f…``. Nothing here needs a
+conditional write, a rename or a lock on the far side: no object is ever overwritten, and every
+name says what it is or is random.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Protocol
+
+
+class ObjectInfo(NamedTuple):
+    """An object as a listing shows it."""
+
+    name: str
+    size: int  # bytes
+
+
+class Storage(Protocol):
+    """A place for the objects of one repository.
+
+    Every method may raise StorageError. A storage can be pickled and used by another process.
+    """
+
+    @property
+    def location(self) -> str:
+        """How a person names this storage, without secrets."""
+        ...
+
+    def put(self, name: str, chunks: Sequence[bytes]) -> int:
+        """Store the chunks, joined, as a new object; return its size in bytes.
+
+        When this returns the object is durable and whole; if it raises, or the process dies, no
+        object of that name exists. Raise ObjectExists if there is one already, StorageFull if there is no room.
+        """
+        ...
+
+    def read(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
+        """Return ``length`` bytes from ``offset`` (None: to the end).
+
+        Fewer bytes come back if the object ends before. Raise ObjectMissing if there is no such object.
+        """
+        ...
+
+    def list(self, folder: str) -> Iterator[ObjectInfo]:
+        """Yield the objects whose names begin with ``folder/``, or with "" all, sorted by name."""
+        ...
+
+    def delete(self, name: str) -> None:
+        """Remove the object. Raise ObjectMissing if there is none."""
+        ...
+
+
+def check_name(name: str) -> str:
+    """Return ``name`` if it can name an object: up to two parts of ``a-z0-9.-``; else raise ValueError."""
+    parts = name.split("/")
+    if len(parts) > 2 or not all(
+        part and len(part) <= 100 and part[0] != "." and set(part) <= _NAME_CHARACTERS
+        for part in parts
+    ):
+        raise ValueError(f"not an object name: {name!r}")
+    return name
+
+
+_NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789.-")
