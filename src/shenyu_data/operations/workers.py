@@ -1,0 +1,158 @@
+"""Bulk work on several processes, or on this one, through ``concurrent.futures.Executor``.
+
+For operations. An Executor of another kind (a cluster's) does for :func:`run_tasks` just as well.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+from shenyu_data.model.errors import ShenyuDataError
+
+if TYPE_CHECKING:
+    from concurrent.futures import ProcessPoolExecutor
+
+P = ParamSpec("P")
+T = TypeVar("T")
+R = TypeVar("R")
+
+MOST_JOBS = 8
+"""More processes than this only wait for the disk."""
+
+_ORPHAN_CHECK_S = 1.0
+_TERMINATION_S = 5.0
+
+
+def default_jobs() -> int:
+    """Return how many processes to use when nobody said: one for each usable core, at most 8."""
+    if sys.platform == "linux":
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    return min(cores, MOST_JOBS)
+
+
+class SerialExecutor(Executor):
+    """Carries out each task in this process, while it is being submitted."""
+
+    def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
+        """Call ``fn`` and return a future that already holds what it returned or raised."""
+        future: Future[R] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+@contextmanager
+def open_executor(jobs: int) -> Iterator[Executor]:
+    """Open an executor of ``jobs`` processes; with one job or fewer, tasks run in this process.
+
+    Functions, tasks and results must be picklable. The processes exist when this returns, so open
+    it before threads are started. When the block is left by an exception (an interrupt too), what
+    has not begun is cancelled and the processes are terminated at once; when this process is
+    killed, they go too.
+    """
+    if jobs <= 1:
+        yield SerialExecutor()
+        return
+    executor = _start_processes(jobs)
+    try:
+        yield executor
+    except BaseException:
+        _terminate(executor)
+        raise
+    executor.shutdown()
+
+
+def run_tasks(
+    executor: Executor,
+    function: Callable[[T], R],
+    tasks: Iterable[T],
+    *,
+    waiting: int,
+    in_order: bool = False,
+) -> Iterator[R]:
+    """Yield ``function(task)`` for each task, as they complete or, with ``in_order``, as given.
+
+    At most ``waiting`` tasks are submitted, running or kept for their turn at a time, so that
+    ``tasks`` may be endless. Raise the first exception of a task after cancelling the rest, or
+    ShenyuDataError if a process died.
+    """
+    futures: deque[Future[R]] = deque()
+    try:
+        for task in tasks:
+            futures.append(executor.submit(function, task))
+            if len(futures) >= waiting or futures[-1].done():
+                yield _next_result(futures, in_order=in_order)
+        while futures:
+            yield _next_result(futures, in_order=in_order)
+    except BrokenExecutor as error:
+        raise ShenyuDataError(
+            "a worker process died before its work was done",
+            hint="The system may have run out of memory (see its log); --jobs 1 needs least.",
+        ) from error
+    finally:
+        for future in futures:
+            future.cancel()
+
+
+def _next_result(futures: deque[Future[R]], *, in_order: bool) -> R:
+    if in_order:
+        return futures.popleft().result()
+    done = wait(futures, return_when=FIRST_COMPLETED).done.pop()
+    futures.remove(done)
+    return done.result()
+
+
+def _start_processes(jobs: int) -> ProcessPoolExecutor:
+    # Imported here because they take 35 ms, which a verb that does little should not pay.
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+
+    # A fork starts at once and shares the modules' memory; elsewhere than on Linux it is not safe.
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    executor = ProcessPoolExecutor(
+        jobs, mp_context=context, initializer=_begin_worker, initargs=(os.getpid(),)
+    )
+    with warnings.catch_warnings():
+        # Python warns of a fork beside threads, whose locks it copies; workers take none of those.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        executor.submit(os.getpid)
+    return executor
+
+
+def _begin_worker(parent: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal interrupts all; the parent decides
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_leave_with_parent, args=(parent,), daemon=True).start()
+
+
+def _leave_with_parent(parent: int) -> None:
+    """End this process once its parent is gone; a killed parent cannot tell."""
+    while os.getppid() == parent:
+        time.sleep(_ORPHAN_CHECK_S)
+    os._exit(1)
+
+
+def _terminate(executor: ProcessPoolExecutor) -> None:
+    # terminate_workers() does this from Python 3.14 on.
+    processes = list((executor._processes or {}).values())
+    executor.shutdown(wait=False, cancel_futures=True)
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        process.join(_TERMINATION_S)
+        if process.is_alive():
+            process.kill()

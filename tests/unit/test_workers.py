@@ -1,0 +1,191 @@
+"""Bulk work on processes: order, bounds, failures, and that no process is left behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from shenyu_data.model.errors import ShenyuDataError, StorageFull
+from shenyu_data.operations.workers import default_jobs, open_executor, run_tasks
+
+JOBS = pytest.mark.parametrize("jobs", [1, 2])
+
+
+def square(number: int) -> int:
+    return number * number
+
+
+def process_id(_: int) -> int:
+    return os.getpid()
+
+
+def fail_at_three(number: int) -> int:
+    if number == 3:
+        raise StorageFull("no room for 3", hint="Make room.")
+    return number
+
+
+def die_at_three(number: int) -> int:
+    if number == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def slow_first(number: int) -> int:
+    time.sleep(0.2 if number == 0 else 0)
+    return number
+
+
+def sleep_long(path: str) -> None:
+    Path(path, str(os.getpid())).touch()
+    time.sleep(60)
+
+
+@JOBS
+def test_every_task_is_done_once(jobs: int) -> None:
+    with open_executor(jobs) as executor:
+        results = list(run_tasks(executor, square, range(50), waiting=4))
+    assert sorted(results) == [number * number for number in range(50)]
+
+
+@JOBS
+def test_in_order_results_come_as_the_tasks_were_given(jobs: int) -> None:
+    with open_executor(jobs) as executor:
+        results = run_tasks(executor, slow_first, range(20), waiting=4, in_order=True)
+        assert list(results) == list(range(20))
+
+
+def test_a_slow_task_does_not_hold_up_the_others() -> None:
+    with open_executor(2) as executor:
+        assert next(run_tasks(executor, slow_first, range(2), waiting=2)) == 1
+
+
+def test_one_job_works_in_this_process() -> None:
+    with open_executor(1) as executor:
+        assert set(run_tasks(executor, process_id, range(5), waiting=2)) == {os.getpid()}
+
+
+def test_two_jobs_work_in_other_processes() -> None:
+    with open_executor(2) as executor:
+        assert os.getpid() not in set(run_tasks(executor, process_id, range(5), waiting=2))
+
+
+@JOBS
+def test_no_more_tasks_are_taken_than_may_wait(jobs: int) -> None:
+    taken = []
+
+    def endless() -> Iterator[int]:
+        number = 0
+        while True:
+            taken.append(number)
+            yield number
+            number += 1
+
+    with open_executor(jobs) as executor:
+        results = run_tasks(executor, square, endless(), waiting=3)
+        for given in range(10):
+            next(results)
+            assert len(taken) <= given + 3
+
+
+@JOBS
+def test_the_error_of_a_task_arrives_as_it_was_raised(jobs: int) -> None:
+    with (
+        pytest.raises(StorageFull, match="no room for 3") as caught,
+        open_executor(jobs) as executor,
+    ):
+        list(run_tasks(executor, fail_at_three, range(10), waiting=4))
+    assert caught.value.hint == "Make room."
+
+
+def test_a_killed_worker_is_an_error_with_a_hint() -> None:
+    with (
+        pytest.raises(ShenyuDataError, match="worker process died") as caught,
+        open_executor(2) as executor,
+    ):
+        list(run_tasks(executor, die_at_three, range(10), waiting=4))
+    assert "--jobs 1" in caught.value.hint
+
+
+def test_an_exception_in_the_block_ends_the_workers_at_once(tmp_path: Path) -> None:
+    begun = time.monotonic()
+    with pytest.raises(KeyboardInterrupt), open_executor(2) as executor:
+        for _ in range(4):
+            executor.submit(sleep_long, str(tmp_path))
+        workers = wait_for_workers(tmp_path)
+        raise KeyboardInterrupt
+    assert time.monotonic() - begun < 5
+    assert not any(is_running(worker) for worker in workers)
+
+
+def test_workers_can_be_started_while_other_threads_run() -> None:
+    stop = threading.Event()
+    thread = threading.Thread(target=stop.wait)
+    thread.start()
+    try:
+        with open_executor(2) as executor:
+            assert list(run_tasks(executor, square, [3], waiting=1)) == [9]
+    finally:
+        stop.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_no_worker_outlives_a_process_ended_by(how: signal.Signals, tmp_path: Path) -> None:
+    code = (
+        "import importlib.util, sys; from shenyu_data.operations.workers import *\n"
+        "spec = importlib.util.spec_from_file_location('tasks', sys.argv[1])\n"
+        "tasks = sys.modules['tasks'] = importlib.util.module_from_spec(spec)\n"
+        "spec.loader.exec_module(tasks)\n"
+        "with open_executor(2) as executor:\n"
+        "    list(run_tasks(executor, tasks.sleep_long, [sys.argv[2]] * 9, waiting=4))\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, __file__, str(tmp_path)],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    workers = wait_for_workers(tmp_path)
+    if how == signal.SIGINT:
+        os.killpg(process.pid, how)  # as a terminal does
+    else:
+        process.send_signal(how)
+    _, errors = process.communicate(timeout=20)
+    assert errors.count("Traceback") == (how == signal.SIGINT)  # the main process's own
+    deadline = time.monotonic() + 10
+    while any(is_running(worker) for worker in workers):
+        assert time.monotonic() < deadline, "a worker is left"
+        time.sleep(0.05)
+
+
+def test_default_jobs_are_few_but_some() -> None:
+    assert 1 <= default_jobs() <= 8
+
+
+def wait_for_workers(folder: Path) -> list[int]:
+    """Give the ids of two workers once they are at work."""
+    deadline = time.monotonic() + 20
+    while len(found := list(folder.iterdir())) < 2:
+        assert time.monotonic() < deadline, "the workers did not begin"
+        time.sleep(0.02)
+    return [int(path.name) for path in found]
+
+
+def is_running(process: int) -> bool:
+    """Say whether a process is there and is not a zombie that nobody has asked for yet."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    try:
+        status = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2]
+    except OSError:
+        return False
+    return not status.startswith((" Z", " X"))
