@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import stat
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 from shenyu_data.datadir.folder import FILE_FLAGS
@@ -91,3 +92,38 @@ def is_settled(found: os.stat_result) -> bool:
     newest = max(found.st_mtime_ns, found.st_ctime_ns)
     granule_ns = 2_000_000_000 if newest % 1_000_000_000 == 0 else 50_000_000
     return time.time_ns() - newest > granule_ns
+
+
+class Streamed(NamedTuple):
+    """How reading a large file went; ``stable`` is false if it changed meanwhile."""
+
+    stat: os.stat_result
+    stable: bool
+
+
+def stream(folder: int, name: bytes | str, sink: Callable[[bytes], None]) -> Streamed:
+    """Read a file too large for memory into ``sink``, piece by piece, once, up to the size it has now.
+
+    Raises OSError as :func:`capture` does.
+    """
+    descriptor = os.open(name, FILE_FLAGS, dir_fd=folder)
+    try:
+        before = os.fstat(descriptor)
+        if not stat.S_ISREG(before.st_mode):
+            raise FileNotFoundError(f"{name!r} is not a regular file any more")
+        left = before.st_size
+        while left and (piece := os.read(descriptor, min(left, _STREAM_BYTES))):
+            sink(piece)
+            left -= len(piece)
+        after = os.fstat(descriptor)
+    finally:
+        os.close(descriptor)
+    stable = not left and (before.st_mtime_ns, before.st_ctime_ns, before.st_size) == (
+        after.st_mtime_ns,
+        after.st_ctime_ns,
+        after.st_size,
+    )
+    return Streamed(before, stable)
+
+
+_STREAM_BYTES = 1 << 20

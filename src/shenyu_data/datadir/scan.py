@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
+import struct
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -29,6 +30,8 @@ class DataFolders:
 
     def __init__(self, path: str) -> None:
         self.root = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self.listed = True
+        """Whether the folders that are there could be opened; the survey says which could not."""
         self.users = self._open(USERS)
         self.histories = self._open(HISTORIES)
 
@@ -47,28 +50,35 @@ class DataFolders:
     def _open(self, name: bytes) -> int | None:
         try:
             return os.open(name, FOLDER_FLAGS, dir_fd=self.root)
+        except FileNotFoundError:
+            return None
         except OSError:
-            return None  # missing, a link, or not ours to list: the survey told
+            self.listed = False  # a link, or not ours to list
+            return None
 
 
 class Scan:
-    """What a scan of one owner gave: the entries, and what could not be listed."""
+    """What a scan of one owner gave: the entries, and what could not be listed.
 
-    __slots__ = ("entries", "findings")
+    ``complete`` is false if something may be there that is not among the entries.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("complete", "entries", "findings")
+
+    def __init__(self, complete: bool = True) -> None:
         self.entries: list[Found] = []
         self.findings: list[Finding] = []
+        self.complete = complete
 
-    @property
-    def complete(self) -> bool:
-        """Whether everything could be listed."""
-        return not self.findings
+    def note_unlisted(self, path: bytes, error: OSError) -> None:
+        """Take note of a folder that cannot be listed."""
+        self.findings.append(unreadable_folder(path, error))
+        self.complete = False
 
 
 def scan_user(folders: DataFolders, owner: bytes) -> Scan:
     """List everything of one user: the user file, plain or compressed, and the history folder."""
-    scan = Scan()
+    scan = Scan(folders.listed)
     entries = scan.entries
     if folders.users is not None:
         for place, name in (
@@ -107,17 +117,19 @@ def _scan_history_folder(histories: int, owner: bytes, scan: Scan) -> None:
         subfolders, depth = below, depth + 1
 
 
-def _scan_subfolder(histories: int, owner: bytes, name: bytes, depth: int, scan: Scan) -> list[bytes]:
+def _scan_subfolder(
+    histories: int, owner: bytes, name: bytes, depth: int, scan: Scan
+) -> list[bytes]:
     path = path_of(owner, Place.IN_HISTORY_FOLDER, name)
     if depth > MAX_DEPTH:
-        scan.findings.append(unreadable_folder(path, OSError(0, "nested too deep")))
+        scan.note_unlisted(path, OSError(0, "nested too deep"))
         return []
     try:
         descriptor = open_folder(histories, b"%b/%b" % (owner, name))
     except FileNotFoundError:
         return []
     except OSError as error:
-        scan.findings.append(unreadable_folder(path, error))
+        scan.note_unlisted(path, error)
         return []
     try:
         return _scan_folder(descriptor, name + b"/", owner, scan)
@@ -142,7 +154,7 @@ def _scan_folder(descriptor: int, prefix: bytes, owner: bytes, scan: Scan) -> li
                     subfolders.append(name)
     except OSError as error:
         path = path_of(owner, Place.IN_HISTORY_FOLDER, prefix.rstrip(b"/"))
-        scan.findings.append(unreadable_folder(path, error))
+        scan.note_unlisted(path, error)
     return subfolders
 
 
@@ -153,7 +165,7 @@ def _note_unopened(histories: int, owner: bytes, error: OSError, scan: Scan) -> 
         return
     scan.entries.append(Found(Place.HISTORY_FOLDER, b"", found))
     if stat.S_ISDIR(found.st_mode):
-        scan.findings.append(unreadable_folder(path_of(owner, Place.HISTORY_FOLDER, b""), error))
+        scan.note_unlisted(path_of(owner, Place.HISTORY_FOLDER, b""), error)
 
 
 def scan_shared(folders: DataFolders, paths: Iterable[bytes]) -> Scan:
@@ -170,7 +182,7 @@ def scan_shared(folders: DataFolders, paths: Iterable[bytes]) -> Scan:
         except FileNotFoundError:
             continue
         except OSError as error:
-            scan.findings.append(unreadable_folder(path, error))
+            scan.note_unlisted(path, error)
             continue
         scan.entries.append(Found(Place.ANYWHERE, path, found))
     return scan
@@ -181,13 +193,7 @@ def special_file(found: Found, owner: bytes) -> Finding | None:
     mode = found.stat.st_mode
     if stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISLNK(mode):
         return None
-    kind = (
-        "a FIFO"
-        if stat.S_ISFIFO(mode)
-        else "a socket"
-        if stat.S_ISSOCK(mode)
-        else "a device"
-    )
+    kind = "a FIFO" if stat.S_ISFIFO(mode) else "a socket" if stat.S_ISSOCK(mode) else "a device"
     return Finding(
         code="special-file",
         severity="warning",
@@ -195,3 +201,35 @@ def special_file(found: Found, owner: bytes) -> Finding | None:
         message=f"{kind}, not a document; it is skipped",
         hint="The application makes none; remove it if nothing else needs it.",
     )
+
+
+_STAT = struct.Struct("<BIIIqqQQQ").pack
+
+
+def describe(entries: Iterable[Found]) -> bytes:
+    """Serialize what a scan saw, so that two scans that saw the same give the same bytes.
+
+    Of a folder only mode, owner and mtime count: its size and links say nothing that its entries do not.
+    Entries must come in a fixed order; FIFOs, sockets and devices are left out.
+    """
+    parts = []
+    for place, name, found in entries:
+        mode = found.st_mode
+        if stat.S_ISDIR(mode):
+            packed = _STAT(place, mode, found.st_uid, found.st_gid, found.st_mtime_ns, 0, 0, 0, 0)
+        elif stat.S_ISREG(mode) or stat.S_ISLNK(mode):
+            packed = _STAT(
+                place,
+                mode,
+                found.st_uid,
+                found.st_gid,
+                found.st_mtime_ns,
+                found.st_ctime_ns,
+                found.st_size,
+                found.st_ino,
+                found.st_nlink,
+            )
+        else:
+            continue
+        parts.append(packed + name)
+    return b"\0".join(parts)

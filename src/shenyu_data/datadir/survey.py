@@ -43,8 +43,7 @@ class Survey:
         self._written: list[list[tuple[int, int]]] = [[] for _ in range(buckets)]
         self._waiting_bytes = 0
         self._file = tempfile.TemporaryFile(prefix="shenyu-data-")  # noqa: SIM115 - lives as long as the survey
-        self.names = 0
-        """How many names were added; an owner with files in both folders counts twice."""
+        self._names = {USERS: 0, HISTORIES: 0, b"": 0}
         self.complete = True
         """Whether every folder could be listed."""
 
@@ -58,12 +57,19 @@ class Survey:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def add_user(self, bucket: int, name: bytes) -> None:
-        """Note that something of the user ``name`` exists."""
+    @property
+    def names(self) -> int:
+        """About how many owners and shared paths there are: a user may have a file, a folder, or both."""
+        return max(self._names[USERS], self._names[HISTORIES]) + self._names[b""]
+
+    def add_user(self, bucket: int, name: bytes, folder: bytes = USERS) -> None:
+        """Note that something of the user ``name`` exists in ``folder``."""
+        self._names[folder] += 1
         self._add(bucket, b"u" + name)
 
     def add_shared(self, bucket: int, path: bytes) -> None:
         """Note a path that belongs to nobody."""
+        self._names[b""] += 1
         self._add(bucket, b"s" + path)
 
     def bucket(self, number: int) -> Owners:
@@ -77,7 +83,6 @@ class Survey:
 
     def _add(self, bucket: int, item: bytes) -> None:
         self._waiting[bucket].append(item)
-        self.names += 1
         self._waiting_bytes += len(item) + 64  # a bytes object's own size
         if self._waiting_bytes > _WAITING_BYTES:
             self._write_out()
@@ -119,14 +124,13 @@ def survey(
                     if path == USERS and not folder and (found := owner_of_user_file(name)):
                         result.add_user(user_bucket(found[0]), found[0])
                         continue
-                    if (
-                        path == HISTORIES
-                        and (folder or entry.is_symlink())
-                        and is_plain_name(name)
-                    ):
-                        result.add_user(user_bucket(name), name)
+                    if path == HISTORIES and (folder or entry.is_symlink()) and is_plain_name(name):
+                        result.add_user(user_bucket(name), name, HISTORIES)
                         continue
                     below = b"%b/%b" % (path, name) if path else name
+                    if below in (USERS, HISTORIES) and not folder:
+                        result.complete = False
+                        monitor.report(_not_a_folder(below))
                     result.add_shared(shared_bucket(below), below)
                     if folder and depth < MAX_DEPTH:
                         pending.append((below, depth + 1))
@@ -148,6 +152,16 @@ def unreadable_folder(path: bytes, error: OSError) -> Finding:
         path=printable(path) or ".",
         message=f"the folder cannot be listed: {error.strerror}",
         hint="Check its owner and mode, or run as the user the application runs as.",
+    )
+
+
+def _not_a_folder(path: bytes) -> Finding:
+    return Finding(
+        code="not-a-folder",
+        severity="error",
+        path=printable(path),
+        message="it is not a folder but a link or a file, and links are never followed",
+        hint="Give the real folder with --data, or mount it there instead of linking to it.",
     )
 
 

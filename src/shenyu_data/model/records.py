@@ -11,6 +11,7 @@ from typing import Literal
 
 import msgspec
 
+from shenyu_data.model.documents import Unparsable, parse
 from shenyu_data.model.layout import GZIP_SUFFIX, Kind
 
 MAX_PARSED_BYTES = 32 << 20
@@ -70,7 +71,24 @@ def outline(kind: Kind, path: bytes, data: bytes) -> Outline:
     except RecursionError:
         return UNPARSED
     except msgspec.DecodeError:
+        return _outline_as_the_application_reads(kind, data)
+
+
+def _outline_as_the_application_reads(kind: Kind, data: bytes) -> Outline:
+    """Outline what msgspec refuses: half a character (``\\ud83d``) is JSON for the application."""
+    if b"\\u" not in data:
         return TORN
+    try:
+        value = parse(data)
+    except Unparsable:
+        return TORN
+    if kind == "user":
+        return WHOLE
+    chats = [
+        chat for chat in (value if isinstance(value, list) else [value]) if isinstance(chat, dict)
+    ]
+    messages = [chat.get("messages") for chat in chats]
+    return Outline("whole", len(chats), sum([len(m) for m in messages if isinstance(m, list)]))
 
 
 def gunzip(data: bytes, limit: int) -> bytes | None:

@@ -1,0 +1,70 @@
+"""``shenyu-data backup``."""
+
+from __future__ import annotations
+
+import click
+
+from shenyu_data.cli.common import Call, common
+from shenyu_data.cli.open import open_for
+from shenyu_data.cli.render import fields, iso, number, size
+from shenyu_data.operations.backup import BackupOptions, BackupStats, backup
+
+
+@click.command("backup")
+@click.option("--full", is_flag=True, help="Read every file anew and trust no clock.")
+@click.option("--tag", metavar="T", help="A word to find the snapshot by.")
+@common
+def backup_command(call: Call, full: bool, tag: str | None) -> None:
+    """Take a snapshot of the data directory.
+
+    Exits with 1 if a document could not be read whole: the snapshot is then degraded, and says so.
+    """
+    data = call.data
+    options = BackupOptions(full=full, tag=tag, jobs=call.jobs)
+    stats = backup(data, open_for(call), options, call.monitor)
+    call.finish(
+        {
+            "id": stats.snapshot.hex(),
+            "time": iso(stats.time_ms),
+            "kind": stats.kind,
+            "parent": stats.parent.hex() if stats.parent is not None else None,
+            "tag": stats.tag,
+            "degraded": stats.degraded,
+            "totals": fields(stats.totals),
+            "changes": fields(stats.changes),
+            "read_documents": stats.read_documents,
+            "read_bytes": stats.read_bytes,
+            "stored_bytes": stats.stored_bytes,
+            "elapsed_s": round(stats.elapsed_s, 3),
+        },
+        _summary(stats),
+        findings=stats.degraded or bool(call.monitor.count("error")),
+    )
+
+
+def _summary(stats: BackupStats) -> str:
+    totals, before, changes = stats.totals, stats.before, stats.changes
+    lines = [
+        f"Snapshot {stats.snapshot.hex()[:8]} ({stats.kind}"
+        f"{', tag ' + stats.tag if stats.tag else ''}"
+        f"{', DEGRADED' if stats.degraded else ''}) in {stats.elapsed_s:.1f} s",
+        f"  holds    {number(totals.users, 'user')}, "
+        f"{number(totals.histories, 'history', 'histories')}, {number(totals.chats, 'chat')}, "
+        f"{number(totals.messages, 'message')}; {number(totals.documents, 'document')}, "
+        f"{size(totals.document_bytes)}",
+        f"  changes  {changes.new:,} new, {changes.changed:,} changed, {changes.gone:,} gone "
+        f"documents; {_signed(totals.chats - before.chats, 'chat')}, "
+        f"{_signed(totals.messages - before.messages, 'message')}",
+        f"  read     {number(stats.read_documents, 'document')}, {size(stats.read_bytes)}; "
+        f"stored {size(stats.stored_bytes)}",
+    ]
+    if totals.torn or totals.unreadable:
+        lines.append(
+            f"  degraded {number(totals.torn, 'document')} torn, {totals.unreadable:,} unreadable; "
+            "their last good versions are kept"
+        )
+    return "\n".join(lines)
+
+
+def _signed(count: int, one: str) -> str:
+    return f"{'+' if count >= 0 else '-'}{number(abs(count), one)}"

@@ -1,0 +1,211 @@
+"""What every verb shares: its flags, the settings in force, the passphrase, output as text or JSON, errors."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import Any, TypeVar
+
+import click
+import msgspec
+
+from shenyu_data.cli.terminal import TerminalMonitor, say, say_error
+from shenyu_data.model.errors import (
+    EXIT_DAMAGED,
+    EXIT_FAILED,
+    EXIT_FINDINGS,
+    EXIT_INTERRUPTED,
+    EXIT_USAGE,
+    ConfigError,
+    ShenyuDataError,
+    UsageError,
+)
+from shenyu_data.operations.configuration import Settings, find_passphrase, load_settings
+from shenyu_data.operations.workers import default_jobs
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Call:
+    """One call of a verb: its common flags, and what follows from them."""
+
+    def __init__(
+        self,
+        *,
+        config: str | None,
+        data: str | None,
+        repo: str | None,
+        as_json: bool,
+        quiet: bool,
+        verbose: bool,
+        no_progress: bool,
+        jobs: int | None,
+    ) -> None:
+        self.flags = {"config": config, "data": data, "repo": repo}
+        self.jobs_flag = jobs
+        self.as_json = as_json
+        self.quiet = quiet
+        self.verbose = verbose
+        self.monitor = TerminalMonitor(
+            quiet=quiet or as_json, progress=not (quiet or no_progress), detailed=verbose
+        )
+        self.config_may_be_missing = False
+        self._settings: Settings | None = None
+
+    @property
+    def settings(self) -> Settings:
+        """Flags, environment and file, put together."""
+        if self._settings is None:
+            self._settings = load_settings(
+                config_file=self.flags["config"],
+                data=self.flags["data"],
+                repository=self.flags["repo"],
+                jobs=self.jobs_flag,
+                environment=os.environ,
+                may_be_missing=self.config_may_be_missing,
+            )
+        return self._settings
+
+    @property
+    def data(self) -> str:
+        """The data directory. Raise ConfigError if none is set."""
+        if self.settings.data is None:
+            raise ConfigError(
+                "no data directory is set",
+                hint="Give --data DIR, or set SHENYU_DATA_DIR or `data` in the configuration.",
+            )
+        return self.settings.data
+
+    @property
+    def repository_location(self) -> str:
+        """The repository's location. Raise ConfigError if none is set."""
+        if self.settings.repository is None:
+            raise ConfigError(
+                "no repository is set",
+                hint="Give --repo LOCATION, or set SHENYU_DATA_REPO or `repository` in the "
+                "configuration; `shenyu-data init` makes a new one.",
+            )
+        return self.settings.repository
+
+    @property
+    def jobs(self) -> int:
+        """How many processes may work at once."""
+        return self.settings.jobs or default_jobs()
+
+    def passphrase(self, *, confirm: bool = False) -> str:
+        """Return the passphrase, asking for it (twice with ``confirm``) at a terminal if none is set."""
+        found = find_passphrase(self.settings, os.environ)
+        if found is not None:
+            return found
+        if not sys.stdin.isatty():
+            raise ConfigError(
+                "no passphrase is set",
+                hint="Set SHENYU_DATA_PASSPHRASE, or passphrase_file or passphrase_command in the "
+                "configuration.",
+            )
+        asked: str = click.prompt(
+            "Passphrase", hide_input=True, confirmation_prompt=confirm, err=True
+        )
+        return asked
+
+    def finish(
+        self,
+        document: Mapping[str, Any],
+        text: str,
+        *,
+        findings: bool = False,
+        failed: bool = False,
+        damaged: bool = False,
+    ) -> None:
+        """Print the result, as ``document`` or as ``text``, and exit: 4 if something is damaged, else
+        3 if something failed, else 1 if there were findings, else 0."""
+        if self.as_json:
+            seen = [msgspec.structs.asdict(item) for item in self.monitor.findings]
+            print_json({**document, "findings": seen})
+        elif text and not self.quiet:
+            say(text)
+        if damaged or failed or findings:
+            status = EXIT_DAMAGED if damaged else EXIT_FAILED if failed else EXIT_FINDINGS
+            raise click.exceptions.Exit(status)
+
+
+def common(verb: F) -> F:
+    """Give a verb the common flags; it receives a :class:`Call` as its first argument."""
+
+    @click.option("--config", metavar="FILE", help="The configuration file.")
+    @click.option("--data", metavar="DIR", help="The data directory.")
+    @click.option("--repo", metavar="LOCATION", help="The repository: a local folder.")
+    @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+    @click.option("--quiet", is_flag=True, help="Print errors and nothing else.")
+    @click.option("--verbose", is_flag=True, help="Print more, and tracebacks.")
+    @click.option("--no-progress", is_flag=True, help="Show no progress bars.")
+    @click.option(
+        "--jobs", type=click.IntRange(1, 64), metavar="N", help="How many processes work at once."
+    )
+    @wraps(verb)
+    def with_call(
+        config: str | None,
+        data: str | None,
+        repo: str | None,
+        as_json: bool,
+        quiet: bool,
+        verbose: bool,
+        no_progress: bool,
+        jobs: int | None,
+        **rest: Any,
+    ) -> Any:
+        call = Call(
+            config=config,
+            data=data,
+            repo=repo,
+            as_json=as_json,
+            quiet=quiet,
+            verbose=verbose,
+            no_progress=no_progress,
+            jobs=jobs,
+        )
+        return verb(call, **rest)
+
+    return with_call  # type: ignore[return-value]
+
+
+def run(command: click.Command) -> int:
+    """Run the command line; return the exit status. Every error becomes a line on standard error."""
+    as_json = "--json" in sys.argv
+    verbose = "--verbose" in sys.argv
+    try:
+        status = command.main(standalone_mode=False, prog_name="shenyu-data")
+        return status if isinstance(status, int) else 0
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except (KeyboardInterrupt, click.exceptions.Abort):
+        say_error("interrupted; nothing is lost, and a next run starts afresh")
+        return EXIT_INTERRUPTED
+    except click.ClickException as wrong:
+        context = getattr(wrong, "ctx", None)
+        name = context.command_path if context is not None else "shenyu-data"
+        error: ShenyuDataError = UsageError(wrong.format_message(), hint=f"See `{name} --help`.")
+    except BrokenPipeError:
+        # The reader of our output (head, less) has gone: that is its right.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FINDINGS
+    except ShenyuDataError as raised:
+        if verbose:
+            import traceback  # noqa: PLC0415 - only when asked for
+
+            traceback.print_exc()
+        error = raised
+    say_error(error.message, error.hint)
+    if as_json:
+        details = {"code": error.code, "message": error.message, "hint": error.hint}
+        print_json({"error": details})
+    return error.exit_status or EXIT_USAGE
+
+
+def print_json(document: Mapping[str, Any]) -> None:
+    """Print one JSON document on standard output."""
+    text = msgspec.json.format(msgspec.json.encode(document), indent=2)
+    sys.stdout.buffer.write(text + b"\n")
+    sys.stdout.buffer.flush()

@@ -1,0 +1,83 @@
+"""The command ``shenyu-data``: finds the verb, and turns every error into one clear line and an exit status.
+
+A verb's module is imported only when the verb is called: the others' libraries cost start-up time.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+
+import click
+
+from shenyu_data import __version__
+
+VERBS = {
+    "demo": "demo",
+    "init": "init",
+    "backup": "backup",
+    "snapshots": "snapshots",
+    "show": "snapshots",
+    "restore": "restore",
+    "verify": "verify",
+    "validate": "validate",
+    "config": "config",
+}
+"""Every verb, in the order of the help, and the module of this package it lives in."""
+
+_ABOUT = {
+    "demo": "Tour the main job on a small data directory in a temporary folder.",
+    "init": "Write the configuration and create the repository.",
+    "backup": "Take a snapshot of the data directory.",
+    "snapshots": "List the snapshots, oldest first.",
+    "show": "Show what a snapshot holds.",
+    "restore": "Put a snapshot, or one user of it, into a folder.",
+    "verify": "Check that everything the snapshots need is there and unaltered.",
+    "validate": "Check the documents of the data directory.",
+    "config": "Check or show the configuration.",
+}
+
+
+class _Verbs(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS:
+            return None
+        module = import_module(f"shenyu_data.cli.{VERBS[cmd_name]}")
+        command: click.Command = getattr(module, f"{cmd_name}_command")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Verbs"):
+            formatter.write_dl([(verb, _ABOUT[verb]) for verb in VERBS])
+
+
+@click.command(
+    cls=_Verbs,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Exit status: 0 done, 1 done with findings or a degraded result, 2 usage or "
+    "configuration, 3 failed and nothing lost, 4 the repository is damaged or the key is "
+    "wrong, 130 interrupted.",
+)
+@click.version_option(__version__, prog_name="shenyu-data", message="%(prog)s %(version)s")
+def shenyu_data() -> None:
+    """Keep a chat application's data directory safe, portable, small and provably erasable."""
+
+
+def main() -> None:
+    """Run the command line and exit. The entry point of the ``shenyu-data`` script."""
+    if sys.argv[1:] == ["--version"]:  # answered without building the commands
+        print(f"shenyu-data {__version__}")
+        return
+    # Late, for --version's sake.
+    from shenyu_data.cli.common import run  # noqa: PLC0415
+
+    sys.exit(run(shenyu_data))
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("PYTHONUTF8", "1")
+    main()

@@ -1,0 +1,77 @@
+"""Values as people and programs read them: numbers, sizes, times, tables, snapshots. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from shenyu_data.repository.snapshots import Snapshot
+
+
+def size(count: int) -> str:
+    """Return a number of bytes in the unit that suits it, powers of 1000."""
+    amount = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if amount < 1000:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1000
+    return f"{amount:.1f} TB"
+
+
+def number(count: int, one: str, many: str | None = None) -> str:
+    """Return ``1 user`` or ``12,345 users``."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def iso(time_ms: int) -> str:
+    """Return a time in ms since 1970 as ISO 8601 UTC, to the second."""
+    return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def local(time_ms: int) -> str:
+    """Return a time in ms since 1970 as people here read it."""
+    return datetime.fromtimestamp(time_ms / 1000).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return rows in aligned columns; columns whose cells are all numbers, or sizes, stand to the right."""
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    right = [
+        bool(rows) and all(row[index][:1].isdigit() and index > 1 for row in rows)
+        for index in range(len(header))
+    ]
+    lines = []
+    for row in (header, *rows):
+        cells = [
+            cell.rjust(width) if to_right else cell.ljust(width)
+            for cell, width, to_right in zip(row, widths, right, strict=True)
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def snapshot_json(snapshot: Snapshot) -> dict[str, Any]:
+    """Return a snapshot as ``--json`` shows it."""
+    return {
+        "id": snapshot.id.hex(),
+        "time": iso(snapshot.time_ms),
+        "kind": snapshot.kind,
+        "parent": snapshot.parent.hex() if snapshot.parent is not None else None,
+        "tag": snapshot.tag,
+        "degraded": snapshot.degraded,
+        "data": snapshot.data,
+        "program": snapshot.program,
+        "totals": fields(snapshot.totals),
+        "changes": fields(snapshot.changes),
+        "read_bytes": snapshot.read_bytes,
+        "stored_bytes": snapshot.stored_bytes,
+        "elapsed_s": snapshot.elapsed_ms / 1000,
+    }
+
+
+def fields(struct: msgspec.Struct) -> dict[str, Any]:
+    """Return a flat struct's fields by name."""
+    return {name: getattr(struct, name) for name in struct.__struct_fields__}

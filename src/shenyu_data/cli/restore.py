@@ -1,0 +1,83 @@
+"""``shenyu-data restore``."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from shenyu_data.cli.common import Call, common
+from shenyu_data.cli.open import open_for
+from shenyu_data.cli.render import number, size
+from shenyu_data.operations.restore import RestoreOptions, plan_restore, restore
+
+
+@click.command("restore")
+@click.argument("snapshot")
+@click.option("--to", "target", metavar="DIR", required=True, help="The folder to restore into.")
+@click.option("--user", metavar="U", help="Restore only this user.")
+@click.option("--overwrite", is_flag=True, help="Allow a folder that is not empty.")
+@click.option("--last-good", is_flag=True, help="Of torn documents, restore the last good version.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and stop.")
+@common
+def restore_command(
+    call: Call,
+    snapshot: str,
+    target: str,
+    user: str | None,
+    overwrite: bool,
+    last_good: bool,
+    dry_run: bool,
+) -> None:
+    """Put a snapshot, or one user of it, into a folder.
+
+    SNAPSHOT is the beginning of an id, `latest`, or a date. The folder must be empty or new. Exits with 1 if a
+    document was torn or unreadable when it was backed up, 4 if the repository is damaged; what is not affected is
+    restored all the same.
+    """
+    repository = open_for(call)
+    root = repository.find(snapshot)
+    options = RestoreOptions(
+        user=os.fsencode(user) if user is not None else None,
+        overwrite=overwrite,
+        last_good=last_good,
+        jobs=call.jobs,
+    )
+    plan = plan_restore(root, target, options)
+    what = f"user {user} of snapshot" if user is not None else "snapshot"
+    if dry_run:
+        document = {
+            "snapshot": root.id.hex(),
+            "target": plan.target,
+            "user": user,
+            "documents": plan.documents,
+            "document_bytes": plan.document_bytes,
+            "dry_run": True,
+        }
+        call.finish(document, f"Would restore {what} {root.id.hex()[:8]} into {plan.target}.")
+        return
+    stats = restore(repository, root, target, options, call.monitor)
+    call.finish(
+        {
+            "snapshot": stats.snapshot.hex(),
+            "target": plan.target,
+            "user": user,
+            "documents": stats.documents,
+            "document_bytes": stats.document_bytes,
+            "folders": stats.folders,
+            "links": stats.links,
+            "torn": stats.torn,
+            "failed": stats.failed,
+            "damaged": stats.damaged,
+            "elapsed_s": round(stats.elapsed_s, 3),
+            "dry_run": False,
+        },
+        f"Restored {what} {root.id.hex()[:8]} into {plan.target} in {stats.elapsed_s:.1f} s: "
+        f"{number(stats.documents, 'document')}, {size(stats.document_bytes)}"
+        + (f"; {stats.torn} torn or unreadable" if stats.torn else "")
+        + (f"; {stats.failed} not written" if stats.failed else "")
+        + (f"; {stats.damaged} damaged" if stats.damaged else ""),
+        findings=bool(stats.torn),
+        failed=bool(stats.failed),
+        damaged=bool(stats.damaged),
+    )

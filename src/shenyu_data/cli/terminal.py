@@ -1,0 +1,127 @@
+"""The terminal as a Monitor, and printing text. Progress and warnings go to standard error, results to standard output."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from shenyu_data.model.findings import Finding
+from shenyu_data.model.monitor import SilentMonitor, Task
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, ProgressColumn
+
+
+class TerminalMonitor:
+    """Keeps findings, prints them as they come unless ``quiet``, and shows progress bars at a terminal.
+
+    Findings of severity info are printed only if ``detailed``.
+    """
+
+    def __init__(self, *, quiet: bool, progress: bool, detailed: bool) -> None:
+        self.findings: list[Finding] = []
+        self._quiet = quiet
+        self._detailed = detailed
+        self._progress = progress and sys.stderr.isatty()
+        self._silent = SilentMonitor()
+        self._bars: Progress | None = None
+
+    def task(self, title: str, total: int | None, unit: str) -> Task:
+        """Show a progress bar with rate and time left; in a pipe, nothing."""
+        if not self._progress:
+            return self._silent.task(title, total, unit)
+        return _Bar(self, title, total, unit)
+
+    def report(self, finding: Finding) -> None:
+        """Keep a finding and, unless told to be quiet, print it."""
+        self.findings.append(finding)
+        if self._quiet or (finding.severity == "info" and not self._detailed):
+            return
+        where = f"{finding.path}{finding.pointer or ''}: " if finding.path else ""
+        line = f"{finding.severity}: {where}{finding.message} [{finding.code}]"
+        if finding.hint and self._detailed:
+            line += f"\n  {finding.hint}"
+        if self._bars is not None:
+            self._bars.console.print(line, markup=False, highlight=False)
+        else:
+            print(line, file=sys.stderr)
+
+    def show_all(self) -> None:
+        """From now on print findings of severity info, too."""
+        self._detailed = True
+
+    def count(self, *severities: str) -> int:
+        """Return how many findings have one of the severities."""
+        return sum(finding.severity in severities for finding in self.findings)
+
+
+class _Bar:
+    def __init__(self, monitor: TerminalMonitor, title: str, total: int | None, unit: str) -> None:
+        self._monitor = monitor
+        self._title = title
+        self._total = total
+        self._unit = unit
+
+    def __enter__(self) -> _Bar:
+        # rich takes 60 ms to import: only who watches pays for it.
+        from rich.console import Console  # noqa: PLC0415
+        from rich.progress import Progress  # noqa: PLC0415
+
+        self._progress = Progress(
+            *_columns(self._unit), console=Console(stderr=True), transient=True
+        )
+        self._monitor._bars = self._progress
+        self._progress.start()
+        self._task = self._progress.add_task(self._title, total=self._total)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+        /,
+    ) -> None:
+        self._progress.stop()
+        self._monitor._bars = None
+
+    def advance(self, amount: int) -> None:
+        self._progress.advance(self._task, amount)
+
+
+def _columns(unit: str) -> list[ProgressColumn]:
+    from rich.progress import (  # noqa: PLC0415
+        BarColumn,
+        MofNCompleteColumn,
+        ProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+    from rich.text import Text  # noqa: PLC0415
+
+    class Rate(ProgressColumn):
+        """Units a second."""
+
+        def render(self, task: Task) -> Text:
+            return Text(f"{task.speed or 0:,.0f} {unit}/s")
+
+    return [
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        Rate(),
+        TimeRemainingColumn(compact=True),
+    ]
+
+
+def say(text: str) -> None:
+    """Print a result on standard output."""
+    print(text)
+
+
+def say_error(message: str, hint: str = "") -> None:
+    """Print an error and what to do about it on standard error."""
+    print(f"shenyu-data: {message}", file=sys.stderr)
+    if hint:
+        print(f"  {hint}", file=sys.stderr)

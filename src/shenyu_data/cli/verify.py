@@ -1,0 +1,62 @@
+"""``shenyu-data verify``."""
+
+from __future__ import annotations
+
+import click
+
+from shenyu_data.cli.common import Call, common
+from shenyu_data.cli.open import open_for
+from shenyu_data.cli.render import fields, number, size
+from shenyu_data.operations.verify import VerifyOptions, verify
+
+
+class _Percent(click.ParamType):
+    name = "percent"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        try:
+            percent = float(str(value).rstrip("%"))
+        except ValueError:
+            percent = -1.0
+        if not 0 < percent <= 100:
+            self.fail(f"{value!r} is not a percentage above 0 and up to 100", param, ctx)
+        return percent
+
+
+@click.command("verify")
+@click.option(
+    "--read-data",
+    type=_Percent(),
+    metavar="[=PERCENT]",
+    is_flag=False,
+    flag_value="100",
+    default=None,
+    help="Also read every byte of documents, or of a random share of them: --read-data=10%.",
+)
+@common
+def verify_command(call: Call, read_data: float | None) -> None:
+    """Check that everything the snapshots need is there and unaltered.
+
+    Exits with 4 if anything is damaged or missing, naming it and what it affects.
+    """
+    options = VerifyOptions(read_percent=read_data or 0.0, jobs=call.jobs)
+    stats = verify(open_for(call), options, call.monitor)
+    sound = not stats.damaged_objects
+    text = (
+        f"{'Verified' if sound else 'DAMAGED:'} {number(stats.snapshots, 'snapshot')}, "
+        f"{number(stats.objects, 'object')}, {size(stats.object_bytes)} in {stats.elapsed_s:.1f} s\n"
+        f"  checked  {number(stats.owners, 'owner record')}, "
+        f"{number(stats.documents, 'document version')}, "
+        f"{number(stats.segments, 'segment')}; read {size(stats.read_bytes)} of documents"
+        + (f"\n  damaged  {number(stats.damaged_objects, 'object')}" if not sound else "")
+        + (
+            f"\n  unused   {number(stats.unused_objects, 'object')}, {size(stats.unused_bytes)}"
+            if stats.unused_objects
+            else ""
+        )
+    )
+    document = fields(stats)
+    document["elapsed_s"] = round(stats.elapsed_s, 3)
+    call.finish({"verified": sound, **document}, text, damaged=not sound)

@@ -1,0 +1,360 @@
+"""``backup``: takes a snapshot of the data directory.
+
+First every owner is scanned and compared with the parent snapshot by stat alone; then what changed is
+read, by workers that each write packs of their own; then the new keys, the manifests, and last the
+root are stored. Killed anywhere before that, a backup leaves unreferenced objects, never damage.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Executor
+from typing import Literal, TypeVar
+
+import msgspec
+
+from shenyu_data import __version__
+from shenyu_data.datadir.survey import Survey, survey
+from shenyu_data.model.errors import RepositoryError
+from shenyu_data.model.findings import Finding, printable
+from shenyu_data.model.monitor import Monitor
+from shenyu_data.operations.backup_owner import Tally
+from shenyu_data.operations.backup_tasks import (
+    BucketWork,
+    CapturedBucket,
+    CaptureTask,
+    CompareTask,
+    capture_buckets,
+    compare,
+)
+from shenyu_data.operations.workers import open_executor, run_tasks
+from shenyu_data.repository.copies import mend_copies
+from shenyu_data.repository.format import BUCKETS, PACKS, Changes, Root, Totals, new_id
+from shenyu_data.repository.keyring import write_keyring
+from shenyu_data.repository.manifest import Layer, ManifestWriter, RootBuckets, layers_of
+from shenyu_data.repository.repository import Repository
+from shenyu_data.repository.snapshots import write_root
+
+MAX_LAYERS = 12
+"""A bucket with this many sections is written whole again by the next backup that changes it."""
+
+_SMALL = 400  # owners: below, starting processes costs more than it saves
+_COMPARED_A_TASK = 4000
+_CAPTURED_A_TASK = 1000
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class BackupOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """``full`` reads every file and writes a manifest that lists everything."""
+
+    full: bool = False
+    tag: str | None = None
+    jobs: int = 1
+
+
+class BackupStats(msgspec.Struct, frozen=True, kw_only=True):
+    """What a backup did. ``read_bytes`` of documents were read, ``stored_bytes`` went into the repository."""
+
+    snapshot: bytes
+    parent: bytes | None
+    kind: Literal["full", "incremental"]
+    time_ms: int
+    tag: str | None
+    degraded: bool
+    totals: Totals
+    before: Totals
+    changes: Changes
+    read_documents: int
+    read_bytes: int
+    stored_bytes: int
+    elapsed_s: float
+
+
+def backup(
+    data: str, repository: Repository, options: BackupOptions, monitor: Monitor
+) -> BackupStats:
+    """Take a snapshot of ``data`` into ``repository``.
+
+    What could not be read whole is reported and makes the snapshot degraded. Raise DataDirectoryError if
+    the directory cannot be listed, StorageError if the repository cannot be written: then there is no snapshot.
+    """
+    return _Backup(data, repository, options, monitor).run()
+
+
+class _Backup:
+    def __init__(
+        self, data: str, repository: Repository, options: BackupOptions, monitor: Monitor
+    ) -> None:
+        self._data = data
+        self._repository = repository
+        self._options = options
+        self._monitor = monitor
+        self._id = new_id()
+        self._manifests = ManifestWriter(repository.storage)
+        self._tally = Tally()
+        self._packed_bytes = 0
+        self._complete = True
+        self._packs: frozenset[bytes] = frozenset()
+        self._damaged: dict[int, RepositoryError] = {}
+        self._new_keys: dict[int, list[tuple[bytes, bytes]]] = {}
+        self._layers: dict[int, list[Layer]] = {}
+        self._totals: dict[int, Totals] = {}
+
+    def run(self) -> BackupStats:
+        started = time.monotonic()
+        time_ms = time.time_ns() // 1_000_000
+        parent = self._find_parent()
+        keys = self._repository.keys
+        with Survey(BUCKETS) as found:
+            survey(
+                self._data,
+                found,
+                user_bucket=keys.user_bucket,
+                shared_bucket=keys.shared_bucket,
+                monitor=self._monitor,
+            )
+            self._complete = found.complete
+            full = self._options.full or parent is None
+            jobs = self._options.jobs if found.names > _SMALL else 1
+            self._take_over(parent)
+            with open_executor(jobs) as executor:
+                workers = _Workers(executor, jobs)
+                if full:
+                    redo = self._capture(workers, self._full_work(found), found.names, full)
+                else:
+                    with Survey(BUCKETS) as changed:
+                        gone = self._compare(workers, found, changed)
+                        work = self._changed_work(changed, gone)
+                        redo = self._capture(workers, work, changed.names, full)
+                if redo:
+                    self._capture(workers, self._full_work(found, redo), 0, full)
+        stored = self._store_keys()
+        self._manifests.finish()
+        stored += self._manifests.stored_bytes + self._packed_bytes
+        root = self._root(parent, full, time_ms, stored, time.monotonic() - started)
+        stored += write_root(self._repository.storage, keys, root)
+        return BackupStats(
+            snapshot=root.id,
+            parent=root.parent,
+            kind="full" if full else "incremental",
+            time_ms=time_ms,
+            tag=root.tag,
+            degraded=root.degraded,
+            totals=root.totals,
+            before=parent.totals if parent is not None else Totals(),
+            changes=root.changes,
+            read_documents=self._tally.read_files,
+            read_bytes=self._tally.read_bytes,
+            stored_bytes=stored,
+            elapsed_s=time.monotonic() - started,
+        )
+
+    def _find_parent(self) -> Root | None:
+        for name in mend_copies(self._repository.storage):
+            self._monitor.report(
+                Finding(
+                    code="copy-mended",
+                    severity="info",
+                    path=name,
+                    message="this second copy was missing and was stored again",
+                    hint="An interrupted backup leaves this; if there was none, check the disk.",
+                )
+            )
+        failures: list[RepositoryError] = []
+        snapshots = self._repository.snapshots(failures)
+        for error in failures:
+            self._monitor.report(_damaged_parent(error))
+        return self._repository.root(snapshots[-1].id) if snapshots else None
+
+    def _take_over(self, parent: Root | None) -> None:
+        """Begin with the buckets as they are in the parent."""
+        if parent is None:
+            return
+        names = (info.name for info in self._repository.storage.list(PACKS))
+        self._packs = frozenset(bytes.fromhex(name.partition("/")[2]) for name in names)
+        for bucket, ref in parent.buckets.items():
+            self._layers[bucket] = layers_of(parent, bucket)
+            self._totals[bucket] = ref.totals
+
+    def _full_work(
+        self, found: Survey, only: Mapping[int, RepositoryError] | None = None
+    ) -> Iterator[BucketWork]:
+        """Every owner of every bucket, or ``only`` of those whose parent turned out to be damaged."""
+        for bucket in range(BUCKETS) if only is None else sorted(only):
+            owners = found.bucket(bucket)
+            layers = self._layers.get(bucket, []) if only is None else []
+            if layers or owners.users or owners.shared:
+                yield BucketWork(bucket, owners, layers, Totals(), rewrite=True)
+
+    def _changed_work(
+        self, changed: Survey, gone: Mapping[int, list[bytes]]
+    ) -> Iterator[BucketWork]:
+        for bucket in range(BUCKETS):
+            owners = changed.bucket(bucket)
+            if owners.users or owners.shared or bucket in gone:
+                layers = self._layers.get(bucket, [])
+                yield BucketWork(
+                    bucket,
+                    owners,
+                    layers,
+                    self._totals.get(bucket, Totals()),
+                    gone.get(bucket, []),
+                    rewrite=_overgrown(layers),
+                )
+
+    def _compare(self, workers: _Workers, found: Survey, changed: Survey) -> dict[int, list[bytes]]:
+        """Put what differs from the parent into ``changed``; return who is gone, by bucket."""
+        gone: dict[int, list[bytes]] = {}
+        work = (
+            BucketWork(bucket, found.bucket(bucket), self._layers.get(bucket, []))
+            for bucket in range(BUCKETS)
+        )
+        tasks = (
+            CompareTask(self._repository, self._data, batch)
+            for batch in _batches(work, workers.share(found.names, _COMPARED_A_TASK))
+        )
+        with self._monitor.task("Comparing", BUCKETS, "buckets") as progress:
+            for results in workers.run(compare, tasks):
+                for result in results:
+                    progress.advance(1)
+                    self._report(result.findings)
+                    self._complete &= result.complete
+                    for owner in result.changed.users:
+                        changed.add_user(result.bucket, owner)
+                    for path in result.changed.shared:
+                        changed.add_shared(result.bucket, path)
+                    if result.gone and found.complete:
+                        gone[result.bucket] = result.gone
+                    if result.damaged is not None:
+                        self._damaged[result.bucket] = result.damaged
+        return gone
+
+    def _capture(
+        self, workers: _Workers, work: Iterator[BucketWork], names: int, reread: bool
+    ) -> dict[int, RepositoryError]:
+        """Take what ``work`` says; return the buckets whose parent could not be read."""
+        tasks = (
+            CaptureTask(
+                self._repository,
+                self._data,
+                self._id,
+                batch,
+                reread=reread,
+                report_special=reread,
+                keep_gone=not self._complete,
+                packs=self._packs,
+            )
+            for batch in _batches(work, workers.share(names, _CAPTURED_A_TASK))
+        )
+        damaged = dict(self._damaged)
+        with self._monitor.task("Backing up", names, "users") as progress:
+            for result in workers.run(capture_buckets, tasks):
+                progress.advance(result.owners)
+                self._report(result.findings)
+                self._tally.add(result.tally)
+                self._packed_bytes += result.packed_bytes
+                damaged.update(result.damaged)
+                for bucket in result.buckets:
+                    self._add_bucket(bucket)
+        for error in damaged.values():
+            self._monitor.report(_damaged_parent(error))
+        self._damaged = {}
+        return damaged
+
+    def _add_bucket(self, result: CapturedBucket) -> None:
+        bucket = result.bucket
+        layers = [] if result.rewritten else self._layers.get(bucket, [])
+        if result.section is not None:
+            layers = [*layers, Layer(self._id, *self._manifests.add(result.section))]
+        self._layers[bucket] = layers
+        self._totals[bucket] = result.totals
+        if result.new_keys:
+            self._new_keys[bucket] = result.new_keys
+
+    def _store_keys(self) -> int:
+        if not self._new_keys:
+            return 0
+        return write_keyring(self._repository.storage, self._repository.keys, self._new_keys)
+
+    def _root(
+        self, parent: Root | None, full: bool, time_ms: int, stored: int, elapsed_s: float
+    ) -> Root:
+        buckets = RootBuckets()
+        totals = Totals()
+        for bucket in sorted(self._layers):
+            buckets.add(bucket, self._layers[bucket], self._totals[bucket])
+            totals = totals.plus(self._totals[bucket])
+        tally = self._tally
+        return Root(
+            id=self._id,
+            parent=parent.id if parent is not None else None,
+            sequence=parent.sequence + 1 if parent is not None else 1,
+            time_ms=time_ms,
+            kind="full" if full else "incremental",
+            tag=self._options.tag,
+            data=printable(os.path.abspath(self._data)),
+            program=__version__,
+            totals=totals,
+            changes=Changes(new=tally.new, changed=tally.changed, gone=tally.gone),
+            incomplete=not self._complete,
+            read_bytes=tally.read_bytes,
+            stored_bytes=stored,
+            elapsed_ms=int(elapsed_s * 1000),
+            origins=buckets.origins,
+            manifests=buckets.manifests,
+            buckets=buckets.buckets,
+        )
+
+    def _report(self, findings: list[Finding]) -> None:
+        for finding in findings:
+            self._monitor.report(finding)
+
+
+class _Workers:
+    """The executor and how work is shared out over it."""
+
+    def __init__(self, executor: Executor, jobs: int) -> None:
+        self._executor = executor
+        self._jobs = jobs
+
+    def share(self, names: int, a_task: int) -> float:
+        """Return how many names a task should have: ``a_task``, or fewer so that nobody idles."""
+        return max(1.0, min(a_task, names / (2 * self._jobs)))
+
+    def run(self, function: Callable[[T], R], tasks: Iterator[T]) -> Iterator[R]:
+        """Yield the results as they come."""
+        return run_tasks(self._executor, function, tasks, waiting=self._jobs + 1)
+
+
+def _batches(work: Iterator[BucketWork], names: float) -> Iterator[list[BucketWork]]:
+    batch: list[BucketWork] = []
+    size = 0
+    for item in work:
+        batch.append(item)
+        size += len(item.owners.users) + len(item.owners.shared) + len(item.gone)
+        if size >= names:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _overgrown(layers: list[Layer]) -> bool:
+    """Whether a bucket should be written whole: many sections, or more in deltas than in the first."""
+    deltas = sum(layer.index_bytes for layer in layers[1:])
+    return len(layers) >= MAX_LAYERS or (bool(layers) and deltas > layers[0].index_bytes)
+
+
+def _damaged_parent(error: RepositoryError) -> Finding:
+    return Finding(
+        code="parent-damaged",
+        severity="error",
+        path="",
+        message=f"an earlier snapshot cannot be read ({error.message}); "
+        "what depends on it is read anew from the data directory",
+        hint="Run `shenyu-data verify --read-data` to see what is affected.",
+    )

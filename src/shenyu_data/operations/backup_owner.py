@@ -1,0 +1,446 @@
+"""One owner's part of a backup: from what the scan found, and the record before, to the new record.
+
+Called by the workers of operations/backup_tasks.py.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from blake3 import blake3
+
+from shenyu_data.datadir.capture import capture, is_settled, stream
+from shenyu_data.datadir.folder import open_folder
+from shenyu_data.datadir.scan import DataFolders, Found, Scan, describe
+from shenyu_data.model.findings import Finding, printable
+from shenyu_data.model.layout import Place, kind_of, path_of
+from shenyu_data.model.records import MAX_PARSED_BYTES
+from shenyu_data.repository.crypto import OwnerKeys
+from shenyu_data.repository.documents import DocumentWriter
+from shenyu_data.repository.format import (
+    Entry,
+    FileEntry,
+    FileState,
+    FolderEntry,
+    LastGood,
+    LinkEntry,
+    OwnerRecord,
+    Totals,
+)
+
+UNSETTLED = b""
+"""Instead of a description: the next backup must look at this owner again."""
+
+
+class Tally:
+    """Documents new, changed and gone, and how much was read."""
+
+    __slots__ = ("changed", "gone", "new", "read_bytes", "read_files")
+
+    def __init__(self) -> None:
+        self.new = self.changed = self.gone = self.read_files = self.read_bytes = 0
+
+    def add(self, other: Tally) -> None:
+        """Add another tally to this one."""
+        for name in self.__slots__:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+
+class Before(NamedTuple):
+    """An owner's record in the parent snapshot."""
+
+    snapshot: bytes
+    record: OwnerRecord
+
+
+class Taken(NamedTuple):
+    """An owner's new record; None if nothing of the owner is left."""
+
+    record: OwnerRecord | None
+    description: bytes
+    findings: list[Finding]
+
+
+class OwnerBackup:
+    """Takes the entries of one owner into a snapshot.
+
+    ``reread`` ignores what stat says and reads every file. ``usable`` holds the packs that are really there:
+    what lies in others is stored again.
+    """
+
+    def __init__(
+        self,
+        folders: DataFolders,
+        owner: bytes,
+        shared: bool,
+        before: Before | None,
+        writer: DocumentWriter,
+        digests: OwnerKeys,
+        *,
+        usable: frozenset[bytes] | None,
+        reread: bool,
+        tally: Tally,
+    ) -> None:
+        self._folders = folders
+        self._owner = owner
+        self._shared = shared
+        self._writer = writer
+        self._keys = digests
+        self._reread = reread
+        self._tally = tally
+        self._findings: list[Finding] = []
+        self._settled = True
+        self._snapshot_before = b""
+        self._files_before: dict[tuple[int, bytes], FileEntry] = {}
+        self._other_before: list[Entry] = []
+        self._unusable: set[int] = set()
+        if before is not None:
+            self._snapshot_before = before.snapshot
+            for entry in before.record.entries:
+                if isinstance(entry, FileEntry):
+                    self._files_before[entry.place, entry.name] = entry
+                else:
+                    self._other_before.append(entry)
+            if usable is not None:
+                self._unusable = {
+                    index
+                    for index, segment in enumerate(before.record.segments)
+                    if segment.pack not in usable
+                }
+
+    def take(self, scan: Scan) -> Taken:
+        """Read what changed and return the new record."""
+        self._findings += scan.findings
+        entries: list[Entry] = []
+        seen: list[Found] = []
+        with self._history_folder() as history:
+            for found in sorted(scan.entries, key=_order):
+                taken = self._take_entry(found, history)
+                if taken is not None:
+                    entries.append(taken[0])
+                    seen.append(taken[1])
+        if not scan.complete:
+            self._settled = False
+            entries += self._keep_unlisted(entries)
+        self._count_gone(entries)
+        record = self._writer.finish(self._owner, self._shared, entries) if entries else None
+        return Taken(record, describe(seen) if self._settled else UNSETTLED, self._findings)
+
+    @contextmanager
+    def _history_folder(self) -> Iterator[int | None]:
+        if self._shared or self._folders.histories is None:
+            yield None
+            return
+        try:
+            descriptor = open_folder(self._folders.histories, self._owner)
+        except OSError:
+            yield None  # there is none, or the scan has told
+            return
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def _take_entry(self, found: Found, history: int | None) -> tuple[Entry, Found] | None:
+        place, name, seen = found
+        mode = seen.st_mode
+        if stat.S_ISREG(mode):
+            return self._take_file(found, history)
+        if stat.S_ISDIR(mode):
+            folder = FolderEntry(
+                place, name, stat.S_IMODE(mode), seen.st_uid, seen.st_gid, seen.st_mtime_ns
+            )
+            return folder, found
+        if stat.S_ISLNK(mode):
+            try:
+                with self._folder_of(found, history) as (descriptor, base):
+                    target = os.readlink(base, dir_fd=descriptor)
+            except OSError:
+                self._settled = False  # it vanished or is no link any more
+                return None
+            link = LinkEntry(place, name, seen.st_uid, seen.st_gid, seen.st_mtime_ns, target)
+            return link, found
+        return None  # FIFOs, sockets and devices are reported by the scan's caller
+
+    def _take_file(self, found: Found, history: int | None) -> tuple[Entry, Found] | None:
+        place, name, seen = found
+        before = self._files_before.get((place, name))
+        if (
+            before is not None
+            and not self._reread
+            and before.state <= FileState.UNPARSED
+            and not self._leans_on_missing(before)
+            and _same_stat(before, seen)
+        ):
+            return before, found
+        try:
+            with self._folder_of(found, history) as (folder, base):
+                if seen.st_size > MAX_PARSED_BYTES:
+                    entry, read = self._stream(found, folder, base)
+                else:
+                    entry, read = self._capture(found, folder, base, before)
+        except (FileNotFoundError, NotADirectoryError):
+            self._settled = False  # it vanished since it was listed
+            return None
+        except OSError as error:
+            return self._unreadable(found, before, error), found
+        self._tally.read_files += 1
+        self._tally.read_bytes += entry.size
+        if before is None:
+            self._tally.new += 1
+        elif before.digest != entry.digest or before.size != entry.size:
+            self._tally.changed += 1
+        return entry, Found(place, name, read)
+
+    def _capture(
+        self, found: Found, folder: int, base: bytes, before: FileEntry | None
+    ) -> tuple[FileEntry, os.stat_result]:
+        place, name, _ = found
+        captured = capture(folder, base, kind_of(place, name), name or base)
+        data, outline = captured.data, captured.outline
+        digest = self._keys.digest(data)
+        good = None
+        if outline.state == "torn":
+            state = FileState.TORN
+            good = self._last_good(before)
+            self._settled = False
+            self._report(
+                found,
+                "torn-document",
+                "it is cut off, not JSON, or changed whenever it was read",
+                "The snapshot holds it as it is, and its last good version where there is one; "
+                "`shenyu-data validate` says what is wrong with it.",
+            )
+        else:
+            state = FileState.UNPARSED if outline.state == "unparsed" else FileState.WHOLE
+            self._settled &= captured.settled
+        usable = before is not None and not self._leans_on_missing(before)
+        if before is not None and usable and before.digest == digest and before.size == len(data):
+            extents = before.extents
+        else:
+            extents = self._writer.add(data, before if usable else None)
+        entry = _file_entry(
+            found,
+            captured.stat,
+            state=state,
+            settled=captured.settled,
+            size=len(data),
+            digest=digest,
+            chats=outline.chats,
+            messages=outline.messages,
+            extents=extents,
+            good=good,
+        )
+        return entry, captured.stat
+
+    def _stream(self, found: Found, folder: int, base: bytes) -> tuple[FileEntry, os.stat_result]:
+        extents: list[tuple[int, int, int]] = []
+        digest = blake3(key=self._keys.digest_key)
+
+        def store(piece: bytes) -> None:
+            digest.update(piece)
+            extents.extend(self._writer.append(piece))
+
+        streamed = stream(folder, base, store)
+        settled = streamed.stable and is_settled(streamed.stat)
+        self._settled &= settled
+        if not streamed.stable:
+            self._report(
+                found,
+                "torn-document",
+                "it changed while it was read",
+                "Back up again when nobody writes to it.",
+            )
+        entry = _file_entry(
+            found,
+            streamed.stat,
+            state=FileState.UNPARSED if streamed.stable else FileState.TORN,
+            settled=settled,
+            size=sum(length for _, _, length in extents),
+            digest=digest.digest(16),
+            chats=0,
+            messages=0,
+            extents=extents,
+            good=None,
+        )
+        return entry, streamed.stat
+
+    def _unreadable(self, found: Found, before: FileEntry | None, error: OSError) -> FileEntry:
+        self._settled = False
+        self._report(
+            found,
+            "unreadable-document",
+            f"it cannot be read: {error.strerror}",
+            "Check its owner and mode; the snapshot holds its last good version where there is one.",
+        )
+        return _file_entry(
+            found,
+            found.stat,
+            state=FileState.UNREADABLE,
+            settled=False,
+            size=0,
+            digest=b"",
+            chats=0,
+            messages=0,
+            extents=[],
+            good=self._last_good(before),
+        )
+
+    def _last_good(self, before: FileEntry | None) -> LastGood | None:
+        if before is None or self._leans_on_missing(before):
+            return None
+        if before.state > FileState.UNPARSED:
+            return before.good
+        return LastGood(
+            self._snapshot_before,
+            before.mode,
+            before.mtime_ns,
+            before.size,
+            before.digest,
+            before.chats,
+            before.messages,
+            before.extents,
+        )
+
+    def _keep_unlisted(self, entries: list[Entry]) -> list[Entry]:
+        """Return what the record before held and an incomplete scan did not meet: it may well be there still."""
+        met = {(entry.place, entry.name) for entry in entries}
+        kept: list[Entry] = [
+            entry for entry in self._other_before if (entry.place, entry.name) not in met
+        ]
+        for key, before in self._files_before.items():
+            if key not in met:
+                kept.append(_unlisted(before, self._last_good(before)))
+        return kept
+
+    def _count_gone(self, entries: Iterable[Entry]) -> None:
+        here = {(entry.place, entry.name) for entry in entries if isinstance(entry, FileEntry)}
+        self._tally.gone += len(self._files_before.keys() - here)
+
+    def _leans_on_missing(self, before: FileEntry) -> bool:
+        return bool(self._unusable) and any(
+            index in self._unusable for index, _, _ in before.extents
+        )
+
+    @contextmanager
+    def _folder_of(self, found: Found, history: int | None) -> Iterator[tuple[int, bytes]]:
+        """Give the open folder that an entry stands in, and its name there."""
+        place, name, _ = found
+        if place <= Place.USER_FILE_GZIP and self._folders.users is not None:
+            yield self._folders.users, path_of(self._owner, place, name)[len(b"users/") :]
+        elif place == Place.IN_HISTORY_FOLDER and b"/" not in name and history is not None:
+            yield history, name
+        else:
+            folder, _, base = path_of(self._owner, place, name).rpartition(b"/")
+            descriptor = open_folder(self._folders.root, folder)
+            try:
+                yield descriptor, base
+            finally:
+                os.close(descriptor)
+
+    def _report(self, found: Found, code: str, message: str, hint: str) -> None:
+        path = printable(path_of(self._owner, found.place, found.name))
+        self._findings.append(
+            Finding(code=code, severity="error", path=path, message=message, hint=hint)
+        )
+
+
+def totals_of(record: OwnerRecord | None) -> Totals:
+    """Return what one owner's record holds."""
+    users = histories = chats = messages = documents = size = torn = unreadable = 0
+    for entry in record.entries if record is not None else ():
+        if isinstance(entry, FileEntry):
+            kind = kind_of(Place(entry.place), entry.name)
+            users += kind == "user"
+            histories += kind == "history"
+            chats += entry.chats
+            messages += entry.messages
+            documents += 1
+            size += entry.size
+            torn += entry.state == FileState.TORN
+            unreadable += entry.state == FileState.UNREADABLE
+    return Totals(
+        users=users,
+        histories=histories,
+        chats=chats,
+        messages=messages,
+        documents=documents,
+        document_bytes=size,
+        torn=torn,
+        unreadable=unreadable,
+    )
+
+
+def _order(found: Found) -> tuple[int, bytes]:
+    return found.place, found.name
+
+
+def _same_stat(before: FileEntry, seen: os.stat_result) -> bool:
+    return (
+        before.ctime_ns == seen.st_ctime_ns
+        and before.mtime_ns == seen.st_mtime_ns
+        and before.size == seen.st_size
+        and before.inode == seen.st_ino
+        and before.mode == stat.S_IMODE(seen.st_mode)
+        and before.uid == seen.st_uid
+        and before.gid == seen.st_gid
+        and before.links == seen.st_nlink
+    )
+
+
+def _file_entry(
+    found: Found,
+    seen: os.stat_result,
+    *,
+    state: FileState,
+    settled: bool,
+    size: int,
+    digest: bytes,
+    chats: int,
+    messages: int,
+    extents: list[tuple[int, int, int]],
+    good: LastGood | None,
+) -> FileEntry:
+    return FileEntry(
+        found.place,
+        found.name,
+        state,
+        stat.S_IMODE(seen.st_mode),
+        seen.st_uid,
+        seen.st_gid,
+        seen.st_mtime_ns,
+        seen.st_ctime_ns if settled else 0,
+        seen.st_ino,
+        seen.st_nlink,
+        size,
+        digest,
+        chats,
+        messages,
+        extents,
+        good,
+    )
+
+
+def _unlisted(before: FileEntry, good: LastGood | None) -> FileEntry:
+    return FileEntry(
+        before.place,
+        before.name,
+        FileState.UNREADABLE,
+        before.mode,
+        before.uid,
+        before.gid,
+        before.mtime_ns,
+        0,
+        before.inode,
+        before.links,
+        0,
+        b"",
+        0,
+        0,
+        [],
+        good,
+    )

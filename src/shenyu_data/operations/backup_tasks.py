@@ -1,0 +1,322 @@
+"""What the workers of a backup do: compare buckets with the parent, then take what changed.
+
+Each task and each result is a value that can be pickled; a worker keeps nothing between tasks.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+
+from shenyu_data.datadir.scan import (
+    DataFolders,
+    Scan,
+    describe,
+    scan_shared,
+    scan_user,
+    special_file,
+)
+from shenyu_data.datadir.survey import Owners
+from shenyu_data.model.errors import RepositoryError
+from shenyu_data.model.findings import Finding
+from shenyu_data.operations.backup_owner import (
+    UNSETTLED,
+    Before,
+    OwnerBackup,
+    Taken,
+    Tally,
+    totals_of,
+)
+from shenyu_data.repository.crypto import KEY_BYTES, OwnerKeys
+from shenyu_data.repository.documents import DocumentWriter
+from shenyu_data.repository.format import Totals
+from shenyu_data.repository.keyring import Keyring
+from shenyu_data.repository.manifest import Layer, Row, Section, SectionBuilder, SectionReader
+from shenyu_data.repository.packs import PackWriter, SegmentReader
+from shenyu_data.repository.repository import Repository
+
+_NEVER = bytes(16)  # a signature that no description has
+
+
+@dataclass
+class BucketWork:
+    """One bucket to look at or to take. ``layers`` are the parent's; none: everything is new."""
+
+    bucket: int
+    owners: Owners
+    layers: list[Layer]
+    totals: Totals = field(default_factory=Totals)
+    gone: list[bytes] = field(default_factory=list)
+    rewrite: bool = False
+    """Whether the section must hold the whole bucket, not only what changed."""
+
+
+@dataclass
+class CompareTask:
+    """Buckets whose owners are to be compared with the parent by stat alone."""
+
+    repository: Repository
+    data: str
+    work: list[BucketWork]
+
+
+@dataclass
+class Compared:
+    """Which owners of a bucket changed. ``damaged``: the parent's section cannot be read."""
+
+    bucket: int
+    changed: Owners
+    gone: list[bytes]
+    findings: list[Finding]
+    complete: bool
+    damaged: RepositoryError | None = None
+
+
+@dataclass
+class CaptureTask:
+    """Buckets of which the given owners are to be taken into the snapshot ``origin``."""
+
+    repository: Repository
+    data: str
+    origin: bytes
+    work: list[BucketWork]
+    reread: bool
+    report_special: bool
+    keep_gone: bool
+    """Whether owners that were not met are kept as they were: some folder could not be listed."""
+    packs: frozenset[bytes]
+
+
+@dataclass
+class CapturedBucket:
+    """A bucket's new section (None: nothing to say) and what it adds up to."""
+
+    bucket: int
+    section: Section | None
+    rewritten: bool
+    totals: Totals
+    new_keys: list[tuple[bytes, bytes]]
+
+
+@dataclass
+class CaptureResult:
+    """What one capture task did; ``damaged`` are buckets whose parent could not be read."""
+
+    buckets: list[CapturedBucket]
+    damaged: list[tuple[int, RepositoryError]]
+    findings: list[Finding]
+    tally: Tally
+    packed_bytes: int
+    owners: int
+
+
+def compare(task: CompareTask) -> list[Compared]:
+    """Scan every owner of some buckets and tell which differ from the parent snapshot."""
+    with DataFolders(task.data) as folders:
+        return [_compare_bucket(task.repository, folders, work) for work in task.work]
+
+
+def _compare_bucket(repository: Repository, folders: DataFolders, work: BucketWork) -> Compared:
+    keys = repository.keys
+    result = Compared(work.bucket, Owners([], []), [], [], True)
+    try:
+        rows = SectionReader(repository.storage, keys, work.bucket, work.layers).rows()
+    except RepositoryError as error:
+        result.damaged = error
+        return result
+    for owner in work.owners.users:
+        scan = scan_user(folders, owner)
+        pseudonym = keys.user_pseudonym(owner)
+        if _differs(repository, scan, rows.pop(pseudonym, None), owner, result):
+            result.changed.users.append(owner)
+    pseudonym = keys.shared_pseudonym(work.bucket)
+    row = rows.pop(pseudonym, None)
+    if row is not None or work.owners.shared:
+        scan = scan_shared(folders, work.owners.shared)
+        if _differs(repository, scan, row, b"", result):
+            result.changed.shared.extend(work.owners.shared)
+            if not scan.entries and row is not None:
+                result.gone.append(pseudonym)
+    result.gone += rows
+    return result
+
+
+def _differs(
+    repository: Repository, scan: Scan, row: Row | None, owner: bytes, result: Compared
+) -> bool:
+    result.findings += _special_files(scan, owner)
+    result.complete &= scan.complete
+    if not scan.entries and row is None:
+        return False
+    if row is None or not scan.complete:
+        return True
+    scan.entries.sort(key=_order)
+    return repository.keys.signature(describe(scan.entries)) != row.signature
+
+
+def _order(found: tuple[int, bytes, os.stat_result]) -> tuple[int, bytes]:
+    return found[0], found[1]
+
+
+def _special_files(scan: Scan, owner: bytes) -> list[Finding]:
+    specials = (special_file(found, owner) for found in scan.entries)
+    return [finding for finding in specials if finding is not None]
+
+
+def capture_buckets(task: CaptureTask) -> CaptureResult:
+    """Take the changed owners of some buckets: read, compress, seal, store."""
+    return _Capture(task).run()
+
+
+class _Capture:
+    def __init__(self, task: CaptureTask) -> None:
+        self._task = task
+        self._storage = task.repository.storage
+        self._keys = task.repository.keys
+        self._keyring: Keyring = task.repository.keyring()
+        self._packs = PackWriter(self._storage)
+        self._segments = SegmentReader(self._storage)
+        self._result = CaptureResult([], [], [], Tally(), 0, 0)
+
+    def run(self) -> CaptureResult:
+        try:
+            with DataFolders(self._task.data) as folders:
+                for work in self._task.work:
+                    tally = Tally()
+                    try:
+                        bucket = self._take_bucket(folders, work, tally)
+                    except RepositoryError as error:
+                        self._result.damaged.append((work.bucket, error))
+                        continue
+                    self._result.tally.add(tally)
+                    self._result.buckets.append(bucket)
+            self._packs.finish()
+        except BaseException:
+            self._packs.abandon()
+            raise
+        self._result.packed_bytes = self._packs.stored_bytes
+        return self._result
+
+    def _take_bucket(self, folders: DataFolders, work: BucketWork, tally: Tally) -> CapturedBucket:
+        reader = SectionReader(self._storage, self._keys, work.bucket, work.layers)
+        rows = reader.rows()
+        if work.rewrite:
+            reader.load()
+        owner_keys = self._keyring.bucket(work.bucket)
+        builder = SectionBuilder(self._keys, self._task.origin, work.bucket)
+        totals = Totals() if self._task.reread else work.totals
+        new_keys: list[tuple[bytes, bytes]] = []
+        owners = [(owner, False) for owner in work.owners.users]
+        if work.owners.shared:
+            owners.append((b"", True))
+        done = set()
+        for owner, shared in owners:
+            if shared:
+                pseudonym = self._keys.shared_pseudonym(work.bucket)
+                scan = scan_shared(folders, work.owners.shared)
+            else:
+                pseudonym = self._keys.user_pseudonym(owner)
+                scan = scan_user(folders, owner)
+            done.add(pseudonym)
+            candidates = owner_keys.get(pseudonym)
+            if candidates is None:
+                candidates = [OwnerKeys(os.urandom(KEY_BYTES))]
+            before = self._before(reader, pseudonym, rows.get(pseudonym), candidates)
+            if not scan.entries and before is None:
+                continue
+            if pseudonym not in owner_keys:
+                owner_keys[pseudonym] = candidates
+                new_keys.append((pseudonym, candidates[0].key))
+            taken = self._take_owner(folders, owner, shared, before, scan, candidates, tally)
+            if before is not None and not self._task.reread:
+                totals = totals.plus(totals_of(before.record), -1)
+            totals = totals.plus(totals_of(taken.record))
+            if taken.record is None:
+                builder.add_gone(pseudonym)
+            else:
+                signature = (
+                    _NEVER
+                    if taken.description is UNSETTLED
+                    else self._keys.signature(taken.description)
+                )
+                builder.add(pseudonym, signature, candidates[0], taken.record)
+            self._result.owners += 1
+        gone = set(work.gone) if not self._task.reread else rows.keys()
+        for pseudonym in sorted(gone - done) if not self._task.keep_gone else ():
+            done.add(pseudonym)
+            lost = self._gone(reader, pseudonym, rows[pseudonym], owner_keys, tally)
+            if not self._task.reread:
+                totals = totals.plus(lost, -1)
+            if not work.rewrite:
+                builder.add_gone(pseudonym)
+        if work.rewrite:
+            kept = self._carry_over(reader, rows, done, owner_keys, builder)
+            if self._task.reread:
+                totals = totals.plus(kept)
+        return CapturedBucket(work.bucket, builder.finish(), work.rewrite, totals, new_keys)
+
+    def _take_owner(
+        self,
+        folders: DataFolders,
+        owner: bytes,
+        shared: bool,
+        before: Before | None,
+        scan: Scan,
+        candidates: list[OwnerKeys],
+        tally: Tally,
+    ) -> Taken:
+        segments = before.record.segments if before is not None else []
+        writer = DocumentWriter(candidates, self._packs, segments, self._segments)
+        backup = OwnerBackup(
+            folders,
+            owner,
+            shared,
+            before,
+            writer,
+            candidates[0],
+            usable=self._task.packs,
+            reread=self._task.reread,
+            tally=tally,
+        )
+        taken = backup.take(scan)
+        self._result.findings += taken.findings
+        if self._task.report_special:
+            self._result.findings += _special_files(scan, owner)
+        return taken
+
+    def _before(
+        self, reader: SectionReader, pseudonym: bytes, row: Row | None, candidates: list[OwnerKeys]
+    ) -> Before | None:
+        if row is None:
+            return None
+        return Before(row.layer.origin, reader.record(pseudonym, row, candidates))
+
+    def _gone(
+        self,
+        reader: SectionReader,
+        pseudonym: bytes,
+        row: Row,
+        owner_keys: dict[bytes, list[OwnerKeys]],
+        tally: Tally,
+    ) -> Totals:
+        lost = totals_of(reader.record(pseudonym, row, owner_keys.get(pseudonym, [])))
+        tally.gone += lost.documents
+        return lost
+
+    def _carry_over(
+        self,
+        reader: SectionReader,
+        rows: dict[bytes, Row],
+        done: set[bytes],
+        owner_keys: dict[bytes, list[OwnerKeys]],
+        builder: SectionBuilder,
+    ) -> Totals:
+        """Seal again, for this snapshot, the records of owners that did not change; return what they hold."""
+        kept = Totals()
+        for pseudonym, row in rows.items():
+            if pseudonym not in done:
+                candidates = owner_keys.get(pseudonym, [])
+                record = reader.record(pseudonym, row, candidates)
+                builder.add(pseudonym, row.signature, candidates[0], record)
+                kept = kept.plus(totals_of(record))
+        return kept

@@ -1,0 +1,173 @@
+"""Finding and reading the configuration, and getting the passphrase from where it says. Flags beat environment beat file."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+from collections.abc import Mapping
+from typing import Literal
+
+import msgspec
+
+from shenyu_data.model.config import CONFIG_NAME, Config, parse_config
+from shenyu_data.model.errors import ConfigError
+
+Source = Literal["flag", "environment", "file", "default"]
+
+_MAX_CONFIG_BYTES = 1 << 20
+_MAX_PASSPHRASE_BYTES = 1 << 16
+_COMMAND_TIMEOUT_S = 60
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What is in force, and where each value came from. Holds no secret."""
+
+    config_file: str | None
+    data: str | None
+    repository: str | None
+    jobs: int | None
+    passphrase_file: str | None
+    passphrase_command: list[str] | None
+    sources: dict[str, Source]
+
+
+def load_settings(
+    *,
+    config_file: str | None,
+    data: str | None,
+    repository: str | None,
+    jobs: int | None,
+    environment: Mapping[str, str],
+    may_be_missing: bool = False,
+) -> Settings:
+    """Given the flags and the environment, read the configuration file, if there is one, and say what is in force.
+
+    With ``may_be_missing`` a file that was named need not be there: ``init`` is about to write it.
+    Relative paths in the file count from the file's folder. Raise ConfigError if a file that was named is missing,
+    or if it cannot be read.
+    """
+    named = config_file or environment.get("SHENYU_DATA_CONFIG")
+    if named and may_be_missing and not os.path.exists(named):
+        path, config = None, Config()
+    else:
+        path, config = _read(named, environment)
+    base = os.path.dirname(os.path.abspath(path)) if path else ""
+    sources: dict[str, Source] = {}
+
+    def choose(key: str, flag: str | None, variable: str, value: str | None) -> str | None:
+        for source, candidate in (("flag", flag), ("environment", environment.get(variable))):
+            if candidate:
+                sources[key] = source  # type: ignore[assignment]
+                return candidate
+        if value is not None:
+            sources[key] = "file"
+            return os.path.join(base, value)
+        return None
+
+    sources["jobs"] = "flag" if jobs is not None else "file" if config.jobs else "default"
+    return Settings(
+        config_file=path,
+        data=choose("data", data, "SHENYU_DATA_DIR", config.data),
+        repository=choose("repository", repository, "SHENYU_DATA_REPO", config.repository),
+        jobs=jobs if jobs is not None else config.jobs,
+        passphrase_file=os.path.join(base, config.passphrase_file)
+        if config.passphrase_file
+        else None,
+        passphrase_command=config.passphrase_command,
+        sources=sources,
+    )
+
+
+def _read(named: str | None, environment: Mapping[str, str]) -> tuple[str | None, Config]:
+    for path in [named] if named else _usual_places(environment):
+        try:
+            with open(path, encoding="utf-8") as file:
+                return path, parse_config(file.read(_MAX_CONFIG_BYTES), path)
+        except FileNotFoundError:
+            continue
+        except UnicodeDecodeError:
+            raise ConfigError(f"{path} is not UTF-8 text", hint="Write it anew.") from None
+        except OSError as error:
+            raise ConfigError(
+                f"cannot read {path}: {error.strerror}", hint="Check its owner and mode."
+            ) from error
+    if named:
+        raise ConfigError(
+            f"there is no configuration file {named}",
+            hint="Check --config or SHENYU_DATA_CONFIG; `shenyu-data init` writes one.",
+        )
+    return None, Config()
+
+
+def _usual_places(environment: Mapping[str, str]) -> list[str]:
+    home = environment.get("XDG_CONFIG_HOME") or os.path.join(
+        environment.get("HOME", ""), ".config"
+    )
+    return [
+        CONFIG_NAME,
+        os.path.join(home, "shenyu-data", "config.toml"),
+        "/etc/shenyu-data/config.toml",
+    ]
+
+
+def find_passphrase(settings: Settings, environment: Mapping[str, str]) -> str | None:
+    """Return the passphrase or recovery key from the environment, the file or the command, in that order; None if none is set.
+
+    Raise ConfigError if the file or command that is named fails; the secret is in no message.
+    """
+    if secret := environment.get("SHENYU_DATA_PASSPHRASE"):
+        return secret
+    if settings.passphrase_file is not None:
+        return _from_file(settings.passphrase_file)
+    if settings.passphrase_command:
+        return _from_command(settings.passphrase_command)
+    return None
+
+
+def _from_file(path: str) -> str:
+    try:
+        with open(path, "rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            text = file.read(_MAX_PASSPHRASE_BYTES)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot read the passphrase file {path}: {error.strerror}",
+            hint="Check `passphrase_file` in the configuration, and the file's owner and mode.",
+        ) from error
+    if stat.S_ISREG(mode) and mode & 0o077:
+        raise ConfigError(
+            f"others than its owner may read the passphrase file {path}",
+            hint=f"chmod 600 {path}",
+        )
+    return _first_line(text, f"the passphrase file {path}")
+
+
+def _from_command(command: list[str]) -> str:
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            timeout=_COMMAND_TIMEOUT_S,
+            check=False,
+        )
+    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+        reason = getattr(error, "strerror", None) or type(error).__name__
+        raise ConfigError(
+            f"the passphrase command {command[0]} failed: {reason}",
+            hint="Run it by hand; it must print the passphrase and exit with 0.",
+        ) from None
+    if done.returncode:
+        raise ConfigError(
+            f"the passphrase command {command[0]} exited with {done.returncode}",
+            hint="Run it by hand; it must print the passphrase and exit with 0.",
+        )
+    return _first_line(done.stdout, f"the passphrase command {command[0]}")
+
+
+def _first_line(text: bytes, name: str) -> str:
+    line = text.split(b"\n", 1)[0].rstrip(b"\r").decode("utf-8", "surrogateescape")
+    if not line.strip():
+        raise ConfigError(f"{name} gives an empty passphrase", hint="Its first line must hold it.")
+    return line

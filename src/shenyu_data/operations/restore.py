@@ -1,0 +1,212 @@
+"""``restore``: puts a snapshot, or one user of it, into a folder.
+
+Every document is authenticated and checked against its digest before it is written. What is damaged is
+reported and left out; everything else is restored. Nothing is ever written outside the target: names from
+the repository are checked, folders are opened without following links, and links are made last.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+
+import msgspec
+
+from shenyu_data.datadir.folder import open_folder
+from shenyu_data.model.errors import (
+    OwnerNotFound,
+    TargetNotEmpty,
+    UsageError,
+)
+from shenyu_data.model.findings import printable
+from shenyu_data.model.monitor import Monitor
+from shenyu_data.operations.restore_tasks import (
+    FolderAttributes,
+    HardLink,
+    RestoreCounts,
+    RestoreTask,
+    not_written,
+    restore_buckets,
+)
+from shenyu_data.operations.workers import open_executor, run_tasks
+from shenyu_data.repository.format import Root
+from shenyu_data.repository.manifest import layers_of
+from shenyu_data.repository.repository import Repository
+
+_SMALL = 1000  # documents: below, starting processes costs more than it saves
+
+
+class RestoreOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """``user`` restores only that user. ``overwrite`` lets the target hold files: those in the way are replaced.
+
+    ``last_good`` restores, of documents captured torn, the last good version instead.
+    """
+
+    user: bytes | None = None
+    overwrite: bool = False
+    last_good: bool = False
+    jobs: int = 1
+
+
+class RestorePlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What a restore would do: into which folder, how many documents and bytes (of everything, or None for one user)."""
+
+    snapshot: bytes
+    target: str
+    user: bytes | None
+    documents: int | None
+    document_bytes: int | None
+
+
+class RestoreStats(msgspec.Struct, frozen=True, kw_only=True):
+    """What a restore did. ``failed`` entries were damaged, or could not be written."""
+
+    snapshot: bytes
+    documents: int
+    document_bytes: int
+    folders: int
+    links: int
+    torn: int
+    failed: int
+    damaged: int
+    elapsed_s: float
+
+
+def plan_restore(root: Root, target: str, options: RestoreOptions) -> RestorePlan:
+    """Say what :func:`restore` would do."""
+    whole = options.user is None
+    return RestorePlan(
+        snapshot=root.id,
+        target=os.path.abspath(target),
+        user=options.user,
+        documents=root.totals.documents if whole else None,
+        document_bytes=root.totals.document_bytes if whole else None,
+    )
+
+
+def restore(
+    repository: Repository, root: Root, target: str, options: RestoreOptions, monitor: Monitor
+) -> RestoreStats:
+    """Restore the snapshot ``root`` into the folder ``target``, which is made if it is missing.
+
+    Raise TargetNotEmpty if it holds anything (unless ``options.overwrite``), OwnerNotFound if the snapshot
+    holds nothing of the user.
+    """
+    started = time.monotonic()
+    _prepare(target, options)
+    totals = RestoreCounts()
+    folders: list[FolderAttributes] = []
+    links: list[HardLink] = []
+    many = options.user is None and root.totals.documents > _SMALL
+    jobs = options.jobs if many else 1
+    with (
+        open_executor(jobs) as executor,
+        monitor.task("Restoring", root.totals.documents if many else None, "documents") as progress,
+    ):
+        tasks = _tasks(repository, root, target, options, jobs)
+        for result in run_tasks(executor, restore_buckets, tasks, waiting=jobs + 1):
+            progress.advance(result.counts.documents)
+            totals.add(result.counts)
+            folders += result.folders
+            links += result.links
+            for finding in result.findings:
+                monitor.report(finding)
+    if options.user is not None and not totals.owners:
+        raise OwnerNotFound(
+            f"the snapshot {root.id.hex()[:8]} holds no user {printable(options.user)}",
+            hint="`shenyu-data show SNAPSHOT` counts its users; names are those of users/*.json.",
+        )
+    descriptor = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        _join_hard_links(descriptor, links)
+        _set_folders(descriptor, folders, totals, monitor)
+    finally:
+        os.close(descriptor)
+    return RestoreStats(
+        snapshot=root.id,
+        documents=totals.documents,
+        document_bytes=totals.document_bytes,
+        folders=totals.folders,
+        links=totals.links,
+        torn=totals.torn,
+        failed=totals.failed,
+        damaged=totals.damaged,
+        elapsed_s=time.monotonic() - started,
+    )
+
+
+def _prepare(target: str, options: RestoreOptions) -> None:
+    try:
+        os.makedirs(target, mode=0o700, exist_ok=True)
+        with os.scandir(target) as entries:
+            occupied = next(entries, None) is not None
+    except OSError as error:
+        raise UsageError(
+            f"cannot restore into {target}: {error.strerror}",
+            hint="Give a folder that can be made, or an empty one, with --to.",
+        ) from error
+    if occupied and not options.overwrite:
+        raise TargetNotEmpty(
+            f"{target} is not empty",
+            hint="Give a new or empty folder; with --overwrite, files in the way are replaced.",
+        )
+
+
+def _tasks(
+    repository: Repository, root: Root, target: str, options: RestoreOptions, jobs: int
+) -> Iterator[RestoreTask]:
+    """Deal the snapshot's buckets into tasks of about equal work."""
+    if options.user is not None:
+        bucket = repository.keys.user_bucket(options.user)
+        work = {bucket: layers_of(root, bucket)}
+        yield RestoreTask(repository, target, work, options.user, options.last_good)
+        return
+    share = max(1, min(2000, root.totals.documents // (4 * jobs)))
+    work, documents = {}, 0
+    for bucket, ref in root.buckets.items():
+        work[bucket] = layers_of(root, bucket)
+        documents += ref.totals.documents
+        if documents >= share:
+            yield RestoreTask(repository, target, work, None, options.last_good)
+            work, documents = {}, 0
+    if work:
+        yield RestoreTask(repository, target, work, None, options.last_good)
+
+
+def _join_hard_links(target: int, links: list[HardLink]) -> None:
+    """Make one file again of those that were one: same inode, same bytes, same attributes."""
+    first: dict[tuple[object, ...], bytes] = {}
+    for link in links:
+        same = first.setdefault(link.identity, link.path)
+        if same == link.path:
+            continue
+        folder, _, name = link.path.rpartition(b"/")
+        source_folder, _, source = same.rpartition(b"/")
+        descriptor = open_folder(target, folder)
+        try:
+            other = open_folder(target, source_folder)
+            try:
+                temporary = b".tmp-link-" + os.urandom(8).hex().encode()
+                os.link(source, temporary, src_dir_fd=other, dst_dir_fd=descriptor)
+                os.rename(temporary, name, src_dir_fd=descriptor, dst_dir_fd=descriptor)
+            finally:
+                os.close(other)
+        finally:
+            os.close(descriptor)
+
+
+def _set_folders(
+    target: int, folders: list[FolderAttributes], totals: RestoreCounts, monitor: Monitor
+) -> None:
+    """Give folders their modes and times, deepest first: a time changes when something is put into the folder."""
+    for folder in sorted(folders, key=lambda item: item.path.count(b"/"), reverse=True):
+        try:
+            descriptor = open_folder(target, folder.path)
+            try:
+                folder.apply(descriptor)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            totals.failed += 1
+            monitor.report(not_written(folder.path, error))

@@ -1,0 +1,341 @@
+"""What the workers of a restore do: open the records of some buckets and write their documents.
+
+Names come out of the repository, and whoever could write to it may have forged them: every one is checked
+before it touches the file system, and no link is ever followed.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+
+from shenyu_data.datadir.folder import FOLDER_FLAGS
+from shenyu_data.model.errors import RepositoryError
+from shenyu_data.model.findings import Finding, printable
+from shenyu_data.model.layout import Place, is_plain_name, is_plain_path, path_of
+from shenyu_data.repository.crypto import OwnerKeys
+from shenyu_data.repository.documents import DocumentReader
+from shenyu_data.repository.format import (
+    Entry,
+    FileEntry,
+    FileState,
+    FolderEntry,
+    LastGood,
+    LinkEntry,
+    OwnerRecord,
+)
+from shenyu_data.repository.keyring import Keyring
+from shenyu_data.repository.manifest import Layer, SectionReader
+from shenyu_data.repository.packs import SegmentReader
+from shenyu_data.repository.repository import Repository
+from shenyu_data.storage.atomic import set_attributes, write_all, write_file
+
+
+@dataclass
+class RestoreTask:
+    """Buckets to restore, or of one bucket the one ``user``."""
+
+    repository: Repository
+    target: str
+    work: dict[int, list[Layer]]
+    user: bytes | None
+    last_good: bool
+
+
+@dataclass
+class RestoreCounts:
+    """What was written, and what was not."""
+
+    owners: int = 0
+    documents: int = 0
+    document_bytes: int = 0
+    folders: int = 0
+    links: int = 0
+    torn: int = 0
+    failed: int = 0
+    damaged: int = 0
+
+    def add(self, other: RestoreCounts) -> None:
+        """Add other counts to these."""
+        for name in vars(self):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+
+@dataclass
+class FolderAttributes:
+    """What a folder gets once everything in it is written."""
+
+    path: bytes
+    mode: int
+    owner: tuple[int, int] | None
+    mtime_ns: int
+
+    def apply(self, descriptor: int) -> None:
+        """Give them to the open folder."""
+        if self.owner is not None:
+            os.fchown(descriptor, *self.owner)
+        os.fchmod(descriptor, self.mode)
+        os.utime(descriptor, ns=(self.mtime_ns, self.mtime_ns))
+
+
+@dataclass
+class HardLink:
+    """A restored file that had several names; those with equal ``identity`` were one file."""
+
+    identity: tuple[object, ...]
+    path: bytes
+
+
+@dataclass
+class RestoreResult:
+    """What a task did, and what is left for the end: folders' attributes, hard links."""
+
+    counts: RestoreCounts = field(default_factory=RestoreCounts)
+    folders: list[FolderAttributes] = field(default_factory=list)
+    links: list[HardLink] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+
+
+def restore_buckets(task: RestoreTask) -> RestoreResult:
+    """Restore some buckets."""
+    return _Restore(task).run()
+
+
+class _Restore:
+    def __init__(self, task: RestoreTask) -> None:
+        self._task = task
+        self._result = RestoreResult()
+        self._segments = SegmentReader(task.repository.storage)
+        self._as_root = os.geteuid() == 0
+        self._root = os.open(task.target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._open: dict[bytes, int] = {}
+
+    def run(self) -> RestoreResult:
+        try:
+            keyring = self._task.repository.keyring()
+            for bucket, layers in self._task.work.items():
+                try:
+                    self._restore_bucket(bucket, layers, keyring)
+                except RepositoryError as error:
+                    self._damaged(f"bucket {bucket} of the snapshot", error)
+        finally:
+            for descriptor in (*self._open.values(), self._root):
+                os.close(descriptor)
+        return self._result
+
+    def _restore_bucket(self, bucket: int, layers: list[Layer], keyring: Keyring) -> None:
+        repository, user = self._task.repository, self._task.user
+        reader = SectionReader(repository.storage, repository.keys, bucket, layers)
+        rows = reader.rows()
+        if user is not None:
+            pseudonym = repository.keys.user_pseudonym(user)
+            rows = {pseudonym: rows[pseudonym]} if pseudonym in rows else {}
+        else:
+            reader.load()
+        owner_keys = keyring.bucket(bucket) if rows else {}
+        for pseudonym, row in rows.items():
+            candidates = owner_keys.get(pseudonym, [])
+            try:
+                record = reader.record(pseudonym, row, candidates)
+            except RepositoryError as error:
+                self._damaged(f"one user (pseudonym {pseudonym.hex()})", error)
+                continue
+            self._result.counts.owners += 1
+            self._restore_owner(record, candidates)
+
+    def _restore_owner(self, record: OwnerRecord, keys: list[OwnerKeys]) -> None:
+        if not record.shared and not is_plain_name(record.owner):
+            self._refuse(record.owner)
+            return
+        documents = DocumentReader(record.segments, keys, self._segments)
+        folders: list[FolderAttributes] = []
+        linked = False
+        # Links last: nothing that is written here may pass through one of them.
+        for entry in sorted(record.entries, key=_links_last):
+            path = path_of(record.owner, Place(entry.place), entry.name)
+            if path and not is_plain_path(path):
+                self._refuse(path)
+                continue
+            try:
+                if isinstance(entry, FileEntry):
+                    self._restore_file(entry, path, documents)
+                    linked |= entry.links > 1
+                elif isinstance(entry, FolderEntry):
+                    folders.append(self._restore_folder(entry, path))
+                else:
+                    self._restore_link(entry, path)
+            except RepositoryError as error:
+                self._damaged(printable(path), error)
+            except OSError as error:
+                self._result.counts.failed += 1
+                self._result.findings.append(not_written(path, error))
+        if record.shared or linked:
+            self._result.folders += (
+                folders  # other owners, or links yet to be joined, still touch these
+            )
+        else:
+            for folder in reversed(folders):
+                folder.apply(self._folder(folder.path))
+        for folder in folders:
+            self._close(folder.path)
+
+    def _restore_file(self, entry: FileEntry, path: bytes, documents: DocumentReader) -> None:
+        counts = self._result.counts
+        version: FileEntry | LastGood = entry
+        if entry.state >= FileState.TORN:
+            counts.torn += 1
+            chosen = self._choose(entry, path)
+            if chosen is None:
+                return
+            version = chosen
+        data = documents.read(version)
+        folder, _, name = path.rpartition(b"/")
+        owner = (entry.uid, entry.gid) if self._as_root else None
+        self._write(self._folder(folder), name, data, version.mode, owner, version.mtime_ns)
+        counts.documents += 1
+        counts.document_bytes += len(data)
+        if entry.links > 1:
+            # Digests are keyed by owner, and one file's names may stand with several owners.
+            identity = (entry.inode, entry.size, entry.mtime_ns, entry.mode, entry.state)
+            self._result.links.append(HardLink(identity, path))
+
+    def _choose(self, entry: FileEntry, path: bytes) -> FileEntry | LastGood | None:
+        """Which version of a torn or unreadable document to restore; None if there is none."""
+        good = entry.good
+        unreadable = entry.state == FileState.UNREADABLE
+        if good is not None and (unreadable or self._task.last_good):
+            self._note(
+                path,
+                f"it was {'unreadable' if unreadable else 'torn'} when the snapshot was taken; "
+                f"its last good version, from snapshot {good.snapshot.hex()[:8]}, was restored",
+            )
+            return good
+        if unreadable:
+            self._note(
+                path, "it was unreadable when the snapshot was taken, and never whole before"
+            )
+            return None
+        advice = "; --last-good restores the last good version" if good is not None else ""
+        self._note(
+            path, f"it was torn when the snapshot was taken and is restored as it was{advice}"
+        )
+        return entry
+
+    def _write(
+        self,
+        folder: int,
+        name: bytes,
+        data: bytes,
+        mode: int,
+        owner: tuple[int, int] | None,
+        mtime_ns: int,
+    ) -> None:
+        try:
+            descriptor = os.open(name, _NEW_FILE, 0o600, dir_fd=folder)
+        except FileExistsError:
+            write_file(
+                name, [data], folder=folder, replace=True, mode=mode, owner=owner, mtime_ns=mtime_ns
+            )
+            return
+        try:
+            if os.write(descriptor, data) != len(data):
+                os.lseek(descriptor, 0, os.SEEK_SET)
+                write_all(descriptor, [data])
+            set_attributes(descriptor, mode=mode, owner=owner, mtime_ns=mtime_ns)
+        finally:
+            os.close(descriptor)
+
+    def _restore_folder(self, entry: FolderEntry, path: bytes) -> FolderAttributes:
+        self._folder(path)
+        self._result.counts.folders += 1
+        owner = (entry.uid, entry.gid) if self._as_root else None
+        return FolderAttributes(path, entry.mode, owner, entry.mtime_ns)
+
+    def _restore_link(self, entry: LinkEntry, path: bytes) -> None:
+        folder, _, name = path.rpartition(b"/")
+        descriptor = self._folder(folder)
+        try:
+            os.symlink(entry.target, name, dir_fd=descriptor)
+        except FileExistsError:
+            os.unlink(name, dir_fd=descriptor)
+            os.symlink(entry.target, name, dir_fd=descriptor)
+        if self._as_root:
+            os.chown(name, entry.uid, entry.gid, dir_fd=descriptor, follow_symlinks=False)
+        times = (entry.mtime_ns, entry.mtime_ns)
+        os.utime(name, ns=times, dir_fd=descriptor, follow_symlinks=False)
+        self._result.counts.links += 1
+
+    def _folder(self, path: bytes) -> int:
+        """Return the target's folder at ``path``, made if missing; the last few stay open."""
+        if not path:
+            return self._root
+        descriptor = self._open.get(path)
+        if descriptor is None:
+            above, _, name = path.rpartition(b"/")
+            parent = self._folder(above)
+            try:
+                os.mkdir(name, 0o700, dir_fd=parent)
+            except FileExistsError:
+                pass
+            descriptor = os.open(name, FOLDER_FLAGS, dir_fd=parent)
+            self._open[path] = descriptor
+        return descriptor
+
+    def _close(self, path: bytes) -> None:
+        """Close an owner's folder: no other owner stands in it."""
+        if b"/" in path and (descriptor := self._open.pop(path, None)) is not None:
+            os.close(descriptor)
+
+    def _damaged(self, what: str, error: RepositoryError) -> None:
+        self._result.counts.damaged += 1
+        self._result.findings.append(
+            Finding(
+                code=error.code,
+                severity="error",
+                path=what,
+                message=f"it cannot be restored: {error.message}",
+                hint="An earlier snapshot may hold it whole; `shenyu-data verify --read-data` "
+                "names all that is affected.",
+            )
+        )
+
+    def _refuse(self, path: bytes) -> None:
+        self._result.counts.failed += 1
+        self._result.findings.append(
+            Finding(
+                code="forged-name",
+                severity="error",
+                path=printable(path),
+                message="this name would lie outside the target; it is not written",
+                hint="No backup writes such a name: somebody with the key made this snapshot.",
+            )
+        )
+
+    def _note(self, path: bytes, message: str) -> None:
+        self._result.findings.append(
+            Finding(
+                code="restored-degraded",
+                severity="error",
+                path=printable(path),
+                message=message,
+                hint="`shenyu-data snapshots` shows which snapshots are not degraded.",
+            )
+        )
+
+
+def not_written(path: bytes, error: OSError) -> Finding:
+    """Given a path that could not be written, return the finding that says so."""
+    return Finding(
+        code="not-written",
+        severity="error",
+        path=printable(path) or ".",
+        message=f"it could not be restored: {error.strerror}",
+        hint="Check the target's free space, owner and mode, and restore into an empty folder.",
+    )
+
+
+def _links_last(entry: Entry) -> bool:
+    return isinstance(entry, LinkEntry)
+
+
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW

@@ -1,0 +1,38 @@
+"""Objects that are stored twice: keyrings and snapshots are small, and everything hangs on them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from shenyu_data.model.errors import ObjectExists
+from shenyu_data.repository.format import COPY_SUFFIX, KEYRINGS, SNAPSHOTS
+from shenyu_data.storage.protocol import Storage
+
+
+def put_twice(storage: Storage, name: str, chunks: Sequence[bytes]) -> int:
+    """Store an object and its copy; return the bytes stored."""
+    return storage.put(name, chunks) + _put_if_missing(storage, name + COPY_SUFFIX, chunks)
+
+
+def mend_copies(storage: Storage) -> list[str]:
+    """Store again what is missing of each pair; return the names stored.
+
+    A backup killed between the two leaves such a state, and so does a lost file. A copy is only ever
+    taken byte for byte from its twin: whether that is sound is checked by whoever reads it.
+    """
+    mended = []
+    for folder in (KEYRINGS, SNAPSHOTS):
+        names = {info.name for info in storage.list(folder)}
+        for base in sorted({name.removesuffix(COPY_SUFFIX) for name in names}):
+            for missing, twin in ((base, base + COPY_SUFFIX), (base + COPY_SUFFIX, base)):
+                if missing not in names:
+                    _put_if_missing(storage, missing, [storage.read(twin)])
+                    mended.append(missing)
+    return mended
+
+
+def _put_if_missing(storage: Storage, name: str, chunks: Sequence[bytes]) -> int:
+    try:
+        return storage.put(name, chunks)
+    except ObjectExists:
+        return 0  # another backup, mending, was faster; the bytes are the same

@@ -1,0 +1,143 @@
+"""Sealing and deriving: AES-256-GCM with random nonces, BLAKE3 for keys and pseudonyms.
+
+AES-GCM: NIST SP 800-38D. BLAKE3's derive_key and keyed modes: the BLAKE3 paper, section 2.
+Every key seals far fewer than the 2^32 messages that random 96-bit nonces allow.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+
+from blake3 import blake3
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from shenyu_data.repository.format import damaged
+
+KEY_BYTES = 32
+NONCE_BYTES = 12
+TAG_BYTES = 16
+OVERHEAD_BYTES = NONCE_BYTES + TAG_BYTES
+DIGEST_BYTES = 16
+
+_CONTEXT = "shenyu-data repository v1 "
+
+
+def derive(key: bytes, purpose: str) -> bytes:
+    """Given a key, return an independent one for ``purpose`` (BLAKE3 derive_key)."""
+    return blake3(key, derive_key_context=_CONTEXT + purpose).digest()
+
+
+def seal(key: bytes, data: bytes, bound_to: bytes) -> bytes:
+    """Encrypt and authenticate; the result is nonce, ciphertext and tag. ``bound_to`` must be given to open it."""
+    nonce = os.urandom(NONCE_BYTES)
+    return nonce + AESGCM(key).encrypt(nonce, data, bound_to)
+
+
+def unseal(key: bytes, sealed: bytes, bound_to: bytes, name: str) -> bytes:
+    """Undo :func:`seal`. Raise ObjectDamaged, naming ``name``, if a single bit differs."""
+    try:
+        return AESGCM(key).decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], bound_to)
+    except (InvalidTag, ValueError):
+        raise damaged(name, "it does not authenticate") from None
+
+
+class OwnerKeys:
+    """The keys of one owner, all derived from the one random key that the keyring keeps."""
+
+    __slots__ = ("_digest_key", "_record_cipher", "_segment_cipher", "key")
+
+    def __init__(self, key: bytes) -> None:
+        self.key = key
+        self._segment_cipher: AESGCM | None = None
+        self._record_cipher: AESGCM | None = None
+        self._digest_key: bytes | None = None
+
+    @property
+    def digest_key(self) -> bytes:
+        """Keys the BLAKE3 digests of this owner's documents: nobody without it can make two collide."""
+        if self._digest_key is None:
+            self._digest_key = derive(self.key, "owner digests")
+        return self._digest_key
+
+    def digest(self, data: bytes) -> bytes:
+        """Return 16 bytes that tell versions of a document apart."""
+        return blake3(data, key=self.digest_key).digest(DIGEST_BYTES)
+
+    @property
+    def segment_cipher(self) -> AESGCM:
+        """Seals segments; the nonce goes into the record."""
+        if self._segment_cipher is None:
+            self._segment_cipher = AESGCM(derive(self.key, "owner segments"))
+        return self._segment_cipher
+
+    @property
+    def record_cipher(self) -> AESGCM:
+        """Seals manifest records; the nonce goes before them."""
+        if self._record_cipher is None:
+            self._record_cipher = AESGCM(derive(self.key, "owner records"))
+        return self._record_cipher
+
+
+class Secrets:
+    """The repository key and what is derived from it. Can be pickled for workers; never printed."""
+
+    def __init__(self, master: bytes, repository_id: bytes) -> None:
+        self.master = master
+        self.repository_id = repository_id
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Secrets, (self.master, self.repository_id)
+
+    def __repr__(self) -> str:
+        return "Secrets(…)"
+
+    def _derive(self, purpose: str) -> bytes:
+        return derive(self.master + self.repository_id, purpose)
+
+    @cached_property
+    def pseudonym_key(self) -> bytes:
+        """Turns owners' names into pseudonyms."""
+        return self._derive("pseudonyms")
+
+    @cached_property
+    def signature_key(self) -> bytes:
+        """Turns what a scan saw of an owner into a signature."""
+        return self._derive("signatures")
+
+    @cached_property
+    def keyring_key(self) -> bytes:
+        """Seals keyrings."""
+        return self._derive("keyrings")
+
+    @cached_property
+    def index_key(self) -> bytes:
+        """Seals the indexes of manifest sections."""
+        return self._derive("indexes")
+
+    @cached_property
+    def snapshot_key(self) -> bytes:
+        """Seals snapshots."""
+        return self._derive("snapshots")
+
+    def user_pseudonym(self, owner: bytes) -> bytes:
+        """Given a user's name, return the 16 bytes that stand for it outside."""
+        return blake3(b"u" + owner, key=self.pseudonym_key).digest(16)
+
+    def user_bucket(self, owner: bytes) -> int:
+        """Given a user's name, return its bucket: the first byte of the pseudonym."""
+        return self.user_pseudonym(owner)[0]
+
+    def shared_bucket(self, path: bytes) -> int:
+        """Given a shared path, return its bucket."""
+        return blake3(b"p" + path, key=self.pseudonym_key).digest(1)[0]
+
+    def shared_pseudonym(self, bucket: int) -> bytes:
+        """Return what stands for the shared entries of a bucket."""
+        number = bytes((bucket,))
+        return number + blake3(b"s" + number, key=self.pseudonym_key).digest(15)
+
+    def signature(self, seen: bytes) -> bytes:
+        """Given what a scan saw, serialized, return 16 bytes that differ if anything does."""
+        return blake3(seen, key=self.signature_key).digest(16)

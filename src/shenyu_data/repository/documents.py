@@ -1,0 +1,184 @@
+"""Documents to and from segments: what a record's extents mean, and how new ones come about."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from shenyu_data.model.errors import RepositoryError
+from shenyu_data.repository.crypto import OwnerKeys
+from shenyu_data.repository.delta import compare
+from shenyu_data.repository.format import (
+    Entry,
+    Extent,
+    FileEntry,
+    LastGood,
+    ObjectKind,
+    OwnerRecord,
+    Segment,
+    damaged,
+    object_name,
+)
+from shenyu_data.repository.packs import SEGMENT_BYTES, PackWriter, SegmentReader
+
+MAX_EXTENTS = 24
+"""A document in more pieces than this is stored whole again, so that restoring it stays cheap."""
+
+
+class DocumentReader:
+    """Puts the documents of one owner's record together again."""
+
+    def __init__(
+        self, segments: Sequence[Segment], keys: list[OwnerKeys], reader: SegmentReader
+    ) -> None:
+        self._segments = segments
+        self._keys = keys
+        self._reader = reader
+
+    def pieces(self, extents: Sequence[Extent]) -> list[bytes]:
+        """Return the pieces of a document. Raise ObjectMissing or ObjectDamaged, naming the pack."""
+        pieces = []
+        for index, offset, length in extents:
+            if not 0 <= index < len(self._segments):
+                raise damaged("a manifest", "a record refers to a segment it does not list")
+            segment = self._segments[index]
+            plain = self._reader.read(self._keys, segment)
+            if offset < 0 or length < 0 or offset + length > len(plain):
+                name = object_name(ObjectKind.PACK, segment.pack)
+                raise damaged(name, "a document reaches beyond its segment")
+            pieces.append(plain if length == len(plain) else plain[offset : offset + length])
+        return pieces
+
+    def read(self, file: FileEntry | LastGood) -> bytes:
+        """Return a document's bytes, checked against its digest."""
+        pieces = self.pieces(file.extents)
+        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        if not any(keys.digest(data) == file.digest for keys in self._keys):
+            index = file.extents[0][0] if file.extents else 0
+            name = (
+                object_name(ObjectKind.PACK, self._segments[index].pack)
+                if file.extents
+                else "a manifest"
+            )
+            raise damaged(name, "a document put together from it has the wrong digest")
+        return data
+
+
+class DocumentWriter:
+    """Stores one owner's new documents, sharing what it can with the record before.
+
+    Extents it returns count the old record's segments first; :meth:`finish` drops those no longer used.
+    """
+
+    def __init__(
+        self,
+        keys: list[OwnerKeys],
+        packs: PackWriter,
+        old_segments: Sequence[Segment],
+        reader: SegmentReader,
+    ) -> None:
+        self._keys = keys
+        self._packs = packs
+        self._old = DocumentReader(old_segments, keys, reader)
+        self._segments = list(old_segments)
+        self._buffer: list[bytes] = []
+        self._buffered = 0
+
+    def add(self, data: bytes, previous: FileEntry | None) -> list[Extent]:
+        """Store a document's bytes; ``previous`` is its version in the record before."""
+        if previous is not None and previous.extents:
+            shared = self._share(data, previous)
+            if shared is not None:
+                return shared
+        return self.append(data)
+
+    def append(self, data: bytes) -> list[Extent]:
+        """Store bytes as they are; may be called again and again for the pieces of one large document."""
+        extents: list[Extent] = []
+        position = 0
+        while position < len(data):
+            length = min(len(data) - position, SEGMENT_BYTES - self._buffered)
+            extents.append((len(self._segments), self._buffered, length))
+            self._buffer.append(data[position : position + length] if length < len(data) else data)
+            self._buffered += length
+            position += length
+            if self._buffered >= SEGMENT_BYTES:
+                self._flush()
+        return extents
+
+    def finish(self, owner: bytes, shared: bool, entries: list[Entry]) -> OwnerRecord:
+        """Seal what is buffered and return the record, with only the segments that its entries use."""
+        self._flush()
+        used = sorted({index for entry in entries for index, _, _ in _all_extents(entry)})
+        if len(used) == len(self._segments):
+            return OwnerRecord(owner, shared, self._segments, entries)
+        renumbered = {index: number for number, index in enumerate(used)}
+        return OwnerRecord(
+            owner,
+            shared,
+            [self._segments[index] for index in used],
+            [_renumber(entry, renumbered) for entry in entries],
+        )
+
+    def _flush(self) -> None:
+        if self._buffered:
+            plain = self._buffer[0] if len(self._buffer) == 1 else b"".join(self._buffer)
+            self._segments.append(self._packs.add(self._keys[0], plain))
+            self._buffer = []
+            self._buffered = 0
+
+    def _share(self, data: bytes, previous: FileEntry) -> list[Extent] | None:
+        try:
+            old = self._old.read(previous)
+        except RepositoryError:
+            return None  # damaged: verify tells; the new version must not lean on it
+        pieces = compare(old, data)
+        if all(piece.old_offset is None for piece in pieces):
+            return None
+        extents: list[Extent] = []
+        for piece in pieces:
+            if piece.old_offset is not None:
+                extents += cut(previous.extents, piece.old_offset, piece.length)
+        if len(extents) + len(pieces) > MAX_EXTENTS:
+            return None
+        extents = []
+        for piece in pieces:
+            if piece.old_offset is None:
+                extents += self.append(data[piece.start : piece.start + piece.length])
+            else:
+                extents += cut(previous.extents, piece.old_offset, piece.length)
+        return extents
+
+
+def cut(extents: Sequence[Extent], start: int, length: int) -> list[Extent]:
+    """Given a document's extents, return those of ``length`` bytes of it from ``start``."""
+    result: list[Extent] = []
+    for index, offset, size in extents:
+        if start < size and length > 0:
+            taken = min(size - start, length)
+            result.append((index, offset + start, taken))
+            length -= taken
+            start = 0
+        else:
+            start -= min(start, size)
+    return result
+
+
+def _all_extents(entry: Entry) -> list[Extent]:
+    if not isinstance(entry, FileEntry):
+        return []
+    return entry.extents if entry.good is None else entry.extents + entry.good.extents
+
+
+def _renumber(entry: Entry, numbers: dict[int, int]) -> Entry:
+    if not isinstance(entry, FileEntry):
+        return entry
+    good = entry.good
+    if good is not None:
+        good = msgspec.structs.replace(good, extents=_renumbered(good.extents, numbers))
+    return msgspec.structs.replace(entry, extents=_renumbered(entry.extents, numbers), good=good)
+
+
+def _renumbered(extents: list[Extent], numbers: dict[int, int]) -> list[Extent]:
+    return [(numbers[index], offset, length) for index, offset, length in extents]

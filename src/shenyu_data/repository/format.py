@@ -1,0 +1,263 @@
+"""Names, headers and plain structures of format version 1; docs/format.md says the same in prose.
+
+Only the rooms repository/ and testing/ import this. Integers in structures are little-endian.
+"""
+
+from __future__ import annotations
+
+import secrets
+import struct
+from enum import IntEnum
+
+import msgspec
+
+from shenyu_data.model.errors import ObjectDamaged, UnsupportedFormat
+
+FORMAT_VERSION = 1
+BUCKETS = 256
+"""Owners are dealt into this many buckets by the first byte of their pseudonym."""
+
+MAGIC = b"SHENYU"
+HEADER_BYTES = 8
+
+DESCRIPTOR = "repository"
+DICTIONARY = "dictionary-1"
+SLOTS = "slots"
+KEYRINGS = "keys"
+PACKS = "packs"
+MANIFESTS = "manifests"
+SNAPSHOTS = "snapshots"
+COPY_SUFFIX = ".copy"
+"""Keyrings and snapshots are small and everything hangs on them: each is stored twice."""
+
+
+class ObjectKind(IntEnum):
+    """The last byte of a binary object's header."""
+
+    KEYRING = 1
+    PACK = 2
+    MANIFEST = 3
+    SNAPSHOT = 4
+
+
+_FOLDERS = {
+    ObjectKind.KEYRING: KEYRINGS,
+    ObjectKind.PACK: PACKS,
+    ObjectKind.MANIFEST: MANIFESTS,
+    ObjectKind.SNAPSHOT: SNAPSHOTS,
+}
+
+
+def new_id() -> bytes:
+    """Return 16 random bytes that name an object."""
+    return secrets.token_bytes(16)
+
+
+def object_name(kind: ObjectKind, object_id: bytes) -> str:
+    """Given an object's kind and id, return its name in the storage."""
+    return f"{_FOLDERS[kind]}/{object_id.hex()}"
+
+
+def header(kind: ObjectKind) -> bytes:
+    """Return the eight bytes that every binary object of this kind begins with."""
+    return MAGIC + bytes((FORMAT_VERSION, kind))
+
+
+def check_header(kind: ObjectKind, name: str, start: bytes) -> None:
+    """Given an object's first bytes, raise ObjectDamaged or UnsupportedFormat if they are not its header."""
+    if start[:HEADER_BYTES] == header(kind):
+        return
+    if start[:6] == MAGIC and len(start) >= HEADER_BYTES and start[6] > FORMAT_VERSION:
+        raise UnsupportedFormat(
+            f"{name} says it is of format version {start[6]}; this program knows {FORMAT_VERSION}",
+            hint="Use a newer shenyu-data; if there is none, the object is damaged: run verify.",
+        )
+    raise damaged(name, "its header is not that of such an object")
+
+
+def damaged(name: str, why: str) -> ObjectDamaged:
+    """Return the error for an object that does not hold what it should."""
+    return ObjectDamaged(
+        f"{name} is damaged: {why}",
+        hint="Run `shenyu-data verify --read-data` to see what it affects; everything else still restores.",
+    )
+
+
+class Segment(msgspec.Struct, array_like=True, frozen=True):
+    """Documents of one owner, compressed and sealed together: where they lie.
+
+    ``offset`` and ``stored_bytes`` locate the sealed bytes (ciphertext and tag) in the pack;
+    ``plain_bytes`` is the size before compression; ``nonce`` pins the very ciphertext.
+    """
+
+    pack: bytes
+    offset: int
+    stored_bytes: int
+    plain_bytes: int
+    nonce: bytes
+
+
+Extent = tuple[int, int, int]
+"""(index into the record's segments, offset in the plain segment, length): a piece of a document."""
+
+
+class FileState(IntEnum):
+    """How well a file was captured."""
+
+    WHOLE = 0
+    UNPARSED = 1  # too large or too deep to look into, kept byte for byte
+    TORN = 2  # changed at every try, or does not parse
+    UNREADABLE = 3  # could not be read; nothing of it but its last good version, if any
+
+
+class LastGood(msgspec.Struct, array_like=True, frozen=True):
+    """The newest whole version of a file that is torn or unreadable now."""
+
+    snapshot: bytes
+    mode: int
+    mtime_ns: int
+    size: int
+    digest: bytes
+    chats: int
+    messages: int
+    extents: list[Extent]
+
+
+class FileEntry(msgspec.Struct, array_like=True, tag=0, frozen=True):
+    """A regular file. ``ctime_ns`` 0 says: not settled, to be read again next time."""
+
+    place: int
+    name: bytes
+    state: int
+    mode: int
+    uid: int
+    gid: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+    links: int
+    size: int
+    digest: bytes
+    chats: int
+    messages: int
+    extents: list[Extent]
+    good: LastGood | None
+
+
+class FolderEntry(msgspec.Struct, array_like=True, tag=1, frozen=True):
+    """A folder."""
+
+    place: int
+    name: bytes
+    mode: int
+    uid: int
+    gid: int
+    mtime_ns: int
+
+
+class LinkEntry(msgspec.Struct, array_like=True, tag=2, frozen=True):
+    """A symbolic link, never followed."""
+
+    place: int
+    name: bytes
+    uid: int
+    gid: int
+    mtime_ns: int
+    target: bytes
+
+
+Entry = FileEntry | FolderEntry | LinkEntry
+
+
+class OwnerRecord(msgspec.Struct, array_like=True, frozen=True):
+    """All of one owner in one snapshot. ``shared`` records have an empty owner."""
+
+    owner: bytes
+    shared: bool
+    segments: list[Segment]
+    entries: list[Entry]
+
+
+class SectionRef(msgspec.Struct, array_like=True, frozen=True):
+    """Where one bucket's section lies: indexes into the root's lists, and a range of the object."""
+
+    origin: int
+    manifest: int
+    offset: int
+    records_bytes: int
+    index_bytes: int
+
+
+class Totals(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """What a snapshot, or one bucket of it, holds. ``documents`` counts regular files of every kind."""
+
+    users: int = 0
+    histories: int = 0
+    chats: int = 0
+    messages: int = 0
+    documents: int = 0
+    document_bytes: int = 0
+    torn: int = 0
+    unreadable: int = 0
+
+    def plus(self, other: Totals, sign: int = 1) -> Totals:
+        """Return the sum, or with ``sign`` -1 the difference."""
+        mine, others = msgspec.structs.astuple(self), msgspec.structs.astuple(other)
+        names = self.__struct_fields__
+        return Totals(**{n: a + sign * b for n, a, b in zip(names, mine, others, strict=True)})
+
+
+class BucketRef(msgspec.Struct, array_like=True, frozen=True):
+    """One bucket in a root: its sections, oldest first, and what it holds."""
+
+    sections: list[SectionRef]
+    totals: Totals
+
+
+class Changes(msgspec.Struct, frozen=True, kw_only=True):
+    """How a snapshot differs from its parent, in documents."""
+
+    new: int = 0
+    changed: int = 0
+    gone: int = 0
+
+
+class Root(msgspec.Struct, frozen=True, kw_only=True):
+    """The plaintext of a snapshot object: written last, it names everything the snapshot needs.
+
+    ``sequence`` is one more than the parent's, so that order survives a clock set back.
+    ``incomplete`` says that a folder could not be listed.
+    """
+
+    id: bytes
+    parent: bytes | None
+    sequence: int
+    time_ms: int
+    kind: str
+    tag: str | None
+    data: str
+    program: str
+    totals: Totals
+    changes: Changes
+    incomplete: bool
+    read_bytes: int
+    stored_bytes: int
+    elapsed_ms: int
+    origins: list[bytes]
+    manifests: list[bytes]
+    buckets: dict[int, BucketRef]
+
+    @property
+    def degraded(self) -> bool:
+        """Whether some document could not be read whole."""
+        return bool(self.incomplete or self.totals.torn or self.totals.unreadable)
+
+
+INDEX_ROW = struct.Struct("<16s16sII")
+"""Pseudonym, signature, offset and length of the sealed record; length 0: the owner is gone."""
+
+KEYRING_ROW = struct.Struct("<16s32s")
+"""Pseudonym and owner key."""
+
+MAX_SECTION_BYTES = 1 << 32
+"""Offsets in an index row are 32 bits wide."""

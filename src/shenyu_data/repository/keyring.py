@@ -1,0 +1,145 @@
+"""The keyring: every owner's random key, in objects sealed under the repository key, by bucket.
+
+A backup that meets new owners adds one keyring object; all objects together are the keyring. When there are
+many, a backup adds one that holds everything, and prune may drop the others. Destroying an owner's
+key in all of them makes every backup of that owner unreadable. Each object is stored twice.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Mapping
+
+from shenyu_data.model.errors import RepositoryError
+from shenyu_data.repository.copies import put_twice
+from shenyu_data.repository.crypto import OVERHEAD_BYTES, OwnerKeys, Secrets, seal, unseal
+from shenyu_data.repository.format import (
+    BUCKETS,
+    COPY_SUFFIX,
+    HEADER_BYTES,
+    KEYRING_ROW,
+    KEYRINGS,
+    ObjectKind,
+    check_header,
+    damaged,
+    header,
+    new_id,
+    object_name,
+)
+from shenyu_data.storage.protocol import Storage
+
+_DIRECTORY = struct.Struct(f"<{BUCKETS}I")
+_DIRECTORY_BYTES = _DIRECTORY.size + OVERHEAD_BYTES
+
+
+class Keyring:
+    """Reads keys bucket by bucket from all keyring objects."""
+
+    def __init__(self, storage: Storage, keys: Secrets) -> None:
+        self._storage = storage
+        self._keys = keys
+        names = {info.name.removesuffix(COPY_SUFFIX) for info in storage.list(KEYRINGS)}
+        self._objects = [KeyringObject(storage, keys, name) for name in sorted(names)]
+
+    @property
+    def objects(self) -> list[KeyringObject]:
+        """The keyring objects, sorted by name."""
+        return self._objects
+
+    def bucket(self, bucket: int) -> dict[bytes, list[OwnerKeys]]:
+        """Return the keys of a bucket's owners by pseudonym.
+
+        Nearly always one each; two when two backups met the same new owner at once. An object neither of
+        whose copies can be read is passed over (verify names it): its owners then have no key.
+        """
+        found: dict[bytes, list[OwnerKeys]] = {}
+        for item in self._objects:
+            try:
+                rows = item.bucket(bucket)
+            except RepositoryError:
+                continue
+            for pseudonym, key in rows:
+                known = found.setdefault(pseudonym, [])
+                if all(keys.key != key for keys in known):
+                    known.append(OwnerKeys(key))
+        return found
+
+
+class KeyringObject:
+    """One keyring object, read from whichever of its two copies is sound."""
+
+    def __init__(self, storage: Storage, keys: Secrets, name: str) -> None:
+        self._storage = storage
+        self._key = keys.keyring_key
+        self.name = name
+        self._counts: dict[str, tuple[int, ...]] = {}
+
+    def bucket(self, bucket: int) -> list[tuple[bytes, bytes]]:
+        """Return (pseudonym, key) rows. Raise RepositoryError if both copies are damaged or missing."""
+        try:
+            return self.bucket_of_copy(self.name, bucket)
+        except RepositoryError:
+            return self.bucket_of_copy(self.name + COPY_SUFFIX, bucket)
+
+    def bucket_of_copy(self, copy: str, bucket: int) -> list[tuple[bytes, bytes]]:
+        """As :meth:`bucket`, from one named copy."""
+        counts = self.counts_of_copy(copy)
+        if not counts[bucket]:
+            return []
+        offset = HEADER_BYTES + _DIRECTORY_BYTES
+        offset += sum(_section_bytes(count) for count in counts[:bucket])
+        sealed = self._storage.read(copy, offset, _section_bytes(counts[bucket]))
+        rows = unseal(self._key, sealed, self._bound_to(bucket), copy)
+        return [(pseudonym, key) for pseudonym, key in KEYRING_ROW.iter_unpack(rows)]
+
+    def counts_of_copy(self, copy: str) -> tuple[int, ...]:
+        """Return how many keys each bucket holds in one named copy."""
+        if copy not in self._counts:
+            start = self._storage.read(copy, 0, HEADER_BYTES + _DIRECTORY_BYTES)
+            check_header(ObjectKind.KEYRING, copy, start)
+            directory = unseal(self._key, start[HEADER_BYTES:], self._bound_to(None), copy)
+            self._counts[copy] = _DIRECTORY.unpack(directory)
+        return self._counts[copy]
+
+    def size_of_copy(self, copy: str) -> int:
+        """Return how many bytes the copy must have."""
+        sections = sum(_section_bytes(count) for count in self.counts_of_copy(copy))
+        return HEADER_BYTES + _DIRECTORY_BYTES + sections
+
+    def _bound_to(self, bucket: int | None) -> bytes:
+        return _bound_to(_id_of(self.name), bucket)
+
+
+def write_keyring(
+    storage: Storage, keys: Secrets, buckets: Mapping[int, Iterable[tuple[bytes, bytes]]]
+) -> int:
+    """Store a keyring object, twice, with (pseudonym, key) rows by bucket; return the bytes stored."""
+    object_id = new_id()
+    counts = [0] * BUCKETS
+    sections = []
+    for bucket in sorted(buckets):
+        rows = b"".join(KEYRING_ROW.pack(pseudonym, key) for pseudonym, key in buckets[bucket])
+        if rows:
+            counts[bucket] = len(rows) // KEYRING_ROW.size
+            sections.append(seal(keys.keyring_key, rows, _bound_to(object_id, bucket)))
+    directory = seal(keys.keyring_key, _DIRECTORY.pack(*counts), _bound_to(object_id, None))
+    name = object_name(ObjectKind.KEYRING, object_id)
+    chunks = [header(ObjectKind.KEYRING), directory, *sections]
+    return put_twice(storage, name, chunks)
+
+
+def _section_bytes(count: int) -> int:
+    return count * KEYRING_ROW.size + OVERHEAD_BYTES if count else 0
+
+
+def _bound_to(object_id: bytes, bucket: int | None) -> bytes:
+    if bucket is None:
+        return b"keyring directory" + object_id
+    return b"keyring bucket" + object_id + bytes((bucket,))
+
+
+def _id_of(name: str) -> bytes:
+    try:
+        return bytes.fromhex(name.partition("/")[2])
+    except ValueError:
+        raise damaged(name, "it is not named as a keyring is") from None

@@ -1,0 +1,187 @@
+"""Key slots: each opens the repository key with one passphrase or one recovery key.
+
+A slot is a small JSON object anyone may read (it says how to derive a key, not which) around the
+repository key sealed under that derived key. Argon2id: RFC 9106. A recovery key has full
+entropy and needs no slow derivation, so unlocking with one, from a file, costs nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import secrets
+import time
+from collections.abc import Sequence
+
+import msgspec
+from blake3 import blake3
+
+from shenyu_data.model.errors import ObjectMissing, RepositoryError, WrongKey
+from shenyu_data.repository.crypto import KEY_BYTES, Secrets, derive, seal, unseal
+from shenyu_data.repository.format import SLOTS, damaged, new_id
+from shenyu_data.storage.protocol import Storage
+
+ARGON2_MEMORY_KIB = 64 << 10
+ARGON2_ITERATIONS = 1
+ARGON2_LANES = 4
+_MAX_MEMORY_KIB = 1 << 20  # what a forged slot may make us spend
+_MAX_ITERATIONS = 32
+_MAX_LANES = 16
+
+_RECOVERY_PREFIX = "SHENYU-"
+_RECOVERY_CHECK_BYTES = 3
+
+
+class _Slot(msgspec.Struct, kw_only=True):
+    """A slot as stored. ``check`` tells a damaged slot from a wrong passphrase."""
+
+    kind: str  # "passphrase" or "recovery"
+    repository: str
+    salt: str
+    memory_kib: int = 0
+    iterations: int = 0
+    lanes: int = 0
+    sealed: str
+    check: str = ""
+
+
+class _Contents(msgspec.Struct):
+    """What is sealed in a slot."""
+
+    master: bytes
+    label: str
+    created_ms: int
+
+
+def new_recovery_key() -> str:
+    """Return a fresh recovery key: 256 random bits and a checksum, in groups of base 32 (RFC 4648)."""
+    raw = secrets.token_bytes(KEY_BYTES)
+    text = base64.b32encode(raw + blake3(raw).digest(_RECOVERY_CHECK_BYTES)).decode("ascii")
+    groups = [text[start : start + 7] for start in range(0, len(text), 7)]
+    return _RECOVERY_PREFIX + "-".join(groups)
+
+
+def parse_recovery_key(text: str) -> bytes | None:
+    """Given what a person typed, return the 32 bytes if it is a recovery key with a right checksum, else None."""
+    compact = "".join(text.split()).upper().replace("-", "")
+    prefix = _RECOVERY_PREFIX.rstrip("-")
+    if not compact.startswith(prefix):
+        return None
+    try:
+        raw = base64.b32decode(compact[len(prefix) :])
+    except ValueError:
+        return None
+    key, check = raw[:KEY_BYTES], raw[KEY_BYTES:]
+    if len(key) != KEY_BYTES or not secrets.compare_digest(
+        blake3(key).digest(_RECOVERY_CHECK_BYTES), check
+    ):
+        return None
+    return key
+
+
+def add_slot(storage: Storage, keys: Secrets, secret: str, label: str) -> str:
+    """Store a slot that opens with ``secret`` (a passphrase, or a recovery key); return its object name."""
+    recovery = parse_recovery_key(secret)
+    slot = _Slot(
+        kind="passphrase" if recovery is None else "recovery",
+        repository=keys.repository_id.hex(),
+        salt=secrets.token_hex(16),
+        sealed="",
+    )
+    if recovery is None:
+        slot.memory_kib = ARGON2_MEMORY_KIB
+        slot.iterations = ARGON2_ITERATIONS
+        slot.lanes = ARGON2_LANES
+    name = f"{SLOTS}/{new_id().hex()}"
+    contents = msgspec.msgpack.encode(_Contents(keys.master, label, time.time_ns() // 1_000_000))
+    sealed = seal(_slot_key(slot, secret, recovery), contents, _bound_to(slot, name))
+    slot.sealed = base64.b64encode(sealed).decode("ascii")
+    slot.check = _check(slot, name)
+    storage.put(name, [msgspec.json.format(msgspec.json.encode(slot), indent=2) + b"\n"])
+    return name
+
+
+def unlock(storage: Storage, secret: str) -> Secrets:
+    """Given a passphrase or recovery key, return the repository's secrets.
+
+    Raise WrongKey if no slot opens with it, ObjectMissing if there are no slots, ObjectDamaged if every slot is damaged.
+    """
+    recovery = parse_recovery_key(secret)
+    wanted = "passphrase" if recovery is None else "recovery"
+    names = [info.name for info in storage.list(SLOTS)]
+    if not names:
+        raise ObjectMissing(
+            f"{storage.location} has no key slots",
+            hint="Check the repository's location; `shenyu-data init` makes a new repository.",
+        )
+    failure: RepositoryError | None = None
+    for name in names:
+        try:
+            slot = read_slot(storage, name)
+        except RepositoryError as error:
+            failure = error
+            continue
+        if slot.kind != wanted:
+            continue
+        try:
+            key = _slot_key(slot, secret, recovery)
+            sealed = base64.b64decode(slot.sealed)
+            contents = unseal(key, sealed, _bound_to(slot, name), name)
+        except (RepositoryError, ValueError):
+            continue
+        master = msgspec.msgpack.decode(contents, type=_Contents).master
+        return Secrets(master, bytes.fromhex(slot.repository))
+    if failure is not None:
+        raise failure
+    raise WrongKey(
+        f"the passphrase does not open the repository {storage.location}",
+        hint="Check SHENYU_DATA_PASSPHRASE or passphrase_file; the recovery key opens it too.",
+    )
+
+
+def read_slot(storage: Storage, name: str) -> _Slot:
+    """Read one slot. Raise ObjectDamaged if a byte of it was changed."""
+    try:
+        slot = msgspec.json.decode(storage.read(name, 0, 1 << 16), type=_Slot)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise damaged(name, "it is not a key slot") from None
+    if not secrets.compare_digest(slot.check.encode(), _check(slot, name).encode()):
+        raise damaged(name, "its checksum is wrong")
+    return slot
+
+
+def _slot_key(slot: _Slot, secret: str, recovery: bytes | None) -> bytes:
+    salt = bytes.fromhex(slot.salt)
+    if recovery is not None:
+        return derive(recovery + salt, "recovery slot")
+    if not (
+        8 * slot.lanes <= slot.memory_kib <= _MAX_MEMORY_KIB
+        and 1 <= slot.iterations <= _MAX_ITERATIONS
+        and 1 <= slot.lanes <= _MAX_LANES
+    ):
+        raise ValueError("the slot asks for an unreasonable derivation")
+    from cryptography.hazmat.primitives.kdf.argon2 import Argon2id  # noqa: PLC0415 - slow to import, rarely needed twice
+
+    return Argon2id(
+        salt=salt,
+        length=KEY_BYTES,
+        iterations=slot.iterations,
+        lanes=slot.lanes,
+        memory_cost=slot.memory_kib,
+    ).derive(secret.encode("utf-8", "surrogateescape"))
+
+
+def _bound_to(slot: _Slot, name: str) -> bytes:
+    parts: Sequence[object] = (
+        name,
+        slot.kind,
+        slot.repository,
+        slot.salt,
+        slot.memory_kib,
+        slot.iterations,
+        slot.lanes,
+    )
+    return "|".join(map(str, parts)).encode()
+
+
+def _check(slot: _Slot, name: str) -> str:
+    return blake3(_bound_to(slot, name) + b"|" + slot.sealed.encode()).hexdigest(length=16)

@@ -1,0 +1,135 @@
+"""Packs: files of sealed segments. Written by one worker each, read by range."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from cryptography.exceptions import InvalidTag
+
+from shenyu_data.repository.compression import Compressor, Decompressor
+from shenyu_data.repository.crypto import NONCE_BYTES, OwnerKeys
+from shenyu_data.repository.format import (
+    HEADER_BYTES,
+    ObjectKind,
+    Segment,
+    damaged,
+    header,
+    new_id,
+    object_name,
+)
+from shenyu_data.storage.protocol import Storage
+
+PACK_BYTES = 16 << 20
+"""A pack is closed once it holds this much."""
+
+SEGMENT_BYTES = 2 << 20
+"""An owner's documents are cut into segments of at most this much, before compression."""
+
+
+class PackWriter:
+    """Seals segments into packs. Nothing is in the storage for sure until :meth:`finish` returns.
+
+    Packs are stored by a thread of their own while the next one fills: storing waits for the disk.
+    """
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._compressor = Compressor()
+        self._executor: ThreadPoolExecutor | None = None
+        self._storing: Future[int] | None = None
+        self._start_pack()
+        self.stored_bytes = 0
+
+    def add(self, keys: OwnerKeys, plain: bytes) -> Segment:
+        """Compress and seal one owner's bytes; return where they will lie."""
+        packed = self._compressor.compress(plain)
+        nonce = os.urandom(NONCE_BYTES)
+        sealed = keys.segment_cipher.encrypt(nonce, packed, b"segment")
+        segment = Segment(self._id, self._size, len(sealed), len(plain), nonce)
+        self._chunks.append(sealed)
+        self._size += len(sealed)
+        if self._size >= PACK_BYTES:
+            self._close_pack()
+        return segment
+
+    def finish(self) -> None:
+        """Store what is left and wait until everything is durable. Raise StorageError if anything failed."""
+        if len(self._chunks) > 1:
+            self._close_pack()
+        self._wait()
+        if self._executor is not None:
+            self._executor.shutdown()
+
+    def abandon(self) -> None:
+        """Give up: let what is being stored end, drop the rest. What was stored is garbage for prune."""
+        if self._executor is not None:
+            self._executor.shutdown(cancel_futures=True)
+
+    def _start_pack(self) -> None:
+        self._id = new_id()
+        self._chunks = [header(ObjectKind.PACK)]
+        self._size = HEADER_BYTES
+
+    def _close_pack(self) -> None:
+        self._wait()  # one pack at a time waits for the disk: memory stays bounded
+        if self._executor is None:
+            self._executor = ThreadPoolExecutor(1)
+        name = object_name(ObjectKind.PACK, self._id)
+        self._storing = self._executor.submit(self._storage.put, name, self._chunks)
+        self._start_pack()
+
+    def _wait(self) -> None:
+        if self._storing is not None:
+            self.stored_bytes += self._storing.result()
+            self._storing = None
+
+
+class SegmentReader:
+    """Reads segments back, keeping the last few in memory for documents that share them."""
+
+    def __init__(self, storage: Storage, kept_bytes: int = 4 * SEGMENT_BYTES) -> None:
+        self._storage = storage
+        self._decompressor = Decompressor()
+        self._kept: dict[bytes, bytes] = {}
+        self._kept_bytes = 0
+        self._limit = kept_bytes
+
+    def read(self, candidates: list[OwnerKeys], segment: Segment) -> bytes:
+        """Return a segment's plain bytes.
+
+        ``candidates`` are the owner's keys, nearly always one. Raise ObjectMissing or ObjectDamaged, naming the pack.
+        """
+        plain = self._kept.get(segment.nonce)
+        if plain is not None:
+            return plain
+        name = object_name(ObjectKind.PACK, segment.pack)
+        sealed = self._storage.read(name, segment.offset, segment.stored_bytes)
+        packed = _open_segment(candidates, segment, sealed, name)
+        plain = self._decompressor.decompress(packed, segment.plain_bytes)
+        if len(plain) != segment.plain_bytes:
+            raise damaged(name, f"the segment at {segment.offset} has the wrong size")
+        self._keep(segment.nonce, plain)
+        return plain
+
+    def _keep(self, nonce: bytes, plain: bytes) -> None:
+        self._kept[nonce] = plain
+        self._kept_bytes += len(plain)
+        while self._kept_bytes > self._limit and len(self._kept) > 1:
+            self._kept_bytes -= len(self._kept.pop(next(iter(self._kept))))
+
+
+def _open_segment(candidates: list[OwnerKeys], segment: Segment, sealed: bytes, name: str) -> bytes:
+    for keys in candidates:
+        try:
+            return keys.segment_cipher.decrypt(segment.nonce, sealed, b"segment")
+        except (InvalidTag, ValueError):
+            continue
+    where = f"the segment at {segment.offset}, {segment.stored_bytes} bytes,"
+    if len(sealed) < segment.stored_bytes:
+        raise damaged(name, f"it ends before {where} does")
+    raise damaged(name, f"{where} does not authenticate")
+
+
+ReadSegment = Callable[[Segment], bytes]

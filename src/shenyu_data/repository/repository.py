@@ -1,0 +1,137 @@
+"""A repository as a whole: a storage and the secrets that open it. What operations work with."""
+
+from __future__ import annotations
+
+import os
+import secrets
+
+import msgspec
+from blake3 import blake3
+
+from shenyu_data.model.errors import ObjectMissing, RepositoryError, UnsupportedFormat, UsageError
+from shenyu_data.repository.compression import load_dictionary
+from shenyu_data.repository.crypto import KEY_BYTES, Secrets
+from shenyu_data.repository.format import (
+    DESCRIPTOR,
+    DICTIONARY,
+    FORMAT_VERSION,
+    Root,
+    damaged,
+)
+from shenyu_data.repository.keyring import Keyring
+from shenyu_data.repository.keyslots import add_slot, new_recovery_key, unlock
+from shenyu_data.repository.snapshots import Snapshot, find_snapshot, list_snapshots, read_root
+from shenyu_data.storage.protocol import Storage
+
+_FORMAT_NAME = "shenyu-data repository"
+
+
+class Descriptor(msgspec.Struct, kw_only=True):
+    """The object ``repository``: what this is, for whoever finds it. Plain JSON."""
+
+    format: str = _FORMAT_NAME
+    version: int = FORMAT_VERSION
+    id: str
+    check: str = ""
+
+    def checksum(self) -> str:
+        """Return what ``check`` must be."""
+        return blake3(f"{self.format}|{self.version}|{self.id}".encode()).hexdigest(length=16)
+
+
+class Repository:
+    """An unlocked repository. Can be pickled for workers."""
+
+    def __init__(self, storage: Storage, keys: Secrets) -> None:
+        self.storage = storage
+        self.keys = keys
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Repository, (self.storage, self.keys)
+
+    def keyring(self) -> Keyring:
+        """Return the owners' keys as they are now."""
+        return Keyring(self.storage, self.keys)
+
+    def snapshots(self, failures: list[RepositoryError] | None = None) -> list[Snapshot]:
+        """Return all snapshots, oldest first; see :func:`list_snapshots`."""
+        return list_snapshots(self.storage, self.keys, failures)
+
+    def find(self, wanted: str) -> Root:
+        """Given what a person typed, return that snapshot's root. Raise SnapshotNotFound."""
+        failures: list[RepositoryError] = []
+        snapshots = self.snapshots(failures)
+        if not snapshots and failures:
+            raise failures[0]
+        return self.root(find_snapshot(snapshots, wanted).id)
+
+    def root(self, snapshot: bytes) -> Root:
+        """Return a snapshot's root. Raise RepositoryError if neither copy is sound."""
+        return read_root(self.storage, self.keys, snapshot)
+
+
+def create_repository(storage: Storage, passphrase: str) -> tuple[Repository, str]:
+    """Make a repository in an empty storage; return it and its recovery key, which is shown once and kept nowhere.
+
+    The descriptor is written last: without it there is no repository. Raise UsageError if the passphrase is empty
+    or the storage is not.
+    """
+    if not passphrase.strip():
+        raise UsageError(
+            "the passphrase is empty",
+            hint="Set SHENYU_DATA_PASSPHRASE, or passphrase_file in the configuration.",
+        )
+    if next(storage.list(""), None) is not None:
+        raise UsageError(
+            f"{storage.location} already holds something",
+            hint="Choose another location, or use the repository that is there.",
+        )
+    keys = Secrets(os.urandom(KEY_BYTES), os.urandom(16))
+    recovery = new_recovery_key()
+    storage.put(DICTIONARY, [load_dictionary()])
+    add_slot(storage, keys, passphrase, "passphrase given at init")
+    add_slot(storage, keys, recovery, "recovery key shown at init")
+    descriptor = Descriptor(id=keys.repository_id.hex())
+    descriptor.check = descriptor.checksum()
+    storage.put(
+        DESCRIPTOR, [msgspec.json.format(msgspec.json.encode(descriptor), indent=2) + b"\n"]
+    )
+    return Repository(storage, keys), recovery
+
+
+def open_repository(storage: Storage, secret: str) -> Repository:
+    """Unlock a repository with a passphrase or recovery key.
+
+    Raise ObjectMissing if there is no repository, WrongKey, or UnsupportedFormat. A damaged descriptor alone
+    does not stop it: the key slots name the repository too.
+    """
+    try:
+        read_descriptor(storage)
+    except UnsupportedFormat:
+        raise
+    except RepositoryError:
+        if next(storage.list("slots"), None) is None:
+            raise ObjectMissing(
+                f"there is no repository in {storage.location}",
+                hint="Check --repo; `shenyu-data init` makes a new repository.",
+            ) from None
+    return Repository(storage, unlock(storage, secret))
+
+
+def read_descriptor(storage: Storage) -> Descriptor:
+    """Read the descriptor. Raise ObjectMissing, ObjectDamaged or UnsupportedFormat."""
+    try:
+        descriptor = msgspec.json.decode(storage.read(DESCRIPTOR, 0, 1 << 12), type=Descriptor)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise damaged(DESCRIPTOR, "it is not a repository's descriptor") from None
+    if descriptor.format != _FORMAT_NAME or not secrets.compare_digest(
+        descriptor.check.encode(), descriptor.checksum().encode()
+    ):
+        raise damaged(DESCRIPTOR, "its checksum is wrong")
+    if descriptor.version > FORMAT_VERSION:
+        raise UnsupportedFormat(
+            f"{storage.location} is of format version {descriptor.version}; "
+            f"this program knows {FORMAT_VERSION}",
+            hint="Use a newer shenyu-data.",
+        )
+    return descriptor

@@ -1,0 +1,175 @@
+"""Snapshots: their roots, written last and twice, and finding one by what a person types."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+
+from shenyu_data.model.errors import ObjectMissing, RepositoryError, SnapshotNotFound
+from shenyu_data.repository.compression import Compressor, Decompressor
+from shenyu_data.repository.copies import put_twice
+from shenyu_data.repository.crypto import Secrets, seal, unseal
+from shenyu_data.repository.format import (
+    COPY_SUFFIX,
+    HEADER_BYTES,
+    SNAPSHOTS,
+    Changes,
+    ObjectKind,
+    Root,
+    Totals,
+    check_header,
+    damaged,
+    header,
+    object_name,
+)
+from shenyu_data.storage.protocol import Storage
+
+MAX_ROOT_BYTES = 64 << 20
+"""What a forged root may make us unpack."""
+
+_SIZE = struct.Struct("<I")
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """A snapshot's root without its lists of sections: what listings need. See Root for the fields."""
+
+    id: bytes
+    parent: bytes | None
+    sequence: int
+    time_ms: int
+    kind: str
+    tag: str | None
+    data: str
+    program: str
+    totals: Totals
+    changes: Changes
+    incomplete: bool
+    read_bytes: int
+    stored_bytes: int
+    elapsed_ms: int
+
+    @property
+    def degraded(self) -> bool:
+        """Whether some document could not be read whole."""
+        return bool(self.incomplete or self.totals.torn or self.totals.unreadable)
+
+    @property
+    def time(self) -> datetime:
+        """When the backup began, in UTC."""
+        return datetime.fromtimestamp(self.time_ms / 1000, UTC)
+
+
+def write_root(storage: Storage, keys: Secrets, root: Root) -> int:
+    """Store a root and its copy; after this the snapshot exists. Return the bytes stored."""
+    plain = msgspec.msgpack.encode(root)
+    packed = _SIZE.pack(len(plain)) + Compressor().compress(plain)
+    sealed = seal(keys.snapshot_key, packed, b"snapshot" + root.id)
+    name = object_name(ObjectKind.SNAPSHOT, root.id)
+    chunks = [header(ObjectKind.SNAPSHOT), sealed]
+    return put_twice(storage, name, chunks)
+
+
+def read_root(storage: Storage, keys: Secrets, snapshot: bytes) -> Root:
+    """Read a root from whichever copy is sound. Raise RepositoryError if neither is."""
+    return parse_root(_read_either(storage, keys, snapshot))
+
+
+def parse_root(plain: bytes) -> Root:
+    """Given what :func:`read_copy` returned, return the root."""
+    return msgspec.msgpack.decode(plain, type=Root)
+
+
+def list_snapshots(
+    storage: Storage, keys: Secrets, failures: list[RepositoryError] | None = None
+) -> list[Snapshot]:
+    """Return all snapshots, oldest first.
+
+    One that cannot be read from either copy is passed over, and its error added to ``failures``.
+    """
+    found = []
+    for snapshot in snapshot_ids(storage):
+        try:
+            plain = _read_either(storage, keys, snapshot)
+        except RepositoryError as error:
+            if failures is not None:
+                failures.append(error)
+            continue
+        found.append(msgspec.msgpack.decode(plain, type=Snapshot))
+    return sorted(found, key=lambda item: (item.sequence, item.time_ms, item.id))
+
+
+def snapshot_ids(storage: Storage) -> Iterator[bytes]:
+    """Yield the ids of all snapshots of which at least one copy is there."""
+    names = {info.name.removesuffix(COPY_SUFFIX) for info in storage.list(SNAPSHOTS)}
+    for name in sorted(names):
+        try:
+            yield bytes.fromhex(name.partition("/")[2])
+        except ValueError:
+            continue  # a stranger's file: verify names it
+
+
+def find_snapshot(snapshots: list[Snapshot], wanted: str) -> Snapshot:
+    """Given what a person typed (``latest``, an id prefix, a date or a date and time), return the snapshot.
+
+    A date means the last snapshot of that day, a time the last one not after it; both local unless
+    they end in ``Z`` or an offset. Raise SnapshotNotFound, saying what would be found.
+    """
+    if not snapshots:
+        raise SnapshotNotFound(
+            "the repository holds no snapshots", hint="Make one with `shenyu-data backup`."
+        )
+    if wanted == "latest":
+        return snapshots[-1]
+    matches = [item for item in snapshots if item.id.hex().startswith(wanted.lower())]
+    if len(matches) == 1:
+        return matches[0]
+    if len(matches) > 1 and wanted:
+        raise SnapshotNotFound(
+            f"{len(matches)} snapshots begin with {wanted}", hint="Give more of the id."
+        )
+    limit = _parse_moment(wanted)
+    if limit is not None:
+        earlier = [item for item in snapshots if item.time < limit]
+        if earlier:
+            return max(earlier, key=lambda item: item.time_ms)
+    raise SnapshotNotFound(
+        f"no snapshot answers to {wanted}",
+        hint="`shenyu-data snapshots` lists them; a snapshot is named by the beginning of its id, "
+        "`latest`, or a date such as 2026-03-01.",
+    )
+
+
+def _parse_moment(text: str) -> datetime | None:
+    """Return the moment before which the wanted snapshot lies."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    whole_day = len(text) == len("2026-03-01")
+    moment = moment.astimezone(UTC)
+    return moment + (timedelta(days=1) if whole_day else timedelta(seconds=1))
+
+
+def _read_either(storage: Storage, keys: Secrets, snapshot: bytes) -> bytes:
+    name = object_name(ObjectKind.SNAPSHOT, snapshot)
+    try:
+        return read_copy(storage, keys, snapshot, name)
+    except RepositoryError as first:
+        try:
+            return read_copy(storage, keys, snapshot, name + COPY_SUFFIX)
+        except ObjectMissing:
+            raise first from None
+
+
+def read_copy(storage: Storage, keys: Secrets, snapshot: bytes, name: str) -> bytes:
+    """Return the plaintext of one named copy of a root. Raise ObjectMissing or ObjectDamaged."""
+    data = storage.read(name)
+    check_header(ObjectKind.SNAPSHOT, name, data)
+    packed = unseal(keys.snapshot_key, data[HEADER_BYTES:], b"snapshot" + snapshot, name)
+    (size,) = _SIZE.unpack_from(packed)
+    if size > MAX_ROOT_BYTES:
+        raise damaged(name, "it claims to be unreasonably large")
+    return Decompressor().decompress(packed[_SIZE.size :], size)
