@@ -1,0 +1,283 @@
+"""The tools that are compared: how each makes a repository, backs up, restores and verifies.
+
+For `benchmarks.works`. A peer only says which commands to run; nothing here runs a command that is
+measured. Secrets reach the tools through their environment, caches stay in the scratch folder, and
+every tool sees the data directory as its working directory, so that all of them store the same
+relative paths.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+from benchmarks.measure import Command
+
+_PASSWORD = "benchmark-only"
+OURS = "shenyu-data"
+GUIDE_SCRIPT = Path(__file__).with_name("guide_validate.js")
+
+
+@dataclass
+class Peer:
+    """One tool with one repository. A command that it cannot offer is None."""
+
+    data: Path
+    scratch: Path
+    name: ClassVar[str]
+    program: ClassVar[str]
+    version_argument: ClassVar[str] = "--version"
+    backs_up: ClassVar[bool] = True
+    # False: every backup is a full one that replaces the one before.
+    incremental: ClassVar[bool] = True
+
+    @classmethod
+    def executable(cls) -> str | None:
+        """Return where the program lies, or None if it is absent."""
+        return shutil.which(cls.program)
+
+    @classmethod
+    def version(cls) -> str:
+        """Return the program's name and the version that it tells."""
+        question = [cls.executable() or cls.program, cls.version_argument]
+        told = subprocess.run(question, capture_output=True, text=True).stdout
+        number = re.search(r"\d+(\.\w+)+", told)
+        return f"{cls.program} {number[0] if number else 'of an unknown version'}"
+
+    @property
+    def repository(self) -> Path:
+        """Where the backups are."""
+        return self.scratch / "repository"
+
+    def command(self, *arguments: str | Path, cwd: Path | None = None) -> Command:
+        """Return a command of this tool's program."""
+        program = self.executable() or self.program
+        return Command(
+            (program, *map(str, arguments)), cwd or self.scratch, self.environment(), (0,)
+        )
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables that every command gets; nothing else is passed on."""
+        return {
+            "PATH": os.environ.get("PATH", os.defpath),
+            "HOME": str(self.scratch),
+            "LANG": "C.UTF-8",
+        }
+
+    def reset(self) -> None:
+        """Forget the repository and every cache."""
+        shutil.rmtree(self.scratch, ignore_errors=True)
+        self.scratch.mkdir(parents=True)
+
+    def create(self) -> Command | None:
+        """Make an empty repository."""
+        return None
+
+    def backup(self) -> Command | None:
+        """Back up the data directory; call this once for each backup that is run."""
+        return None
+
+    def restore(self, target: Path) -> Command | None:
+        """Restore the latest backup into an empty folder."""
+        return None
+
+    def restore_user(self, user: str, target: Path) -> Command | None:
+        """Restore one user's documents from the latest backup into an empty folder."""
+        return None
+
+    def verify(self) -> Command | None:
+        """Read every byte of the repository and check it."""
+        return None
+
+    def validate(self) -> Command | None:
+        """Check the documents of the data directory itself."""
+        return None
+
+    def repository_bytes(self) -> int:
+        """Return the size of the repository: the lengths of its files."""
+        return sum(path.stat().st_size for path in self.repository.rglob("*") if path.is_file())
+
+
+class Ours(Peer):
+    """The program of this project."""
+
+    name = OURS
+    program = "shenyu-data"
+
+    @classmethod
+    def executable(cls) -> str | None:
+        """Return the one installed beside this Python, or else the first on the PATH."""
+        beside = Path(sys.executable).with_name(cls.program)
+        return str(beside) if os.access(beside, os.X_OK) else shutil.which(cls.program)
+
+    def environment(self) -> dict[str, str]:
+        return {**super().environment(), "SHENYU_DATA_PASSPHRASE": _PASSWORD}
+
+    def create(self) -> Command:
+        return self.command("init", "--data", self.data, "--repo", self.repository, "--json")
+
+    def backup(self) -> Command:
+        places = ("--data", self.data, "--repo", self.repository)
+        return self.command("backup", *places, "--json", "--no-progress")
+
+    def restore(self, target: Path) -> Command:
+        return self.command(
+            "restore", "latest", "--repo", self.repository, "--to", target, "--no-progress"
+        )
+
+    def restore_user(self, user: str, target: Path) -> Command:
+        return self.command(
+            *("restore", "latest", "--user", user, "--repo", self.repository, "--to", target),
+            "--no-progress",
+        )
+
+    def verify(self) -> Command:
+        return self.command("verify", "--read-data", "--repo", self.repository, "--no-progress")
+
+    def validate(self) -> Command:
+        return self.command("validate", self.data, "--json", "--no-progress")
+
+
+class Restic(Peer):
+    """Restic as it comes: encrypted, its own compression (repository version 2), warm cache."""
+
+    name = "restic"
+    program = "restic"
+    version_argument = "version"
+
+    def environment(self) -> dict[str, str]:
+        return {
+            **super().environment(),
+            "RESTIC_PASSWORD": _PASSWORD,
+            "RESTIC_REPOSITORY": str(self.repository),
+            "RESTIC_CACHE_DIR": str(self.scratch / "cache"),
+        }
+
+    def create(self) -> Command:
+        return self.command("init", "--repository-version", "2")
+
+    def backup(self) -> Command:
+        return self.command("backup", "--quiet", ".", cwd=self.data)
+
+    def restore(self, target: Path) -> Command:
+        return self.command("restore", "latest", "--quiet", "--target", target)
+
+    def restore_user(self, user: str, target: Path) -> Command:
+        wanted = ("--include", f"/users/{user}.json", "--include", f"/histories/{user}")
+        return self.command("restore", "latest", "--quiet", "--target", target, *wanted)
+
+    def verify(self) -> Command:
+        return self.command("check", "--quiet", "--read-data")
+
+
+@dataclass
+class Borg(Peer):
+    """Borg, encrypted (repokey-blake2), with zstd 3; its default, lz4, packs less tightly."""
+
+    name = "borg"
+    program = "borg"
+    _archives: int = field(default=0, init=False)
+
+    def environment(self) -> dict[str, str]:
+        return {
+            **super().environment(),
+            "BORG_PASSPHRASE": _PASSWORD,
+            "BORG_REPO": str(self.repository),
+            "BORG_BASE_DIR": str(self.scratch / "base"),
+        }
+
+    def create(self) -> Command:
+        return self.command("init", "--encryption", "repokey-blake2")
+
+    def backup(self) -> Command:
+        self._archives += 1
+        archive = f"::{self._archives}"
+        return self.command("create", "--compression", "zstd,3", archive, ".", cwd=self.data)
+
+    def restore(self, target: Path) -> Command:
+        return self.command("extract", f"::{self._archives}", cwd=target)
+
+    def restore_user(self, user: str, target: Path) -> Command:
+        wanted = (f"users/{user}.json", f"histories/{user}")
+        return self.command("extract", f"::{self._archives}", *wanted, cwd=target)
+
+    def verify(self) -> Command:
+        return self.command("check", "--verify-data")
+
+
+class _Tar(Peer):
+    """An archive is written anew each time: no encryption, no increments, nothing synced."""
+
+    incremental = False
+
+    def reset(self) -> None:
+        super().reset()
+        self.repository.mkdir()
+
+
+class TarGzip(_Tar):
+    """What the guide's script does: `tar -czf`."""
+
+    name = "tar -czf"
+    program = "tar"
+
+    def backup(self) -> Command:
+        return self.command("-czf", self._archive, "-C", self.data, ".")
+
+    def restore(self, target: Path) -> Command:
+        return self.command("-xzf", self._archive, "-C", target)
+
+    def restore_user(self, user: str, target: Path) -> Command:
+        wanted = (f"./users/{user}.json", f"./histories/{user}")
+        return self.command("-xzf", self._archive, "-C", target, *wanted)
+
+    @property
+    def _archive(self) -> Path:
+        return self.repository / "data.tar.gz"
+
+
+class TarZstd(_Tar):
+    """`tar | zstd -3 -T0`: the floor."""
+
+    name = "tar | zstd -3"
+    program = "zstd"
+
+    def backup(self) -> Command:
+        return self._pipe('tar -cf - -C "$1" . | zstd -q -f -3 -T0 -o "$2"', self.data)
+
+    def restore(self, target: Path) -> Command:
+        return self._pipe('zstd -q -d -c "$2" | tar -xf - -C "$1"', target)
+
+    def _pipe(self, script: str, folder: Path) -> Command:
+        archive = self.repository / "data.tar.zst"
+        return Command(
+            ("bash", "-o", "pipefail", "-c", script, "bash", str(folder), str(archive)),
+            self.scratch,
+            self.environment(),
+        )
+
+
+class GuideScript(Peer):
+    """The validation script of the project's migration guide, run by Node."""
+
+    name = "the guide's script"
+    program = "node"
+    backs_up = False
+    incremental = False
+
+    def validate(self) -> Command:
+        return self.command(GUIDE_SCRIPT, self.data)
+
+
+PEERS: dict[str, type[Peer]] = {
+    "restic": Restic,
+    "borg": Borg,
+    "tar": TarGzip,
+    "tar-zstd": TarZstd,
+    "guide": GuideScript,
+    "ours": Ours,
+}

@@ -1,0 +1,224 @@
+"""The work that is measured: every peer does it in turn, each round from equal states.
+
+For `benchmarks.run`. Round 0 warms every cache and is watched for memory; the rounds after it are
+timed. Nothing here asserts anything: a peer that fails is reported and left out of what follows.
+"""
+
+import os
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmarks.data import day_of_use, digest
+from benchmarks.measure import Command, CommandFailedError, run
+from benchmarks.peers import Peer
+
+Tell = Callable[[str], None]
+
+_DIFFERS = "what was restored differs from the original"
+
+
+@dataclass
+class Samples:
+    """What one peer needed for one work; the lists hold one value for each timed round."""
+
+    wall_s: list[float] = field(default_factory=list)
+    cpu_s: list[float] = field(default_factory=list)
+    grown_bytes: list[int] = field(default_factory=list)
+    peak_bytes: int | None = None
+    repository_bytes: int | None = None
+    failure: str = ""
+
+
+class Bench:
+    """The peers, one data directory that changes under them, and what was measured so far."""
+
+    def __init__(
+        self, data: Path, scratch: Path, peers: list[Peer], *, rounds: int, fraction: float
+    ) -> None:
+        """Measure `rounds` times; a day of use changes `fraction` of the histories in `data`."""
+        self.samples: defaultdict[tuple[str, str], Samples] = defaultdict(Samples)
+        self._data = data
+        self._scratch = scratch
+        self._peers = peers
+        self._rounds = rounds
+        self._fraction = fraction
+        self._day = 0
+        # The state of the data directory, counted in days of use, that each repository ends with.
+        self._backed_up: dict[str, int] = {}
+
+    def do(self, work: str, tell: Tell) -> None:
+        """Do one work (a key of `WORKS`) in all its rounds; `tell` hears of each result."""
+        self._tell = tell
+        WORKS[work](self)
+
+    def _full(self) -> None:
+        for number, peer in self._turns("full"):
+            if not peer.backs_up:
+                continue
+            self._backed_up.pop(peer.name, None)
+            if self._create(peer) and self._measure("full", number, peer, peer.backup()):
+                self._backed_up[peer.name] = self._day
+                self.samples["full", peer.name].repository_bytes = peer.repository_bytes()
+
+    def _unchanged(self) -> None:
+        for number, peer in self._turns("unchanged"):
+            if peer.incremental and self._brought_up_to_date(peer):
+                self._measure("unchanged", number, peer, peer.backup())
+
+    def _changed(self) -> None:
+        for number in range(self._rounds + 1):
+            row = self._row("changed", number)
+            ready = [peer for peer in row if peer.incremental and self._brought_up_to_date(peer)]
+            self._day += 1
+            day = day_of_use(self._data, seed=self._day, fraction=self._fraction)
+            self._tell(
+                f"a day of use rewrote {day.written_bytes:,} bytes of {len(day.histories):,} "
+                f"histories and {len(day.users):,} users"
+            )
+            for peer in ready:
+                before_bytes = peer.repository_bytes()
+                if self._measure("changed", number, peer, peer.backup()):
+                    self._backed_up[peer.name] = self._day
+                    grown_bytes = self.samples["changed", peer.name].grown_bytes
+                    grown_bytes += [peer.repository_bytes() - before_bytes] if number else []
+
+    def _restore(self) -> None:
+        expected = digest(self._data)
+        for number, peer in self._turns("restore"):
+            if not self._brought_up_to_date(peer):
+                continue
+            target = self._new_target()
+            done = self._measure("restore", number, peer, peer.restore(target))
+            if done and number == 0 and digest(target) != expected:
+                self._fail("restore", peer, _DIFFERS)
+            _empty(target)
+
+    def _restore_user(self) -> None:
+        users = sorted(os.listdir(self._data / "histories"))
+        for number, peer in self._turns("restore-user"):
+            if not self._brought_up_to_date(peer):
+                continue
+            # Another user in each round, the same for all peers, away from the ends of the list.
+            user = users[(number + 1) * len(users) // (self._rounds + 2)]
+            target = self._new_target()
+            command = peer.restore_user(user, target)
+            done = self._measure("restore-user", number, peer, command)
+            if done and number == 0 and _files(target) != self._files_of(user):
+                self._fail("restore-user", peer, _DIFFERS)
+
+    def _verify(self) -> None:
+        for number, peer in self._turns("verify"):
+            if self._brought_up_to_date(peer):
+                self._measure("verify", number, peer, peer.verify())
+
+    def _validate(self) -> None:
+        for number, peer in self._turns("validate"):
+            self._measure("validate", number, peer, peer.validate())
+
+    def _row(self, work: str, number: int) -> list[Peer]:
+        """Return the peers in this round's order, without those that failed at this work."""
+        start = number % len(self._peers)
+        row = self._peers[start:] + self._peers[:start]
+        return [peer for peer in row if not self.samples[work, peer.name].failure]
+
+    def _turns(self, work: str) -> Iterator[tuple[int, Peer]]:
+        """Yield A B C, B C A, C A B…: a place in the row must not favour a peer."""
+        for number in range(self._rounds + 1):
+            for peer in self._row(work, number):
+                yield number, peer
+
+    def _measure(self, work: str, number: int, peer: Peer, command: Command | None) -> bool:
+        """Run one command of one round; return False if there is none or it fails."""
+        if command is None:
+            return False
+        # What earlier runs left to be written must not be paid for by this one.
+        os.sync()
+        try:
+            usage = run(command, watch=number == 0)
+        except CommandFailedError as error:
+            self._fail(work, peer, str(error))
+            return False
+        samples = self.samples[work, peer.name]
+        if number == 0:
+            samples.peak_bytes = usage.peak_bytes
+        else:
+            samples.wall_s.append(usage.wall_s)
+            samples.cpu_s.append(usage.cpu_s)
+        kind = f"round {number}" if number else "warm-up"
+        self._tell(f"{work:<12} {kind:<8} {peer.name:<18} {usage.wall_s:8.2f} s")
+        return True
+
+    def _fail(self, work: str, peer: Peer, why: str) -> None:
+        self.samples[work, peer.name].failure = why
+        self._tell(f"FAILED: {work} by {peer.name}: {why}")
+
+    def _create(self, peer: Peer) -> bool:
+        peer.reset()
+        try:
+            if command := peer.create():
+                run(command)
+        except CommandFailedError as error:
+            self._fail("full", peer, f"no repository could be made: {error}")
+            return False
+        return True
+
+    def _brought_up_to_date(self, peer: Peer) -> bool:
+        """Back up, untimed, if the repository does not hold today's state; False: that failed."""
+        if not peer.backs_up or self.samples["full", peer.name].failure:
+            return False
+        if self._backed_up.get(peer.name) == self._day:
+            return True
+        if peer.name not in self._backed_up and not self._create(peer):
+            return False
+        self._backed_up.pop(peer.name, None)
+        try:
+            if command := peer.backup():
+                run(command)
+        except CommandFailedError as error:
+            self._fail("full", peer, f"no backup could be made: {error}")
+            return False
+        self._backed_up[peer.name] = self._day
+        return True
+
+    def _new_target(self) -> Path:
+        """Return an empty folder to restore into; it goes when the scratch folder goes."""
+        return Path(tempfile.mkdtemp(dir=self._scratch))
+
+    def _files_of(self, user: str) -> dict[str, bytes]:
+        """Return what a restore of one user must hold."""
+        path = f"users/{user}.json"
+        histories = _files(self._data / "histories" / user)
+        return {path: (self._data / path).read_bytes()} | {
+            f"histories/{user}/{name}": content for name, content in histories.items()
+        }
+
+
+def _empty(folder: Path) -> None:
+    """Give back the room that restored files take, but not yet the files themselves.
+
+    ext4 without a journal avoids an inode for half a minute after its file was deleted, and looks
+    at all of these whenever it makes a file: deleting here made the next restore ten times slower.
+    """
+    for directory, _, names in os.walk(folder):
+        for name in names:
+            os.truncate(os.path.join(directory, name), 0)
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    """Return the content of every file below a small folder, by its path there."""
+    paths = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+
+
+WORKS: dict[str, Callable[[Bench], None]] = {
+    "full": Bench._full,
+    "unchanged": Bench._unchanged,
+    "changed": Bench._changed,
+    "restore": Bench._restore,
+    "restore-user": Bench._restore_user,
+    "verify": Bench._verify,
+    "validate": Bench._validate,
+}
