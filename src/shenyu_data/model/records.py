@@ -75,7 +75,7 @@ def outline(kind: Kind, path: bytes, data: bytes) -> Outline:
 
 
 def _outline_as_the_application_reads(kind: Kind, data: bytes) -> Outline:
-    """Outline what msgspec refuses: half a character (``\\ud83d``) is JSON for the application."""
+    """Outline what msgspec refuses: an escape of half a character is JSON for the application."""
     if b"\\u" not in data:
         return TORN
     try:
