@@ -120,7 +120,8 @@ class Call:
         damaged: bool = False,
     ) -> None:
         """Print the result, as ``document`` or as ``text``, and exit: 4 if something is damaged, else
-        3 if something failed, else 1 if there were findings, else 0."""
+        3 if something failed, else 1 if there were findings, else 0.
+        """
         if self.as_json:
             seen = [msgspec.structs.asdict(item) for item in self.monitor.findings]
             print_json({**document, "findings": seen})
@@ -193,7 +194,7 @@ def run(command: click.Command) -> int:
         return EXIT_FINDINGS
     except ShenyuDataError as raised:
         if verbose:
-            import traceback  # noqa: PLC0415 - only when asked for
+            import traceback
 
             traceback.print_exc()
         error = raised

@@ -73,7 +73,7 @@ def main() -> None:
         print(f"shenyu-data {__version__}")
         return
     # Late, for --version's sake.
-    from shenyu_data.cli.common import run  # noqa: PLC0415
+    from shenyu_data.cli.common import run
 
     sys.exit(run(shenyu_data))
 

@@ -65,8 +65,8 @@ class _Bar:
 
     def __enter__(self) -> _Bar:
         # rich takes 60 ms to import: only who watches pays for it.
-        from rich.console import Console  # noqa: PLC0415
-        from rich.progress import Progress  # noqa: PLC0415
+        from rich.console import Console
+        from rich.progress import Progress
 
         self._progress = Progress(
             *_columns(self._unit), console=Console(stderr=True), transient=True
@@ -91,19 +91,20 @@ class _Bar:
 
 
 def _columns(unit: str) -> list[ProgressColumn]:
-    from rich.progress import (  # noqa: PLC0415
+    from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
         ProgressColumn,
         TextColumn,
         TimeRemainingColumn,
     )
-    from rich.text import Text  # noqa: PLC0415
+    from rich.progress import Task as Row
+    from rich.text import Text
 
     class Rate(ProgressColumn):
         """Units a second."""
 
-        def render(self, task: Task) -> Text:
+        def render(self, task: Row) -> Text:
             return Text(f"{task.speed or 0:,.0f} {unit}/s")
 
     return [

@@ -10,7 +10,7 @@ from shenyu_data.cli.render import fields, number, size
 from shenyu_data.operations.verify import VerifyOptions, verify
 
 
-class _Percent(click.ParamType):
+class _Percent(click.ParamType[float]):
     name = "percent"
 
     def convert(

@@ -11,8 +11,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from blake3 import blake3
-
 from shenyu_data.datadir.capture import capture, is_settled, stream
 from shenyu_data.datadir.folder import open_folder
 from shenyu_data.datadir.scan import DataFolders, Found, Scan, describe
@@ -239,7 +237,7 @@ class OwnerBackup:
 
     def _stream(self, found: Found, folder: int, base: bytes) -> tuple[FileEntry, os.stat_result]:
         extents: list[tuple[int, int, int]] = []
-        digest = blake3(key=self._keys.digest_key)
+        digest = self._keys.new_digest()
 
         def store(piece: bytes) -> None:
             digest.update(piece)

@@ -44,39 +44,49 @@ def unseal(key: bytes, sealed: bytes, bound_to: bytes, name: str) -> bytes:
 
 
 class OwnerKeys:
-    """The keys of one owner, all derived from the one random key that the keyring keeps."""
+    """The three keys of one owner, all derived from the one random key that the keyring keeps."""
 
-    __slots__ = ("_digest_key", "_record_cipher", "_segment_cipher", "key")
+    __slots__ = (
+        "_digest_key",
+        "_record_cipher",
+        "_record_key",
+        "_segment_cipher",
+        "_segment_key",
+        "key",
+    )
 
     def __init__(self, key: bytes) -> None:
         self.key = key
+        derived = blake3(key, derive_key_context=_CONTEXT + "owner").digest(3 * KEY_BYTES)
+        self._segment_key = derived[:KEY_BYTES]
+        self._record_key = derived[KEY_BYTES : 2 * KEY_BYTES]
+        self._digest_key = derived[2 * KEY_BYTES :]
         self._segment_cipher: AESGCM | None = None
         self._record_cipher: AESGCM | None = None
-        self._digest_key: bytes | None = None
-
-    @property
-    def digest_key(self) -> bytes:
-        """Keys the BLAKE3 digests of this owner's documents: nobody without it can make two collide."""
-        if self._digest_key is None:
-            self._digest_key = derive(self.key, "owner digests")
-        return self._digest_key
 
     def digest(self, data: bytes) -> bytes:
-        """Return 16 bytes that tell versions of a document apart."""
-        return blake3(data, key=self.digest_key).digest(DIGEST_BYTES)
+        """Return 16 bytes that tell versions of a document apart.
+
+        Keyed BLAKE3: nobody without the key can make two documents collide.
+        """
+        return blake3(data, key=self._digest_key).digest(DIGEST_BYTES)
+
+    def new_digest(self) -> blake3:
+        """Return a hasher for a document that comes in pieces; its ``digest(16)`` equals :meth:`digest`."""
+        return blake3(key=self._digest_key)
 
     @property
     def segment_cipher(self) -> AESGCM:
         """Seals segments; the nonce goes into the record."""
         if self._segment_cipher is None:
-            self._segment_cipher = AESGCM(derive(self.key, "owner segments"))
+            self._segment_cipher = AESGCM(self._segment_key)
         return self._segment_cipher
 
     @property
     def record_cipher(self) -> AESGCM:
         """Seals manifest records; the nonce goes before them."""
         if self._record_cipher is None:
-            self._record_cipher = AESGCM(derive(self.key, "owner records"))
+            self._record_cipher = AESGCM(self._record_key)
         return self._record_cipher
 
 

@@ -159,7 +159,7 @@ def _slot_key(slot: _Slot, secret: str, recovery: bytes | None) -> bytes:
         and 1 <= slot.lanes <= _MAX_LANES
     ):
         raise ValueError("the slot asks for an unreasonable derivation")
-    from cryptography.hazmat.primitives.kdf.argon2 import Argon2id  # noqa: PLC0415 - slow to import, rarely needed twice
+    from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
     return Argon2id(
         salt=salt,
