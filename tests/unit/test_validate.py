@@ -117,7 +117,7 @@ def test_findings_are_the_same_whatever_the_number_of_jobs(data: Path) -> None:
     assert results[0] == results[1] == results[2]
 
 
-def test_infos_are_counted_but_only_reported_when_asked_for(data: Path) -> None:
+def test_infos_are_told_only_when_asked_for(data: Path) -> None:
     (data / "notes.txt").write_text("hello")
     stats, findings = run(data)
     assert (findings, stats.infos, stats.sound) == ([], 1, True)
@@ -210,9 +210,10 @@ def test_a_socket_is_a_warning(data: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert told(data) == [("special-file", "warning", "s")]
 
 
-def test_a_hard_link_is_a_warning(data: Path, tmp_path: Path) -> None:
+def test_a_hard_link_is_an_info(data: Path, tmp_path: Path) -> None:
     os.link(data / "histories/anna/chat0.json", tmp_path / "copy.json")
-    assert told(data) == [("hard-link", "warning", "histories/anna/chat0.json")]
+    assert told(data, all=True) == [("hard-link", "info", "histories/anna/chat0.json")]
+    assert told(data) == []
 
 
 def test_links_are_told_by_where_they_lead_and_never_followed(data: Path, tmp_path: Path) -> None:
@@ -286,6 +287,12 @@ def test_a_hostile_name_is_a_warning_and_is_printed_harmlessly(
 def test_a_chinese_name_is_ordinary(data: Path) -> None:
     add_guide_user(data, "王小明")
     write(data / "histories/王小明/旅行计划.json", CHAT)
+    assert told(data, all=True) == []
+
+
+def test_a_document_of_several_reads_is_read_whole(data: Path) -> None:
+    long = {**CHAT, "messages": [{"role": "user", "content": "长" * 100_000}]}
+    write(data / f"histories/{HEX}/chat-history.json", [long])
     assert told(data, all=True) == []
 
 

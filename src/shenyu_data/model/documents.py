@@ -55,7 +55,7 @@ def parse(data: bytes) -> object:
         )
     if data.endswith(b"\0") and not data.startswith(_UTF_16):
         kept = len(data.rstrip(b"\0"))
-        raise _torn(f"it ends in {len(data) - kept:,} NUL bytes")
+        raise _torn(f"{len(data) - kept:,} NUL bytes at the end")
     text = _decode(data)
     if data.count(b",") + data.count(b"[") + data.count(b"{") > MAX_PARSED_VALUES:
         raise Unparsable(
@@ -100,7 +100,7 @@ def _decode(data: bytes) -> str:
         text = data.decode()
     except UnicodeDecodeError as error:
         if error.end == len(data) and error.reason == "unexpected end of data":
-            raise _torn("it stops in the middle of a character") from None
+            raise _torn("cut off in the middle of a character") from None
         raise Unparsable(
             code="not-utf8",
             severity="error",
@@ -132,7 +132,7 @@ def _syntax(text: str, error: json.JSONDecodeError) -> Unparsable:
             "for empty and overwrites it: remove what follows, or restore it from a snapshot.",
         )
     if error.msg.startswith("Unterminated string") or _CUT_OFF.fullmatch(rest) or not rest:
-        return _torn(f"it is cut off after line {text.count(chr(10)) + 1}")
+        return _torn(f"cut off in line {text.count(chr(10)) + 1}")
     return Unparsable(
         code="not-json",
         severity="error",

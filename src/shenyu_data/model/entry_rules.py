@@ -74,7 +74,7 @@ def hard_link_finding(links: int, path: bytes) -> Finding:
     """Return the finding about a document that has ``links`` names."""
     return Finding(
         code="hard-link",
-        severity="warning",
+        severity="info",
         path=printable(path),
         message=f"the file has {links} names",
         hint="The application writes in place, so every name changes with it, a copy made of hard "

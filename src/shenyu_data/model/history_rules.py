@@ -200,6 +200,6 @@ def _note_duplicate(identity: object, first: str, second: str, notes: Notes) -> 
         severity="warning",
         message=f"the chat {shown(identity)} is there twice: {first} and {second}",
         pointer=second,
-        hint="The application keeps only one of two chats with the same id when it merges; give "
-        "one of them another id, or remove it.",
+        hint="The application confuses them when it merges or deletes: give one of them another "
+        "id, or remove it.",
     )

@@ -50,8 +50,8 @@ class ValidateOptions(msgspec.Struct, frozen=True, kw_only=True):
 class ValidateStats(msgspec.Struct, frozen=True, kw_only=True):
     """What was looked at, and how many findings there are of each severity.
 
-    ``documents`` and ``document_bytes`` count every file, of whatever kind. ``infos`` are counted
-    even where they are not reported.
+    ``documents`` and ``document_bytes`` count every file, of whatever kind. ``infos`` counts those
+    that were met, reported or not; hard links are looked for only if infos are wanted.
     """
 
     users: int
@@ -195,7 +195,8 @@ def _tasks(data: str, found: Survey, scope: _Scope, *, infos: bool) -> Iterator[
         while len(users) + len(shared) >= _TASK_NAMES:
             yield ValidateTask(data, users[:_TASK_NAMES], shared[:_TASK_NAMES], scope.path, infos)
             del users[:_TASK_NAMES], shared[:_TASK_NAMES]
-    yield ValidateTask(data, users, shared, scope.path, infos)
+    # All there is, in a small directory: told in the order of the names.
+    yield ValidateTask(data, sorted(users), sorted(shared), scope.path, infos)
 
 
 def _tell(part: Tally, total: Tally, monitor: Monitor) -> None:

@@ -40,7 +40,7 @@ _KNOWN_FOLDERS = (b"", USERS, HISTORIES, _EXAMPLE, _EXAMPLE_HISTORY)
 
 @dataclass(kw_only=True)
 class Tally:
-    """What one task counted and found; infos are counted, and kept only if they are wanted."""
+    """What one task counted and found; infos are kept only if they are wanted."""
 
     infos_wanted: bool
     findings: list[Finding] = field(default_factory=list)

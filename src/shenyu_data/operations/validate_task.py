@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 from typing import NamedTuple
 
 from shenyu_data.datadir.folder import FILE_FLAGS, FOLDER_FLAGS
@@ -21,6 +20,7 @@ from shenyu_data.model.rules import APPLICATION_KEYS, is_unread_name, prove
 from shenyu_data.model.user_rules import is_application_name
 from shenyu_data.operations.validate_closely import CloseLook, Tally
 
+_READ_BYTES = 1 << 16  # nearly every document, in one read
 _APPLICATION_FILES = {os.fsdecode(key + JSON_SUFFIX) for key in APPLICATION_KEYS}
 _is_plain_history = re.compile(r"[0-9A-Za-z_][0-9A-Za-z_.@-]{0,100}\.json").fullmatch
 
@@ -59,14 +59,14 @@ def _look_quickly(folders: DataFolders, owner: bytes, tally: Tally) -> bool:
     if users is None or histories is None or name_finding(owner, b"") is not None:
         return False
     try:
-        data = _read_ordinary_file(users, user_file)
+        data = _read_file(users, user_file, links_count=tally.infos_wanted)
         if data is None or prove("user", owner, user_file, data) is None:
             return False
         if os.access(owner + GZIP_SUFFIX, os.F_OK, dir_fd=users, follow_symlinks=False):
             return False
         folder = os.open(owner, FOLDER_FLAGS, dir_fd=histories)
         try:
-            counted = _count_histories(folder, owner)
+            counted = _count_histories(folder, owner, links_count=tally.infos_wanted)
         finally:
             os.close(folder)
     except OSError:
@@ -82,7 +82,9 @@ def _look_quickly(folders: DataFolders, owner: bytes, tally: Tally) -> bool:
     return True
 
 
-def _count_histories(folder: int, owner: bytes) -> tuple[int, int, Held] | None:
+def _count_histories(
+    folder: int, owner: bytes, *, links_count: bool
+) -> tuple[int, int, Held] | None:
     """Return number, bytes and content of the histories in a folder, or None to look closer."""
     documents = size = chats = messages = 0
     of_application = is_application_name(owner)
@@ -91,9 +93,11 @@ def _count_histories(folder: int, owner: bytes) -> tuple[int, int, Held] | None:
             name = entry.name
             if not (_is_plain_history(name) or _is_ordinary_history(name)):
                 return None
+            if not entry.is_file(follow_symlinks=False):
+                return None
             if of_application and is_unread_name(owner, os.fsencode(name)):
                 return None
-            data = _read_ordinary_file(folder, name)
+            data = _read_file(folder, name, links_count=links_count)
             if data is None:
                 return None
             array_only = of_application and name in _APPLICATION_FILES
@@ -117,15 +121,20 @@ def _is_ordinary_history(name: str) -> bool:
     )
 
 
-def _read_ordinary_file(folder: int, name: bytes | str) -> bytes | None:
-    """Return a file's bytes, or None if it is not plain, has two names, is large, or changes."""
+def _read_file(folder: int, name: bytes | str, *, links_count: bool) -> bytes | None:
+    """Return a file's bytes; None if it is large or, if ``links_count``, has several names.
+
+    Without a stat, which costs as much as the reading: whether the bytes are whole, they tell
+    themselves, and a FIFO is empty.
+    """
     descriptor = os.open(name, FILE_FLAGS, dir_fd=folder)
     try:
-        found = os.fstat(descriptor)
-        size = found.st_size
-        if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1 or size > MAX_PARSED_BYTES:
+        if links_count and os.fstat(descriptor).st_nlink != 1:
             return None
-        data = os.read(descriptor, size + 1)
+        data = os.read(descriptor, _READ_BYTES)
+        if len(data) < _READ_BYTES:
+            return data
+        rest = os.read(descriptor, MAX_PARSED_BYTES)
     finally:
         os.close(descriptor)
-    return data if len(data) == size else None
+    return data + rest if len(rest) < MAX_PARSED_BYTES - _READ_BYTES else None
