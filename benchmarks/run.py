@@ -80,6 +80,23 @@ def facts(peers: list[type[Peer]]) -> str:
     )
 
 
+def measure(options: argparse.Namespace, present: list[type[Peer]], scratch: Path) -> Bench:
+    """Do all the work that was asked for, in `scratch`."""
+    data = scratch / "data"
+    if options.data:
+        shutil.copytree(options.data, data)
+    else:
+        tell(f"making the data set {options.set}")
+        make(SETS[options.set], data)
+    peers = [peer(data, scratch / name) for name, peer in PEERS.items() if peer in present]
+    for peer in peers:
+        peer.reset()
+    bench = Bench(data, scratch, peers, rounds=options.rounds, fraction=options.fraction)
+    for work in options.only:
+        bench.do(work, tell)
+    return bench
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return its exit status."""
     options = _options(arguments)
@@ -94,18 +111,27 @@ def main(arguments: list[str] | None = None) -> int:
         options.work.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix="shenyu-data-bench-", dir=options.work)).resolve()
     try:
-        data = scratch / "data"
-        if options.data:
-            shutil.copytree(options.data, data)
-        else:
-            tell(f"making the data set {options.set}")
-            make(SETS[options.set], data)
-        peers = [peer(data, scratch / name) for name, peer in PEERS.items() if peer in present]
-        for peer in peers:
-            peer.reset()
-        bench = Bench(data, scratch, peers, rounds=options.rounds, fraction=options.fraction)
-        for work in options.only:
-            bench.do(work, tell)
+        bench = measure(options, present, scratch)
+        notes += [
+            f"**FAILED: {work} by {name}:** {samples.failure.replace(str(scratch), '…')}"
+            for (work, name), samples in bench.samples.items()
+            if samples.failure
+        ]
+        lines = report.rows(options.set, options.only, options.fraction, bench.samples)
+        text = "\n\n".join(
+            [
+                f"# Benchmark: data set {options.set}, timed rounds: {options.rounds}",
+                heading,
+                *notes,
+                "Median of the rounds (least–greatest).",
+                report.table(lines, chosen, absent),
+                "Processor time (median) and peak memory of the whole process tree, by work:",
+                report.details(options.only, bench.samples, [peer.name for peer in present]),
+            ]
+        )
+        print(text, flush=True)
+        if options.output:
+            options.output.write_text(text + "\n", encoding="utf-8")
     except KeyboardInterrupt:
         tell("interrupted: nothing is reported")
         return 130
@@ -113,27 +139,8 @@ def main(arguments: list[str] | None = None) -> int:
         if options.keep:
             tell(f"kept: {scratch}")
         else:
+            tell("removing the scratch folder")
             shutil.rmtree(scratch, ignore_errors=True)
-    notes += [
-        f"**FAILED: {work} by {name}:** {samples.failure.replace(str(scratch), '…')}"
-        for (work, name), samples in bench.samples.items()
-        if samples.failure
-    ]
-    lines = report.rows(options.set, options.only, options.fraction, bench.samples)
-    text = "\n\n".join(
-        [
-            f"# Benchmark: data set {options.set}, {options.rounds} rounds",
-            heading,
-            *notes,
-            "Median of the rounds (least–greatest).",
-            report.table(lines, chosen, absent),
-            "Processor time (median) and peak memory of the whole process tree, work by work:",
-            report.details(options.only, bench.samples, [peer.name for peer in present]),
-        ]
-    )
-    print(text)
-    if options.output:
-        options.output.write_text(text + "\n", encoding="utf-8")
     return 0
 
 
