@@ -14,10 +14,13 @@ from typing import NamedTuple
 
 from shenyu_data.datadir.folder import FILE_FLAGS
 from shenyu_data.model.layout import Kind
-from shenyu_data.model.records import TORN, Outline, outline
+from shenyu_data.model.records import MAX_PARSED_BYTES, TORN, Outline, outline
 
 TRIES = 5
 _FIRST_PAUSE_S = 0.01  # doubled at every try: 150 ms in all
+_MOST_BYTES = (
+    2 * MAX_PARSED_BYTES
+)  # a file that grows beyond this while it is read is torn, not followed
 _BEING_WRITTEN_S = 2.0  # a file this recently written may be whole in a moment
 
 
@@ -33,52 +36,66 @@ class Captured(NamedTuple):
     settled: bool
 
 
-def capture(folder: int, name: bytes | str, kind: Kind, path: bytes) -> Captured:
+def capture(
+    folder: int,
+    name: bytes | str,
+    kind: Kind,
+    path: bytes,
+    seen: os.stat_result | None = None,
+) -> Captured:
     """Read the file ``name`` in an open folder whole, trying again while it changes or does not parse.
 
-    The last try's bytes come back marked torn if none was good. Raises OSError if it cannot be
-    opened or read (FileNotFoundError: it vanished; ELOOP: it is a link now), IsADirectoryError or
-    FileNotFoundError if it is no longer a regular file.
+    ``path`` tells by its suffix whether it is compressed; ``seen`` is its stat if a scan just met it.
+    The last try's bytes come back marked torn if none was good.
+    Raises OSError if it cannot be opened or read: FileNotFoundError if it vanished or is not a regular file
+    any more.
     """
     pause = _FIRST_PAUSE_S
     for attempt in range(TRIES):
-        data, found, stable = _read_once(folder, name)
-        seen = outline(kind, path, data) if stable else TORN
-        if stable and seen.state != "torn":
-            return Captured(data, found, seen, is_settled(found))
-        if attempt + 1 < TRIES:
-            if stable and time.time() - found.st_mtime > _BEING_WRITTEN_S:
+        before = seen or os.stat(name, dir_fd=folder, follow_symlinks=False)
+        seen = None
+        data, found = _read_once(folder, name, before.st_size)
+        stable = _same(before, found, data)
+        if stable:
+            look = outline(kind, path, data)
+            if look.state != "torn":
+                return Captured(data, found, look, is_settled(found))
+            if time.time() - found.st_mtime > _BEING_WRITTEN_S:
                 break  # nobody is writing it: it will not get better
+        if attempt + 1 < TRIES:
             time.sleep(pause)
             pause *= 2
     return Captured(data, found, TORN, False)
 
 
-def _read_once(folder: int, name: bytes | str) -> tuple[bytes, os.stat_result, bool]:
+def _read_once(folder: int, name: bytes | str, size: int) -> tuple[bytes, os.stat_result]:
     descriptor = os.open(name, FILE_FLAGS, dir_fd=folder)
     try:
-        before = os.fstat(descriptor)
-        if not stat.S_ISREG(before.st_mode):
-            raise FileNotFoundError(f"{name!r} is not a regular file any more")
-        size = before.st_size
         data = os.read(descriptor, size + 1)
         if len(data) != size:  # it grew or shrank, or the system gives large reads in parts
             data = _read_rest(descriptor, data)
-        after = os.fstat(descriptor)
+        found = os.fstat(descriptor)
     finally:
         os.close(descriptor)
-    stable = (
+    if not stat.S_ISREG(found.st_mode):
+        raise FileNotFoundError(f"{name!r} is not a regular file any more")
+    return data, found
+
+
+def _same(before: os.stat_result, after: os.stat_result, data: bytes) -> bool:
+    return (
         before.st_mtime_ns == after.st_mtime_ns
         and before.st_ctime_ns == after.st_ctime_ns
+        and before.st_ino == after.st_ino
         and after.st_size == len(data)
     )
-    return data, after, stable
 
 
 def _read_rest(descriptor: int, data: bytes) -> bytes:
-    parts = [data]
-    while part := os.read(descriptor, 1 << 20):
+    parts, size = [data], len(data)
+    while size <= _MOST_BYTES and (part := os.read(descriptor, 1 << 20)):
         parts.append(part)
+        size += len(part)
     return b"".join(parts)
 
 
@@ -90,8 +107,8 @@ def is_settled(found: os.stat_result) -> bool:
     size and stamp. Such a file is not settled and must be read again next time.
     """
     newest = max(found.st_mtime_ns, found.st_ctime_ns)
-    granule_ns = 2_000_000_000 if newest % 1_000_000_000 == 0 else 50_000_000
-    return time.time_ns() - newest > granule_ns
+    age_ns = time.time_ns() - newest
+    return age_ns > 2_000_000_000 or (age_ns > 50_000_000 and newest % 1_000_000_000 != 0)
 
 
 class Streamed(NamedTuple):

@@ -5,6 +5,7 @@ Called by the workers of operations/backup_tasks.py.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterable, Iterator
@@ -12,10 +13,10 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from shenyu_data.datadir.capture import capture, is_settled, stream
-from shenyu_data.datadir.folder import open_folder
+from shenyu_data.datadir.folder import FOLDER_FLAGS, open_folder
 from shenyu_data.datadir.scan import DataFolders, Found, Scan, describe
 from shenyu_data.model.findings import Finding, printable
-from shenyu_data.model.layout import Place, kind_of, path_of
+from shenyu_data.model.layout import USERS, Place, kind_of, path_of
 from shenyu_data.model.records import MAX_PARSED_BYTES
 from shenyu_data.repository.crypto import OwnerKeys
 from shenyu_data.repository.documents import DocumentWriter
@@ -115,39 +116,38 @@ class OwnerBackup:
         self._findings += scan.findings
         entries: list[Entry] = []
         seen: list[Found] = []
-        with self._history_folder() as history:
-            for found in sorted(scan.entries, key=_order):
-                taken = self._take_entry(found, history)
+        self._history = self._open_history_folder()
+        try:
+            scan.entries.sort()  # by place and name
+            for found in scan.entries:
+                taken = self._take_entry(found)
                 if taken is not None:
                     entries.append(taken[0])
                     seen.append(taken[1])
+        finally:
+            if self._history is not None:
+                os.close(self._history)
         if not scan.complete:
             self._settled = False
             entries += self._keep_unlisted(entries)
-        self._count_gone(entries)
+        if self._files_before:
+            self._count_gone(entries)
         record = self._writer.finish(self._owner, self._shared, entries) if entries else None
         return Taken(record, describe(seen) if self._settled else UNSETTLED, self._findings)
 
-    @contextmanager
-    def _history_folder(self) -> Iterator[int | None]:
+    def _open_history_folder(self) -> int | None:
         if self._shared or self._folders.histories is None:
-            yield None
-            return
+            return None
         try:
-            descriptor = open_folder(self._folders.histories, self._owner)
+            return os.open(self._owner, FOLDER_FLAGS, dir_fd=self._folders.histories)
         except OSError:
-            yield None  # there is none, or the scan has told
-            return
-        try:
-            yield descriptor
-        finally:
-            os.close(descriptor)
+            return None  # there is none, or the scan has told
 
-    def _take_entry(self, found: Found, history: int | None) -> tuple[Entry, Found] | None:
+    def _take_entry(self, found: Found) -> tuple[Entry, Found] | None:
         place, name, seen = found
         mode = seen.st_mode
         if stat.S_ISREG(mode):
-            return self._take_file(found, history)
+            return self._take_file(found)
         if stat.S_ISDIR(mode):
             folder = FolderEntry(
                 place, name, stat.S_IMODE(mode), seen.st_uid, seen.st_gid, seen.st_mtime_ns
@@ -155,7 +155,7 @@ class OwnerBackup:
             return folder, found
         if stat.S_ISLNK(mode):
             try:
-                with self._folder_of(found, history) as (descriptor, base):
+                with self._folder_of(found) as (descriptor, base):
                     target = os.readlink(base, dir_fd=descriptor)
             except OSError:
                 self._settled = False  # it vanished or is no link any more
@@ -164,7 +164,7 @@ class OwnerBackup:
             return link, found
         return None  # FIFOs, sockets and devices are reported by the scan's caller
 
-    def _take_file(self, found: Found, history: int | None) -> tuple[Entry, Found] | None:
+    def _take_file(self, found: Found) -> tuple[Entry, Found] | None:
         place, name, seen = found
         before = self._files_before.get((place, name))
         if (
@@ -176,33 +176,45 @@ class OwnerBackup:
         ):
             return before, found
         try:
-            with self._folder_of(found, history) as (folder, base):
-                if seen.st_size > MAX_PARSED_BYTES:
-                    entry, read = self._stream(found, folder, base)
-                else:
-                    entry, read = self._capture(found, folder, base, before)
-        except (FileNotFoundError, NotADirectoryError):
+            if place == Place.IN_HISTORY_FOLDER and self._history is not None and b"/" not in name:
+                entry, read = self._read_file(found, self._history, name, before)
+            else:
+                with self._folder_of(found) as (folder, base):
+                    entry, read = self._read_file(found, folder, base, before)
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             self._settled = False  # it vanished since it was listed
             return None
         except OSError as error:
+            if error.errno == errno.ELOOP:
+                self._settled = False  # it is a link now
+                return None
             return self._unreadable(found, before, error), found
-        self._tally.read_files += 1
-        self._tally.read_bytes += entry.size
+        tally = self._tally
+        tally.read_files += 1
+        tally.read_bytes += entry.size
         if before is None:
-            self._tally.new += 1
+            tally.new += 1
         elif before.digest != entry.digest or before.size != entry.size:
-            self._tally.changed += 1
+            tally.changed += 1
         return entry, Found(place, name, read)
 
-    def _capture(
+    def _read_file(
         self, found: Found, folder: int, base: bytes, before: FileEntry | None
     ) -> tuple[FileEntry, os.stat_result]:
-        place, name, _ = found
-        captured = capture(folder, base, kind_of(place, name), name or base)
-        data, outline = captured.data, captured.outline
+        if found.stat.st_size > MAX_PARSED_BYTES:
+            return self._stream(found, folder, base)
+        place, name, seen = found
+        captured = capture(folder, base, kind_of(place, name), name or base, seen)
+        data, read, outline, settled = captured
         digest = self._keys.digest(data)
         good = None
-        if outline.state == "torn":
+        if outline.state == "whole":
+            state = FileState.WHOLE
+            self._settled &= settled
+        elif outline.state == "unparsed":
+            state = FileState.UNPARSED
+            self._settled &= settled
+        else:
             state = FileState.TORN
             good = self._last_good(before)
             self._settled = False
@@ -213,27 +225,31 @@ class OwnerBackup:
                 "The snapshot holds it as it is, and its last good version where there is one; "
                 "`shenyu-data validate` says what is wrong with it.",
             )
-        else:
-            state = FileState.UNPARSED if outline.state == "unparsed" else FileState.WHOLE
-            self._settled &= captured.settled
-        usable = before is not None and not self._leans_on_missing(before)
-        if before is not None and usable and before.digest == digest and before.size == len(data):
+        if before is None or self._leans_on_missing(before):
+            extents = self._writer.append(data)
+        elif before.digest == digest and before.size == len(data):
             extents = before.extents
         else:
-            extents = self._writer.add(data, before if usable else None)
-        entry = _file_entry(
-            found,
-            captured.stat,
-            state=state,
-            settled=captured.settled,
-            size=len(data),
-            digest=digest,
-            chats=outline.chats,
-            messages=outline.messages,
-            extents=extents,
-            good=good,
+            extents = self._writer.add(data, before)
+        entry = FileEntry(
+            place,
+            name,
+            state,
+            stat.S_IMODE(read.st_mode),
+            read.st_uid,
+            read.st_gid,
+            read.st_mtime_ns,
+            read.st_ctime_ns if settled else 0,
+            read.st_ino,
+            read.st_nlink,
+            len(data),
+            digest,
+            outline.chats,
+            outline.messages,
+            extents,
+            good,
         )
-        return entry, captured.stat
+        return entry, read
 
     def _stream(self, found: Found, folder: int, base: bytes) -> tuple[FileEntry, os.stat_result]:
         extents: list[tuple[int, int, int]] = []
@@ -325,20 +341,18 @@ class OwnerBackup:
         )
 
     @contextmanager
-    def _folder_of(self, found: Found, history: int | None) -> Iterator[tuple[int, bytes]]:
+    def _folder_of(self, found: Found) -> Iterator[tuple[int, bytes]]:
         """Give the open folder that an entry stands in, and its name there."""
-        place, name, _ = found
-        if place <= Place.USER_FILE_GZIP and self._folders.users is not None:
-            yield self._folders.users, path_of(self._owner, place, name)[len(b"users/") :]
-        elif place == Place.IN_HISTORY_FOLDER and b"/" not in name and history is not None:
-            yield history, name
-        else:
-            folder, _, base = path_of(self._owner, place, name).rpartition(b"/")
-            descriptor = open_folder(self._folders.root, folder)
-            try:
-                yield descriptor, base
-            finally:
-                os.close(descriptor)
+        path = path_of(self._owner, found.place, found.name)
+        folder, _, base = path.rpartition(b"/")
+        if folder == USERS and self._folders.users is not None:
+            yield self._folders.users, base
+            return
+        descriptor = open_folder(self._folders.root, folder)
+        try:
+            yield descriptor, base
+        finally:
+            os.close(descriptor)
 
     def _report(self, found: Found, code: str, message: str, hint: str) -> None:
         path = printable(path_of(self._owner, found.place, found.name))
@@ -347,34 +361,25 @@ class OwnerBackup:
         )
 
 
-def totals_of(record: OwnerRecord | None) -> Totals:
-    """Return what one owner's record holds."""
-    users = histories = chats = messages = documents = size = torn = unreadable = 0
-    for entry in record.entries if record is not None else ():
+def totals_of(record: OwnerRecord) -> list[int]:
+    """Return what one owner's record holds, in the order of Totals."""
+    sums = [0] * len(Totals.__struct_fields__)
+    for entry in record.entries:
         if isinstance(entry, FileEntry):
-            kind = kind_of(Place(entry.place), entry.name)
-            users += kind == "user"
-            histories += kind == "history"
-            chats += entry.chats
-            messages += entry.messages
-            documents += 1
-            size += entry.size
-            torn += entry.state == FileState.TORN
-            unreadable += entry.state == FileState.UNREADABLE
-    return Totals(
-        users=users,
-        histories=histories,
-        chats=chats,
-        messages=messages,
-        documents=documents,
-        document_bytes=size,
-        torn=torn,
-        unreadable=unreadable,
-    )
-
-
-def _order(found: Found) -> tuple[int, bytes]:
-    return found.place, found.name
+            place = entry.place
+            if place <= Place.USER_FILE_GZIP:
+                sums[0] += 1
+            elif kind_of(Place(place), entry.name) == "history":
+                sums[1] += 1
+                sums[2] += entry.chats
+                sums[3] += entry.messages
+            sums[4] += 1
+            sums[5] += entry.size
+            if entry.state == FileState.TORN:
+                sums[6] += 1
+            elif entry.state == FileState.UNREADABLE:
+                sums[7] += 1
+    return sums
 
 
 def _same_stat(before: FileEntry, seen: os.stat_result) -> bool:

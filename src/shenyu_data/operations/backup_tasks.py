@@ -6,7 +6,10 @@ Each task and each result is a value that can be pickled; a worker keeps nothing
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+
+import msgspec
 
 from shenyu_data.datadir.scan import (
     DataFolders,
@@ -29,7 +32,7 @@ from shenyu_data.operations.backup_owner import (
 )
 from shenyu_data.repository.crypto import KEY_BYTES, OwnerKeys
 from shenyu_data.repository.documents import DocumentWriter
-from shenyu_data.repository.format import Totals
+from shenyu_data.repository.format import FileEntry, OwnerRecord, Totals
 from shenyu_data.repository.keyring import Keyring
 from shenyu_data.repository.manifest import Layer, Row, Section, SectionBuilder, SectionReader
 from shenyu_data.repository.packs import PackWriter, SegmentReader
@@ -150,12 +153,8 @@ def _differs(
         return False
     if row is None or not scan.complete:
         return True
-    scan.entries.sort(key=_order)
+    scan.entries.sort()  # by place and name
     return repository.keys.signature(describe(scan.entries)) != row.signature
-
-
-def _order(found: tuple[int, bytes, os.stat_result]) -> tuple[int, bytes]:
-    return found[0], found[1]
 
 
 def _special_files(scan: Scan, owner: bytes) -> list[Finding]:
@@ -204,7 +203,7 @@ class _Capture:
             reader.load()
         owner_keys = self._keyring.bucket(work.bucket)
         builder = SectionBuilder(self._keys, self._task.origin, work.bucket)
-        totals = Totals() if self._task.reread else work.totals
+        sums = _Sums(Totals() if self._task.reread else work.totals)
         new_keys: list[tuple[bytes, bytes]] = []
         owners = [(owner, False) for owner in work.owners.users]
         if work.owners.shared:
@@ -229,11 +228,11 @@ class _Capture:
                 new_keys.append((pseudonym, candidates[0].key))
             taken = self._take_owner(folders, owner, shared, before, scan, candidates, tally)
             if before is not None and not self._task.reread:
-                totals = totals.plus(totals_of(before.record), -1)
-            totals = totals.plus(totals_of(taken.record))
+                sums.subtract(before.record)
             if taken.record is None:
                 builder.add_gone(pseudonym)
             else:
+                sums.add(taken.record)
                 signature = (
                     _NEVER
                     if taken.description is UNSETTLED
@@ -244,16 +243,17 @@ class _Capture:
         gone = set(work.gone) if not self._task.reread else rows.keys()
         for pseudonym in sorted(gone - done) if not self._task.keep_gone else ():
             done.add(pseudonym)
-            lost = self._gone(reader, pseudonym, rows[pseudonym], owner_keys, tally)
+            lost = reader.record(pseudonym, rows[pseudonym], owner_keys.get(pseudonym, []))
+            tally.gone += sum(isinstance(entry, FileEntry) for entry in lost.entries)
             if not self._task.reread:
-                totals = totals.plus(lost, -1)
+                sums.subtract(lost)
             if not work.rewrite:
                 builder.add_gone(pseudonym)
         if work.rewrite:
-            kept = self._carry_over(reader, rows, done, owner_keys, builder)
-            if self._task.reread:
-                totals = totals.plus(kept)
-        return CapturedBucket(work.bucket, builder.finish(), work.rewrite, totals, new_keys)
+            for record in self._carry_over(reader, rows, done, owner_keys, builder):
+                if self._task.reread:
+                    sums.add(record)
+        return CapturedBucket(work.bucket, builder.finish(), work.rewrite, sums.totals(), new_keys)
 
     def _take_owner(
         self,
@@ -291,18 +291,6 @@ class _Capture:
             return None
         return Before(row.layer.origin, reader.record(pseudonym, row, candidates))
 
-    def _gone(
-        self,
-        reader: SectionReader,
-        pseudonym: bytes,
-        row: Row,
-        owner_keys: dict[bytes, list[OwnerKeys]],
-        tally: Tally,
-    ) -> Totals:
-        lost = totals_of(reader.record(pseudonym, row, owner_keys.get(pseudonym, [])))
-        tally.gone += lost.documents
-        return lost
-
     def _carry_over(
         self,
         reader: SectionReader,
@@ -310,13 +298,27 @@ class _Capture:
         done: set[bytes],
         owner_keys: dict[bytes, list[OwnerKeys]],
         builder: SectionBuilder,
-    ) -> Totals:
-        """Seal again, for this snapshot, the records of owners that did not change; return what they hold."""
-        kept = Totals()
+    ) -> Iterator[OwnerRecord]:
+        """Seal again, for this snapshot, the records of owners that were not taken; yield them."""
         for pseudonym, row in rows.items():
             if pseudonym not in done:
                 candidates = owner_keys.get(pseudonym, [])
                 record = reader.record(pseudonym, row, candidates)
                 builder.add(pseudonym, row.signature, candidates[0], record)
-                kept = kept.plus(totals_of(record))
-        return kept
+                yield record
+
+
+class _Sums:
+    """A bucket's totals while they are being added up."""
+
+    def __init__(self, start: Totals) -> None:
+        self._sums = list(msgspec.structs.astuple(start))
+
+    def add(self, record: OwnerRecord) -> None:
+        self._sums = [a + b for a, b in zip(self._sums, totals_of(record), strict=True)]
+
+    def subtract(self, record: OwnerRecord) -> None:
+        self._sums = [a - b for a, b in zip(self._sums, totals_of(record), strict=True)]
+
+    def totals(self) -> Totals:
+        return Totals(*self._sums)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import secrets
 import struct
 from enum import IntEnum
+from typing import Annotated
 
 import msgspec
 
@@ -58,6 +59,20 @@ def object_name(kind: ObjectKind, object_id: bytes) -> str:
     return f"{_FOLDERS[kind]}/{object_id.hex()}"
 
 
+def parse_object_name(name: str) -> tuple[str, bytes] | None:
+    """Given a name from a listing, return the folder and the id if an object is named so, else None.
+
+    The name of a second copy is not one. Anything else in a listing is a stranger's file.
+    """
+    folder, _, base = name.partition("/")
+    if len(base) != 32 or not set(base) <= _HEX_DIGITS:
+        return None
+    return folder, bytes.fromhex(base)
+
+
+_HEX_DIGITS = frozenset("0123456789abcdef")
+
+
 def header(kind: ObjectKind) -> bytes:
     """Return the eight bytes that every binary object of this kind begins with."""
     return MAGIC + bytes((FORMAT_VERSION, kind))
@@ -83,6 +98,16 @@ def damaged(name: str, why: str) -> ObjectDamaged:
     )
 
 
+# What these allow is checked wherever a structure is read: they are the format, not a hint.
+ObjectId = Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
+Nonce = Annotated[bytes, msgspec.Meta(min_length=12, max_length=12)]
+Count = Annotated[int, msgspec.Meta(ge=0)]
+PlaceNumber = Annotated[int, msgspec.Meta(ge=0, le=4)]
+StateNumber = Annotated[int, msgspec.Meta(ge=0, le=3)]
+SegmentSize = Annotated[int, msgspec.Meta(ge=0, le=1 << 30)]
+"""No program writes segments of more than a few MiB; a forged one must not make us set aside more than 1 GiB."""
+
+
 class Segment(msgspec.Struct, array_like=True, frozen=True):
     """Documents of one owner, compressed and sealed together: where they lie.
 
@@ -90,11 +115,11 @@ class Segment(msgspec.Struct, array_like=True, frozen=True):
     ``plain_bytes`` is the size before compression; ``nonce`` pins the very ciphertext.
     """
 
-    pack: bytes
-    offset: int
-    stored_bytes: int
-    plain_bytes: int
-    nonce: bytes
+    pack: ObjectId
+    offset: Count
+    stored_bytes: SegmentSize
+    plain_bytes: SegmentSize
+    nonce: Nonce
 
 
 Extent = tuple[int, int, int]
@@ -113,7 +138,7 @@ class FileState(IntEnum):
 class LastGood(msgspec.Struct, array_like=True, frozen=True):
     """The newest whole version of a file that is torn or unreadable now."""
 
-    snapshot: bytes
+    snapshot: ObjectId
     mode: int
     mtime_ns: int
     size: int
@@ -126,9 +151,9 @@ class LastGood(msgspec.Struct, array_like=True, frozen=True):
 class FileEntry(msgspec.Struct, array_like=True, tag=0, frozen=True):
     """A regular file. ``ctime_ns`` 0 says: not settled, to be read again next time."""
 
-    place: int
+    place: PlaceNumber
     name: bytes
-    state: int
+    state: StateNumber
     mode: int
     uid: int
     gid: int
@@ -147,7 +172,7 @@ class FileEntry(msgspec.Struct, array_like=True, tag=0, frozen=True):
 class FolderEntry(msgspec.Struct, array_like=True, tag=1, frozen=True):
     """A folder."""
 
-    place: int
+    place: PlaceNumber
     name: bytes
     mode: int
     uid: int
@@ -158,7 +183,7 @@ class FolderEntry(msgspec.Struct, array_like=True, tag=1, frozen=True):
 class LinkEntry(msgspec.Struct, array_like=True, tag=2, frozen=True):
     """A symbolic link, never followed."""
 
-    place: int
+    place: PlaceNumber
     name: bytes
     uid: int
     gid: int
@@ -181,14 +206,14 @@ class OwnerRecord(msgspec.Struct, array_like=True, frozen=True):
 class SectionRef(msgspec.Struct, array_like=True, frozen=True):
     """Where one bucket's section lies: indexes into the root's lists, and a range of the object."""
 
-    origin: int
-    manifest: int
-    offset: int
-    records_bytes: int
-    index_bytes: int
+    origin: Count
+    manifest: Count
+    offset: Count
+    records_bytes: Count
+    index_bytes: Count
 
 
-class Totals(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+class Totals(msgspec.Struct, frozen=True, array_like=True):
     """What a snapshot, or one bucket of it, holds. ``documents`` counts regular files of every kind."""
 
     users: int = 0
@@ -200,11 +225,10 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     torn: int = 0
     unreadable: int = 0
 
-    def plus(self, other: Totals, sign: int = 1) -> Totals:
-        """Return the sum, or with ``sign`` -1 the difference."""
-        mine, others = msgspec.structs.astuple(self), msgspec.structs.astuple(other)
-        names = self.__struct_fields__
-        return Totals(**{n: a + sign * b for n, a, b in zip(names, mine, others, strict=True)})
+    def plus(self, other: Totals) -> Totals:
+        """Return the sum."""
+        pairs = zip(msgspec.structs.astuple(self), msgspec.structs.astuple(other), strict=True)
+        return Totals(*(mine + others for mine, others in pairs))
 
 
 class BucketRef(msgspec.Struct, array_like=True, frozen=True):
@@ -229,8 +253,8 @@ class Root(msgspec.Struct, frozen=True, kw_only=True):
     ``incomplete`` says that a folder could not be listed.
     """
 
-    id: bytes
-    parent: bytes | None
+    id: ObjectId
+    parent: ObjectId | None
     sequence: int
     time_ms: int
     kind: str
@@ -243,9 +267,9 @@ class Root(msgspec.Struct, frozen=True, kw_only=True):
     read_bytes: int
     stored_bytes: int
     elapsed_ms: int
-    origins: list[bytes]
-    manifests: list[bytes]
-    buckets: dict[int, BucketRef]
+    origins: list[ObjectId]
+    manifests: list[ObjectId]
+    buckets: dict[Annotated[int, msgspec.Meta(ge=0, le=BUCKETS - 1)], BucketRef]
 
     @property
     def degraded(self) -> bool:
