@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
-from shenyu_data.model.errors import ObjectExists
-from shenyu_data.repository.format import COPY_SUFFIX, KEYRINGS, SNAPSHOTS
+from shenyu_data.model.errors import ObjectExists, ObjectMissing, RepositoryError, StorageError
+from shenyu_data.repository.format import COPY_SUFFIX, KEYRINGS, SNAPSHOTS, parse_object_name
 from shenyu_data.storage.protocol import Storage
+
+T = TypeVar("T")
 
 
 def put_twice(storage: Storage, name: str, chunks: Sequence[bytes]) -> int:
     """Store an object and its copy; return the bytes stored."""
     return storage.put(name, chunks) + _put_if_missing(storage, name + COPY_SUFFIX, chunks)
+
+
+def read_either(name: str, read: Callable[[str], T]) -> T:
+    """Return what ``read`` makes of the object called ``name`` or, if that fails, of its copy.
+
+    Raise what the first said, or the second if the first was only missing.
+    """
+    try:
+        return read(name)
+    except (RepositoryError, StorageError) as first:  # a bad sector is no reason to give up either
+        try:
+            return read(name + COPY_SUFFIX)
+        except (RepositoryError, StorageError) as second:
+            raise (second if isinstance(first, ObjectMissing) else first) from None
 
 
 def mend_copies(storage: Storage) -> list[str]:
@@ -24,6 +41,8 @@ def mend_copies(storage: Storage) -> list[str]:
     for folder in (KEYRINGS, SNAPSHOTS):
         names = {info.name for info in storage.list(folder)}
         for base in sorted({name.removesuffix(COPY_SUFFIX) for name in names}):
+            if parse_object_name(base) is None:
+                continue  # a stranger's file: verify names it
             for missing, twin in ((base, base + COPY_SUFFIX), (base + COPY_SUFFIX, base)):
                 if missing not in names:
                     _put_if_missing(storage, missing, [storage.read(twin)])

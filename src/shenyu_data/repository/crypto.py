@@ -127,6 +127,11 @@ class Secrets:
         return self._derive("indexes")
 
     @cached_property
+    def label_key(self) -> bytes:
+        """Seals the labels of key slots: whoever opens one slot can tell all of them apart."""
+        return self._derive("labels")
+
+    @cached_property
     def snapshot_key(self) -> bytes:
         """Seals snapshots."""
         return self._derive("snapshots")

@@ -60,9 +60,9 @@ def object_name(kind: ObjectKind, object_id: bytes) -> str:
 
 
 def parse_object_name(name: str) -> tuple[str, bytes] | None:
-    """Given a name from a listing, return the folder and the id if an object is named so, else None.
+    """Given a name from a listing, return folder and id if an object is named so, else None.
 
-    The name of a second copy is not one. Anything else in a listing is a stranger's file.
+    The name of a second copy is not one; anything else in a listing is a stranger's file.
     """
     folder, _, base = name.partition("/")
     if len(base) != 32 or not set(base) <= _HEX_DIGITS:
@@ -105,7 +105,9 @@ Count = Annotated[int, msgspec.Meta(ge=0)]
 PlaceNumber = Annotated[int, msgspec.Meta(ge=0, le=4)]
 StateNumber = Annotated[int, msgspec.Meta(ge=0, le=3)]
 SegmentSize = Annotated[int, msgspec.Meta(ge=0, le=1 << 30)]
-"""No program writes segments of more than a few MiB; a forged one must not make us set aside more than 1 GiB."""
+"""Programs write segments of a few MiB; a forged one must not make us set aside more than this."""
+TimeMs = Annotated[int, msgspec.Meta(ge=-62_135_596_800_000, le=253_402_300_799_999)]
+"""The years 1 to 9999."""
 
 
 class Segment(msgspec.Struct, array_like=True, frozen=True):
@@ -256,7 +258,7 @@ class Root(msgspec.Struct, frozen=True, kw_only=True):
     id: ObjectId
     parent: ObjectId | None
     sequence: int
-    time_ms: int
+    time_ms: TimeMs
     kind: str
     tag: str | None
     data: str

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterable, Mapping
 
 from shenyu_data.model.errors import RepositoryError
-from shenyu_data.repository.copies import put_twice
+from shenyu_data.repository.copies import put_twice, read_either
 from shenyu_data.repository.crypto import OVERHEAD_BYTES, OwnerKeys, Secrets, seal, unseal
 from shenyu_data.repository.format import (
     BUCKETS,
@@ -25,6 +25,7 @@ from shenyu_data.repository.format import (
     header,
     new_id,
     object_name,
+    parse_object_name,
 )
 from shenyu_data.storage.protocol import Storage
 
@@ -39,7 +40,9 @@ class Keyring:
         self._storage = storage
         self._keys = keys
         names = {info.name.removesuffix(COPY_SUFFIX) for info in storage.list(KEYRINGS)}
-        self._objects = [KeyringObject(storage, keys, name) for name in sorted(names)]
+        self._objects = [
+            KeyringObject(storage, keys, name) for name in sorted(names) if parse_object_name(name)
+        ]
 
     @property
     def objects(self) -> list[KeyringObject]:
@@ -75,11 +78,8 @@ class KeyringObject:
         self._counts: dict[str, tuple[int, ...]] = {}
 
     def bucket(self, bucket: int) -> list[tuple[bytes, bytes]]:
-        """Return (pseudonym, key) rows. Raise RepositoryError if both copies are damaged or missing."""
-        try:
-            return self.bucket_of_copy(self.name, bucket)
-        except RepositoryError:
-            return self.bucket_of_copy(self.name + COPY_SUFFIX, bucket)
+        """Return (pseudonym, key) rows. Raise RepositoryError or StorageError if neither copy is sound."""
+        return read_either(self.name, lambda copy: self.bucket_of_copy(copy, bucket))
 
     def bucket_of_copy(self, copy: str, bucket: int) -> list[tuple[bytes, bytes]]:
         """As :meth:`bucket`, from one named copy."""
@@ -139,7 +139,7 @@ def _bound_to(object_id: bytes, bucket: int | None) -> bytes:
 
 
 def _id_of(name: str) -> bytes:
-    try:
-        return bytes.fromhex(name.partition("/")[2])
-    except ValueError:
-        raise damaged(name, "it is not named as a keyring is") from None
+    parsed = parse_object_name(name)
+    if parsed is None:
+        raise damaged(name, "it is not named as a keyring is")
+    return parsed[1]

@@ -1,7 +1,8 @@
 """Key slots: each opens the repository key with one passphrase or one recovery key.
 
 A slot is a small JSON object anyone may read (it says how to derive a key, not which) around the
-repository key sealed under that derived key. Argon2id: RFC 9106. A recovery key has full
+repository key sealed under that derived key. Its label is sealed under the repository key: whoever
+opens one slot can tell them all apart, nobody else can. Argon2id: RFC 9106. A recovery key has full
 entropy and needs no slow derivation, so unlocking with one, from a file, costs nothing.
 """
 
@@ -11,13 +12,14 @@ import base64
 import secrets
 import time
 from collections.abc import Sequence
+from typing import Annotated
 
 import msgspec
 from blake3 import blake3
 
 from shenyu_data.model.errors import ObjectMissing, RepositoryError, WrongKey
 from shenyu_data.repository.crypto import KEY_BYTES, Secrets, derive, seal, unseal
-from shenyu_data.repository.format import SLOTS, damaged, new_id
+from shenyu_data.repository.format import SLOTS, damaged, new_id, parse_object_name
 from shenyu_data.storage.protocol import Storage
 
 ARGON2_MEMORY_KIB = 64 << 10
@@ -41,14 +43,20 @@ class _Slot(msgspec.Struct, kw_only=True):
     iterations: int = 0
     lanes: int = 0
     sealed: str
+    label: str
     check: str = ""
 
 
 class _Contents(msgspec.Struct):
     """What is sealed in a slot."""
 
-    master: bytes
-    label: str
+    master: Annotated[bytes, msgspec.Meta(min_length=KEY_BYTES, max_length=KEY_BYTES)]
+
+
+class Label(msgspec.Struct, frozen=True):
+    """What a person called a slot when it was added, and when that was."""
+
+    text: str
     created_ms: int
 
 
@@ -86,15 +94,19 @@ def add_slot(storage: Storage, keys: Secrets, secret: str, label: str) -> str:
         repository=keys.repository_id.hex(),
         salt=secrets.token_hex(16),
         sealed="",
+        label="",
     )
     if recovery is None:
         slot.memory_kib = ARGON2_MEMORY_KIB
         slot.iterations = ARGON2_ITERATIONS
         slot.lanes = ARGON2_LANES
     name = f"{SLOTS}/{new_id().hex()}"
-    contents = msgspec.msgpack.encode(_Contents(keys.master, label, time.time_ns() // 1_000_000))
+    contents = msgspec.msgpack.encode(_Contents(keys.master))
     sealed = seal(_slot_key(slot, secret, recovery), contents, _bound_to(slot, name))
     slot.sealed = base64.b64encode(sealed).decode("ascii")
+    about = msgspec.msgpack.encode(Label(label, time.time_ns() // 1_000_000))
+    sealed_label = seal(keys.label_key, about, _label_bound_to(name))
+    slot.label = base64.b64encode(sealed_label).decode("ascii")
     slot.check = _check(slot, name)
     storage.put(name, [msgspec.json.format(msgspec.json.encode(slot), indent=2) + b"\n"])
     return name
@@ -107,7 +119,7 @@ def unlock(storage: Storage, secret: str) -> Secrets:
     """
     recovery = parse_recovery_key(secret)
     wanted = "passphrase" if recovery is None else "recovery"
-    names = [info.name for info in storage.list(SLOTS)]
+    names = slot_names(storage)
     if not names:
         raise ObjectMissing(
             f"{storage.location} has no key slots",
@@ -126,10 +138,10 @@ def unlock(storage: Storage, secret: str) -> Secrets:
             key = _slot_key(slot, secret, recovery)
             sealed = base64.b64decode(slot.sealed)
             contents = unseal(key, sealed, _bound_to(slot, name), name)
+            master = msgspec.msgpack.decode(contents, type=_Contents).master
+            return Secrets(master, bytes.fromhex(slot.repository))
         except (RepositoryError, ValueError):
             continue
-        master = msgspec.msgpack.decode(contents, type=_Contents).master
-        return Secrets(master, bytes.fromhex(slot.repository))
     if failure is not None:
         raise failure
     raise WrongKey(
@@ -138,11 +150,27 @@ def unlock(storage: Storage, secret: str) -> Secrets:
     )
 
 
+def slot_names(storage: Storage) -> list[str]:
+    """Return the names of all key slots."""
+    return [info.name for info in storage.list(SLOTS) if parse_object_name(info.name)]
+
+
+def read_label(storage: Storage, keys: Secrets, name: str) -> Label:
+    """Return a slot's label. Raise ObjectMissing or ObjectDamaged."""
+    slot = read_slot(storage, name)
+    try:
+        sealed = base64.b64decode(slot.label)
+        about = unseal(keys.label_key, sealed, _label_bound_to(name), name)
+        return msgspec.msgpack.decode(about, type=Label)
+    except ValueError:
+        raise damaged(name, "its label is not one") from None
+
+
 def read_slot(storage: Storage, name: str) -> _Slot:
     """Read one slot. Raise ObjectDamaged if a byte of it was changed."""
     try:
         slot = msgspec.json.decode(storage.read(name, 0, 1 << 16), type=_Slot)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (ValueError, RecursionError):
         raise damaged(name, "it is not a key slot") from None
     if not secrets.compare_digest(slot.check.encode(), _check(slot, name).encode()):
         raise damaged(name, "its checksum is wrong")
@@ -183,5 +211,10 @@ def _bound_to(slot: _Slot, name: str) -> bytes:
     return "|".join(map(str, parts)).encode()
 
 
+def _label_bound_to(name: str) -> bytes:
+    return b"label" + name.encode()
+
+
 def _check(slot: _Slot, name: str) -> str:
-    return blake3(_bound_to(slot, name) + b"|" + slot.sealed.encode()).hexdigest(length=16)
+    stored = f"|{slot.sealed}|{slot.label}".encode()
+    return blake3(_bound_to(slot, name) + stored).hexdigest(length=16)

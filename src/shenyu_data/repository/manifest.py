@@ -217,6 +217,8 @@ class SectionReader:
         sealed = self._storage.read(name, layer.offset + layer.records_bytes, layer.index_bytes)
         bound_to = _index_bound_to(layer.origin, self._bucket)
         index = unseal(self._keys.index_key, sealed, bound_to, name)
+        if len(index) % INDEX_ROW.size:
+            raise damaged(name, f"the index of bucket {self._bucket} has the wrong size")
         for pseudonym, signature, offset, length in INDEX_ROW.iter_unpack(index):
             yield pseudonym, Row(layer, signature, offset, length)
 
@@ -246,7 +248,11 @@ class SectionReader:
                 )
             except (InvalidTag, ValueError):
                 continue
-            return _decode(plain)
+            try:
+                return _decode(plain)
+            except msgspec.DecodeError:
+                why = f"the owner record at {layer.offset + row.offset} is not one"
+                raise damaged(object_name(ObjectKind.MANIFEST, layer.manifest), why) from None
         name = object_name(ObjectKind.MANIFEST, layer.manifest)
         raise damaged(
             name, f"the owner record at {layer.offset + row.offset} does not authenticate"

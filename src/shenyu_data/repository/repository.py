@@ -122,12 +122,14 @@ def read_descriptor(storage: Storage) -> Descriptor:
     """Read the descriptor. Raise ObjectMissing, ObjectDamaged or UnsupportedFormat."""
     try:
         descriptor = msgspec.json.decode(storage.read(DESCRIPTOR, 0, 1 << 12), type=Descriptor)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (ValueError, RecursionError):
         raise damaged(DESCRIPTOR, "it is not a repository's descriptor") from None
     if descriptor.format != _FORMAT_NAME or not secrets.compare_digest(
         descriptor.check.encode(), descriptor.checksum().encode()
     ):
         raise damaged(DESCRIPTOR, "its checksum is wrong")
+    if descriptor.version < 1:
+        raise damaged(DESCRIPTOR, "there is no such version")
     if descriptor.version > FORMAT_VERSION:
         raise UnsupportedFormat(
             f"{storage.location} is of format version {descriptor.version}; "

@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
+from typing import TypeVar
 
 import msgspec
 
-from shenyu_data.model.errors import ObjectMissing, RepositoryError, SnapshotNotFound
+from shenyu_data.model.errors import RepositoryError, SnapshotNotFound
 from shenyu_data.repository.compression import Compressor, Decompressor
-from shenyu_data.repository.copies import put_twice
+from shenyu_data.repository.copies import put_twice, read_either
 from shenyu_data.repository.crypto import Secrets, seal, unseal
 from shenyu_data.repository.format import (
     COPY_SUFFIX,
     HEADER_BYTES,
     SNAPSHOTS,
     Changes,
+    ObjectId,
     ObjectKind,
     Root,
+    TimeMs,
     Totals,
     check_header,
     damaged,
     header,
     object_name,
+    parse_object_name,
 )
 from shenyu_data.storage.protocol import Storage
 
@@ -32,14 +36,16 @@ MAX_ROOT_BYTES = 64 << 20
 
 _SIZE = struct.Struct("<I")
 
+T = TypeVar("T", bound=msgspec.Struct)
+
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """A snapshot's root without its lists of sections: what listings need. See Root for the fields."""
 
-    id: bytes
-    parent: bytes | None
+    id: ObjectId
+    parent: ObjectId | None
     sequence: int
-    time_ms: int
+    time_ms: TimeMs
     kind: str
     tag: str | None
     data: str
@@ -78,8 +84,26 @@ def read_root(storage: Storage, keys: Secrets, snapshot: bytes) -> Root:
 
 
 def parse_root(plain: bytes) -> Root:
-    """Given what :func:`read_copy` returned, return the root."""
-    return msgspec.msgpack.decode(plain, type=Root)
+    """Given what :func:`read_copy` returned, return the root. Raise ObjectDamaged if it is none."""
+    root = _decode(plain, Root)
+    for ref in root.buckets.values():
+        for section in ref.sections:
+            if section.origin >= len(root.origins) or section.manifest >= len(root.manifests):
+                name = object_name(ObjectKind.SNAPSHOT, root.id)
+                raise damaged(name, "it refers to a manifest it does not list")
+    return root
+
+
+def parse_snapshot(plain: bytes) -> Snapshot:
+    """As :func:`parse_root`, for listings."""
+    return _decode(plain, Snapshot)
+
+
+def _decode(plain: bytes, kind: type[T]) -> T:
+    try:
+        return msgspec.msgpack.decode(plain, type=kind)
+    except msgspec.DecodeError as error:
+        raise damaged("a snapshot", f"it is not what a snapshot should be ({error})") from None
 
 
 def list_snapshots(
@@ -92,12 +116,10 @@ def list_snapshots(
     found = []
     for snapshot in snapshot_ids(storage):
         try:
-            plain = _read_either(storage, keys, snapshot)
+            found.append(parse_snapshot(_read_either(storage, keys, snapshot)))
         except RepositoryError as error:
             if failures is not None:
                 failures.append(error)
-            continue
-        found.append(msgspec.msgpack.decode(plain, type=Snapshot))
     return sorted(found, key=lambda item: (item.sequence, item.time_ms, item.id))
 
 
@@ -105,10 +127,8 @@ def snapshot_ids(storage: Storage) -> Iterator[bytes]:
     """Yield the ids of all snapshots of which at least one copy is there."""
     names = {info.name.removesuffix(COPY_SUFFIX) for info in storage.list(SNAPSHOTS)}
     for name in sorted(names):
-        try:
-            yield bytes.fromhex(name.partition("/")[2])
-        except ValueError:
-            continue  # a stranger's file: verify names it
+        if parsed := parse_object_name(name):  # else a stranger's file: verify names it
+            yield parsed[1]
 
 
 def find_snapshot(snapshots: list[Snapshot], wanted: str) -> Snapshot:
@@ -123,10 +143,11 @@ def find_snapshot(snapshots: list[Snapshot], wanted: str) -> Snapshot:
         )
     if wanted == "latest":
         return snapshots[-1]
-    matches = [item for item in snapshots if item.id.hex().startswith(wanted.lower())]
+    prefix = wanted.lower()
+    matches = [item for item in snapshots if prefix and item.id.hex().startswith(prefix)]
     if len(matches) == 1:
         return matches[0]
-    if len(matches) > 1 and wanted:
+    if len(matches) > 1:
         raise SnapshotNotFound(
             f"{len(matches)} snapshots begin with {wanted}", hint="Give more of the id."
         )
@@ -145,23 +166,18 @@ def find_snapshot(snapshots: list[Snapshot], wanted: str) -> Snapshot:
 def _parse_moment(text: str) -> datetime | None:
     """Return the moment before which the wanted snapshot lies."""
     try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
+        try:
+            moment = datetime.combine(date.fromisoformat(text), time()) + timedelta(days=1)
+        except ValueError:
+            moment = datetime.fromisoformat(text) + timedelta(seconds=1)
+        return moment.astimezone(UTC)
+    except (ValueError, OverflowError):
         return None
-    whole_day = len(text) == len("2026-03-01")
-    moment = moment.astimezone(UTC)
-    return moment + (timedelta(days=1) if whole_day else timedelta(seconds=1))
 
 
 def _read_either(storage: Storage, keys: Secrets, snapshot: bytes) -> bytes:
     name = object_name(ObjectKind.SNAPSHOT, snapshot)
-    try:
-        return read_copy(storage, keys, snapshot, name)
-    except RepositoryError as first:
-        try:
-            return read_copy(storage, keys, snapshot, name + COPY_SUFFIX)
-        except ObjectMissing:
-            raise first from None
+    return read_either(name, lambda copy: read_copy(storage, keys, snapshot, copy))
 
 
 def read_copy(storage: Storage, keys: Secrets, snapshot: bytes, name: str) -> bytes:
@@ -169,6 +185,8 @@ def read_copy(storage: Storage, keys: Secrets, snapshot: bytes, name: str) -> by
     data = storage.read(name)
     check_header(ObjectKind.SNAPSHOT, name, data)
     packed = unseal(keys.snapshot_key, data[HEADER_BYTES:], b"snapshot" + snapshot, name)
+    if len(packed) < _SIZE.size:
+        raise damaged(name, "it is empty")
     (size,) = _SIZE.unpack_from(packed)
     if size > MAX_ROOT_BYTES:
         raise damaged(name, "it claims to be unreasonably large")
