@@ -5,6 +5,7 @@ Called by workers, which hold the three folders of :class:`DataFolders` open whi
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import struct
@@ -87,8 +88,12 @@ def scan_user(folders: DataFolders, owner: bytes) -> Scan:
         ):
             try:
                 found = os.stat(name, dir_fd=folders.users, follow_symlinks=False)
-            except OSError:
-                continue  # no such file, or a name longer than the file system takes
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                if error.errno != errno.ENAMETOOLONG:  # such a file cannot be
+                    scan.note_unlisted(USERS, error)
+                continue
             if not stat.S_ISDIR(found.st_mode):  # users/x.json/ is a shared folder
                 entries.append(Found(place, b"", found))
     if folders.histories is not None:
@@ -161,7 +166,10 @@ def _scan_folder(descriptor: int, prefix: bytes, owner: bytes, scan: Scan) -> li
 def _note_unopened(histories: int, owner: bytes, error: OSError, scan: Scan) -> None:
     try:
         found = os.stat(owner, dir_fd=histories, follow_symlinks=False)
-    except OSError:
+    except FileNotFoundError:
+        return
+    except OSError:  # neither opened nor looked at: it may be there
+        scan.note_unlisted(path_of(owner, Place.HISTORY_FOLDER, b""), error)
         return
     scan.entries.append(Found(Place.HISTORY_FOLDER, b"", found))
     if stat.S_ISDIR(found.st_mode):
@@ -203,7 +211,8 @@ def special_file(found: Found, owner: bytes) -> Finding | None:
     )
 
 
-_STAT = struct.Struct("<BIIIqqQQQ").pack
+_STAT = struct.Struct("<BIIIQQQQQ").pack
+_64_BITS = (1 << 64) - 1  # times before 1970 are negative, those after 2262 need the 64th bit
 
 
 def describe(entries: Iterable[Found]) -> bytes:
@@ -216,15 +225,16 @@ def describe(entries: Iterable[Found]) -> bytes:
     for place, name, found in entries:
         mode = found.st_mode
         if stat.S_ISDIR(mode):
-            packed = _STAT(place, mode, found.st_uid, found.st_gid, found.st_mtime_ns, 0, 0, 0, 0)
+            mtime_ns = found.st_mtime_ns & _64_BITS
+            packed = _STAT(place, mode, found.st_uid, found.st_gid, mtime_ns, 0, 0, 0, 0)
         elif stat.S_ISREG(mode) or stat.S_ISLNK(mode):
             packed = _STAT(
                 place,
                 mode,
                 found.st_uid,
                 found.st_gid,
-                found.st_mtime_ns,
-                found.st_ctime_ns,
+                found.st_mtime_ns & _64_BITS,
+                found.st_ctime_ns & _64_BITS,
                 found.st_size,
                 found.st_ino,
                 found.st_nlink,

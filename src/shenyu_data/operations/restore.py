@@ -19,18 +19,20 @@ from shenyu_data.model.errors import (
     TargetNotEmpty,
     UsageError,
 )
-from shenyu_data.model.findings import printable
+from shenyu_data.model.findings import Finding, printable
 from shenyu_data.model.monitor import Monitor
 from shenyu_data.operations.restore_tasks import (
+    NOT_WRITABLE,
     FolderAttributes,
     HardLink,
     RestoreCounts,
     RestoreTask,
     not_written,
     restore_buckets,
+    restore_link,
 )
 from shenyu_data.operations.workers import open_executor, run_tasks
-from shenyu_data.repository.format import Root
+from shenyu_data.repository.format import LinkEntry, Root
 from shenyu_data.repository.manifest import layers_of
 from shenyu_data.repository.repository import Repository
 
@@ -97,7 +99,8 @@ def restore(
     _prepare(target, options)
     totals = RestoreCounts()
     folders: list[FolderAttributes] = []
-    links: list[HardLink] = []
+    links: list[LinkEntry] = []
+    hard_links: list[HardLink] = []
     many = options.user is None and root.totals.documents > _SMALL
     jobs = options.jobs if many else 1
     with (
@@ -110,6 +113,7 @@ def restore(
             totals.add(result.counts)
             folders += result.folders
             links += result.links
+            hard_links += result.hard_links
             for finding in result.findings:
                 monitor.report(finding)
     if options.user is not None and not totals.owners:
@@ -119,7 +123,8 @@ def restore(
         )
     descriptor = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        _join_hard_links(descriptor, links)
+        _make_links(descriptor, links, totals, monitor)
+        _join_hard_links(descriptor, hard_links, monitor)
         _set_folders(descriptor, folders, totals, monitor)
     finally:
         os.close(descriptor)
@@ -174,26 +179,60 @@ def _tasks(
         yield RestoreTask(repository, target, work, None, options.last_good)
 
 
-def _join_hard_links(target: int, links: list[HardLink]) -> None:
+def _make_links(
+    target: int, links: list[LinkEntry], totals: RestoreCounts, monitor: Monitor
+) -> None:
+    """Make the links that belong to nobody, where no user's document stands: documents come first."""
+    for link in links:
+        try:
+            descriptor = open_folder(target, link.name.rpartition(b"/")[0])
+            try:
+                restore_link(link, link.name, descriptor)
+            finally:
+                os.close(descriptor)
+            totals.links += 1
+        except NOT_WRITABLE as error:
+            totals.failed += 1
+            monitor.report(not_written(link.name, error))
+
+
+def _join_hard_links(target: int, links: list[HardLink], monitor: Monitor) -> None:
     """Make one file again of those that were one: same inode, same bytes, same attributes."""
     first: dict[tuple[object, ...], bytes] = {}
     for link in links:
         same = first.setdefault(link.identity, link.path)
         if same == link.path:
             continue
-        folder, _, name = link.path.rpartition(b"/")
-        source_folder, _, source = same.rpartition(b"/")
-        descriptor = open_folder(target, folder)
         try:
-            other = open_folder(target, source_folder)
-            try:
-                temporary = b".tmp-link-" + os.urandom(8).hex().encode()
-                os.link(source, temporary, src_dir_fd=other, dst_dir_fd=descriptor)
-                os.rename(temporary, name, src_dir_fd=descriptor, dst_dir_fd=descriptor)
-            finally:
-                os.close(other)
+            _join(target, same, link.path)
+        except OSError as error:
+            monitor.report(_not_joined(link.path, same, error))
+
+
+def _join(target: int, source: bytes, path: bytes) -> None:
+    source_folder, _, source_name = source.rpartition(b"/")
+    folder, _, name = path.rpartition(b"/")
+    descriptor = open_folder(target, folder)
+    try:
+        other = open_folder(target, source_folder)
+        try:
+            temporary = b".tmp-link-" + os.urandom(8).hex().encode()
+            os.link(source_name, temporary, src_dir_fd=other, dst_dir_fd=descriptor)
+            os.rename(temporary, name, src_dir_fd=descriptor, dst_dir_fd=descriptor)
         finally:
-            os.close(descriptor)
+            os.close(other)
+    finally:
+        os.close(descriptor)
+
+
+def _not_joined(path: bytes, same: bytes, error: OSError) -> Finding:
+    return Finding(
+        code="not-joined",
+        severity="warning",
+        path=printable(path),
+        message=f"it was one file with {printable(same)} and is a file of its own now: {error.strerror}",
+        hint="Its contents are right. Restore to a file system that has hard links to keep them one.",
+    )
 
 
 def _set_folders(
@@ -207,6 +246,6 @@ def _set_folders(
                 folder.apply(descriptor)
             finally:
                 os.close(descriptor)
-        except OSError as error:
+        except NOT_WRITABLE as error:
             totals.failed += 1
             monitor.report(not_written(folder.path, error))

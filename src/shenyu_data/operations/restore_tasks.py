@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
+from blake3 import blake3
+
 from shenyu_data.datadir.folder import FOLDER_FLAGS
 from shenyu_data.model.errors import RepositoryError
 from shenyu_data.model.findings import Finding, printable
@@ -88,11 +90,13 @@ class HardLink:
 
 @dataclass
 class RestoreResult:
-    """What a task did, and what is left for the end: folders' attributes, hard links."""
+    """What a task did, and what is left for the end: folders' attributes, links, hard links."""
 
     counts: RestoreCounts = field(default_factory=RestoreCounts)
     folders: list[FolderAttributes] = field(default_factory=list)
-    links: list[HardLink] = field(default_factory=list)
+    links: list[LinkEntry] = field(default_factory=list)
+    """Links that belong to nobody: made when every user's documents stand."""
+    hard_links: list[HardLink] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
 
 
@@ -152,9 +156,9 @@ class _Restore:
         linked = False
         # Links last: nothing that is written here may pass through one of them.
         for entry in sorted(record.entries, key=_links_last):
-            path = path_of(record.owner, Place(entry.place), entry.name)
-            if path and not is_plain_path(path):
-                self._refuse(path)
+            path = _path_of(record, entry)
+            if path is None:
+                self._refuse(entry.name)
                 continue
             try:
                 if isinstance(entry, FileEntry):
@@ -162,20 +166,25 @@ class _Restore:
                     linked |= entry.links > 1
                 elif isinstance(entry, FolderEntry):
                     folders.append(self._restore_folder(entry, path))
+                elif record.shared:
+                    self._result.links.append(entry)
                 else:
-                    self._restore_link(entry, path)
+                    restore_link(entry, path, self._folder(path.rpartition(b"/")[0]))
+                    self._result.counts.links += 1
             except RepositoryError as error:
                 self._damaged(printable(path), error)
-            except OSError as error:
-                self._result.counts.failed += 1
-                self._result.findings.append(not_written(path, error))
+            except NOT_WRITABLE as error:
+                self._fail(path, error)
         if record.shared or linked:
             self._result.folders += (
                 folders  # other owners, or links yet to be joined, still touch these
             )
         else:
             for folder in reversed(folders):
-                folder.apply(self._folder(folder.path))
+                try:
+                    folder.apply(self._folder(folder.path))
+                except NOT_WRITABLE as error:
+                    self._fail(folder.path, error)
         for folder in folders:
             self._close(folder.path)
 
@@ -195,9 +204,10 @@ class _Restore:
         counts.documents += 1
         counts.document_bytes += len(data)
         if entry.links > 1:
-            # Digests are keyed by owner, and one file's names may stand with several owners.
-            identity = (entry.inode, entry.size, entry.mtime_ns, entry.mode, entry.state)
-            self._result.links.append(HardLink(identity, path))
+            # The record's digest is keyed by owner, and one file may have names with several; and it
+            # may have been written to between the reading of two names: what differs stays apart.
+            identity = (entry.inode, version.mode, version.mtime_ns, blake3(data).digest())
+            self._result.hard_links.append(HardLink(identity, path))
 
     def _choose(self, entry: FileEntry, path: bytes) -> FileEntry | LastGood | None:
         """Which version of a torn or unreadable document to restore; None if there is none."""
@@ -251,20 +261,6 @@ class _Restore:
         owner = (entry.uid, entry.gid) if self._as_root else None
         return FolderAttributes(path, entry.mode, owner, entry.mtime_ns)
 
-    def _restore_link(self, entry: LinkEntry, path: bytes) -> None:
-        folder, _, name = path.rpartition(b"/")
-        descriptor = self._folder(folder)
-        try:
-            os.symlink(entry.target, name, dir_fd=descriptor)
-        except FileExistsError:
-            os.unlink(name, dir_fd=descriptor)
-            os.symlink(entry.target, name, dir_fd=descriptor)
-        if self._as_root:
-            os.chown(name, entry.uid, entry.gid, dir_fd=descriptor, follow_symlinks=False)
-        times = (entry.mtime_ns, entry.mtime_ns)
-        os.utime(name, ns=times, dir_fd=descriptor, follow_symlinks=False)
-        self._result.counts.links += 1
-
     def _folder(self, path: bytes) -> int:
         """Return the target's folder at ``path``, made if missing; the last few stay open."""
         if not path:
@@ -279,6 +275,8 @@ class _Restore:
                 pass
             descriptor = os.open(name, FOLDER_FLAGS, dir_fd=parent)
             self._open[path] = descriptor
+            if len(self._open) > _OPEN_FOLDERS:
+                os.close(self._open.pop(next(iter(self._open))))
         return descriptor
 
     def _close(self, path: bytes) -> None:
@@ -298,6 +296,10 @@ class _Restore:
                 "names all that is affected.",
             )
         )
+
+    def _fail(self, path: bytes, error: Exception) -> None:
+        self._result.counts.failed += 1
+        self._result.findings.append(not_written(path, error))
 
     def _refuse(self, path: bytes) -> None:
         self._result.counts.failed += 1
@@ -323,15 +325,43 @@ class _Restore:
         )
 
 
-def not_written(path: bytes, error: OSError) -> Finding:
+def restore_link(entry: LinkEntry, path: bytes, folder: int) -> None:
+    """Make the link at ``path``, whose open folder is ``folder``; a file or link in the way gives way."""
+    name = path.rpartition(b"/")[2]
+    try:
+        os.symlink(entry.target, name, dir_fd=folder)
+    except FileExistsError:
+        os.unlink(name, dir_fd=folder)
+        os.symlink(entry.target, name, dir_fd=folder)
+    if os.geteuid() == 0:
+        os.chown(name, entry.uid, entry.gid, dir_fd=folder, follow_symlinks=False)
+    times = (entry.mtime_ns, entry.mtime_ns)
+    os.utime(name, ns=times, dir_fd=folder, follow_symlinks=False)
+
+
+def not_written(path: bytes, error: Exception) -> Finding:
     """Given a path that could not be written, return the finding that says so."""
+    reason = error.strerror if isinstance(error, OSError) else f"it has no valid value ({error})"
     return Finding(
         code="not-written",
         severity="error",
         path=printable(path) or ".",
-        message=f"it could not be restored: {error.strerror}",
+        message=f"it could not be restored: {reason}",
         hint="Check the target's free space, owner and mode, and restore into an empty folder.",
     )
+
+
+NOT_WRITABLE = (OSError, OverflowError, ValueError)
+"""What writing an entry may raise: the system refuses, or a forged number or name is none at all."""
+
+
+def _path_of(record: OwnerRecord, entry: Entry) -> bytes | None:
+    """Return where an entry goes, or None if that would not be inside the target."""
+    try:
+        path = path_of(record.owner, Place(entry.place), entry.name)
+    except ValueError:
+        return None  # no such place
+    return path if not path or is_plain_path(path) else None
 
 
 def _links_last(entry: Entry) -> bool:
@@ -339,3 +369,4 @@ def _links_last(entry: Entry) -> bool:
 
 
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+_OPEN_FOLDERS = 100
