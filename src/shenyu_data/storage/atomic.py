@@ -30,7 +30,7 @@ def write_file(
 
     With ``replace`` an existing file (or link: it is not followed) gives way at once; without,
     FileExistsError is raised. ``owner`` is (uid, gid). Raises OSError as the system does; then
-    the folder is as it was.
+    the folder is as it was (or a replaced file is new, where only syncing the folder failed).
     """
     temporary = TEMPORARY_PREFIX + secrets.token_hex(8)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -49,7 +49,12 @@ def write_file(
     except BaseException:
         _remove_quietly(temporary, folder)
         raise
-    os.fsync(folder)
+    try:
+        os.fsync(folder)
+    except OSError:
+        if not replace:
+            _remove_quietly(name, folder)
+        raise
     return size
 
 
@@ -103,10 +108,10 @@ def _name_without_replacing(temporary: str, name: str | bytes, folder: int) -> N
         else:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name) from None
     else:
-        os.unlink(temporary, dir_fd=folder)
+        _remove_quietly(temporary, folder)
 
 
-def _remove_quietly(name: str, folder: int) -> None:
+def _remove_quietly(name: str | bytes, folder: int) -> None:
     try:
         os.unlink(name, dir_fd=folder)
     except OSError:

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from collections.abc import Iterator, Sequence
 
 from shenyu_data.model.errors import (
+    ObjectDamaged,
     ObjectExists,
     ObjectMissing,
     StorageError,
     StorageFull,
 )
 from shenyu_data.storage.atomic import sync_folder, write_file
-from shenyu_data.storage.protocol import ObjectInfo, check_name
+from shenyu_data.storage.protocol import ObjectInfo, check_name, is_name_part
 
 _OPEN_FILES = 16
+
+_DAMAGE = (errno.EIO, errno.EISDIR, errno.ELOOP, errno.ENXIO)
+"""A bad sector; a folder, link or socket in a file's place: trouble of one object, not of all."""
 
 
 class LocalStorage:
@@ -27,6 +32,7 @@ class LocalStorage:
     def __init__(self, folder: str) -> None:
         self.folder = os.path.abspath(folder)
         self._open_files: dict[str, int] = {}
+        self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[object, ...]:
         return LocalStorage, (self.folder,)
@@ -71,40 +77,44 @@ class LocalStorage:
         """Read a part of an object's file; the last few files read stay open."""
         path = self._path(name)
         try:
-            descriptor = self._open(path)
-            if length is None:
-                length = max(0, os.fstat(descriptor).st_size - offset)
-            data = os.pread(descriptor, length, offset)
-            if len(data) < length:  # the end of the file, or a short read of a large range
-                parts = [data]
-                while data and (missing := length - sum(map(len, parts))) > 0:
-                    data = os.pread(descriptor, missing, offset + length - missing)
-                    parts.append(data)
-                data = b"".join(parts)
+            with self._lock:  # another thread may close the file, and its number go to the next
+                descriptor = self._open(path)
+                if length is None:
+                    length = max(0, os.fstat(descriptor).st_size - offset)
+                data = os.pread(descriptor, length, offset)
+                if len(data) < length:  # the end of the file, or a short read of a large range
+                    parts = [data]
+                    while data and (missing := length - sum(map(len, parts))) > 0:
+                        data = os.pread(descriptor, missing, offset + length - missing)
+                        parts.append(data)
+                    data = b"".join(parts)
         except FileNotFoundError:
             raise ObjectMissing(f"the object {name} is missing from {self.folder}") from None
         except OSError as error:
+            if error.errno in _DAMAGE:
+                raise ObjectDamaged(
+                    f"{name} is damaged: {path} cannot be read: {error.strerror}",
+                    hint="Check the disk; `shenyu-data verify --read-data` says what it affects.",
+                ) from error
             raise _translate(error, "read", path) from error
         return data
 
     def list(self, folder: str) -> Iterator[ObjectInfo]:
         """Yield the objects in one folder (or with "" in all), sorted by name."""
         if not folder:
-            names = sorted(entry.name for entry in self._scan("") if entry.is_dir())
-            top = [_info(entry, "") for entry in self._scan("") if _is_object(entry)]
-            inside = (info for name in names for info in self.list(name))
-            yield from sorted([*top, *inside])
+            folders = [entry.name for entry in self._scan("") if entry.is_dir()]
+            inside = (info for name in folders if is_name_part(name) for info in self.list(name))
+            yield from sorted([*_objects(self._scan(""), ""), *inside])
             return
-        yield from sorted(
-            _info(entry, f"{folder}/") for entry in self._scan(folder) if _is_object(entry)
-        )
+        yield from sorted(_objects(self._scan(folder), f"{folder}/"))
 
     def delete(self, name: str) -> None:
         """Unlink an object's file and fsync its folder."""
         path = self._path(name)
         try:
-            if (descriptor := self._open_files.pop(path, None)) is not None:
-                os.close(descriptor)
+            with self._lock:
+                if (descriptor := self._open_files.pop(path, None)) is not None:
+                    os.close(descriptor)
             os.unlink(path)
             sync_folder(os.path.dirname(path))
         except FileNotFoundError:
@@ -149,12 +159,14 @@ class LocalStorage:
             raise _translate(error, "list", os.path.join(self.folder, folder)) from error
 
 
-def _is_object(entry: os.DirEntry[str]) -> bool:
-    return not entry.name.startswith(".") and entry.is_file(follow_symlinks=False)
-
-
-def _info(entry: os.DirEntry[str], prefix: str) -> ObjectInfo:
-    return ObjectInfo(prefix + entry.name, entry.stat(follow_symlinks=False).st_size)
+def _objects(entries: Iterator[os.DirEntry[str]], prefix: str) -> Iterator[ObjectInfo]:
+    for entry in entries:
+        if is_name_part(entry.name) and entry.is_file(follow_symlinks=False):
+            try:
+                size = entry.stat(follow_symlinks=False).st_size
+            except FileNotFoundError:
+                continue  # deleted since it was listed
+            yield ObjectInfo(prefix + entry.name, size)
 
 
 def _translate(error: OSError, action: str, path: str) -> StorageError:

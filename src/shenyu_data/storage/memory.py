@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
+from typing import NoReturn
 
 from shenyu_data.model.errors import ObjectExists, ObjectMissing
 from shenyu_data.storage.protocol import ObjectInfo, check_name
 
 
 class MemoryStorage:
-    """Objects in a dictionary; ``objects`` may be looked at and damaged by tests."""
+    """Objects in a dictionary, ``objects``, for tests to look at and damage. For one process only."""
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
+        self._lock = threading.Lock()
+
+    def __reduce__(self) -> NoReturn:
+        # A copy would take what a worker stores and lose it.
+        raise TypeError("a MemoryStorage cannot go to another process; use one job")
 
     @property
     def location(self) -> str:
@@ -21,10 +28,11 @@ class MemoryStorage:
 
     def put(self, name: str, chunks: Sequence[bytes]) -> int:
         """Keep a new object."""
-        if check_name(name) in self.objects:
-            raise ObjectExists(f"the object {name} already exists in {self.location}")
         data = b"".join(chunks)
-        self.objects[name] = data
+        with self._lock:
+            if check_name(name) in self.objects:
+                raise ObjectExists(f"the object {name} already exists in {self.location}")
+            self.objects[name] = data
         return len(data)
 
     def read(self, name: str, offset: int = 0, length: int | None = None) -> bytes:

@@ -21,7 +21,8 @@ class ObjectInfo(NamedTuple):
 class Storage(Protocol):
     """A place for the objects of one repository.
 
-    Every method may raise StorageError. A storage can be pickled and used by another process.
+    Every method may raise StorageError, and be called by several threads at once. A storage can be
+    pickled and used by another process, or refuses to be pickled.
     """
 
     @property
@@ -45,7 +46,10 @@ class Storage(Protocol):
         ...
 
     def list(self, folder: str) -> Iterator[ObjectInfo]:
-        """Yield the objects whose names begin with ``folder/``, or with "" all, sorted by name."""
+        """Yield the objects whose names begin with ``folder/``, or with "" all, sorted by name.
+
+        Whatever else lies there, under names that no object can have, is passed over.
+        """
         ...
 
     def delete(self, name: str) -> None:
@@ -56,12 +60,14 @@ class Storage(Protocol):
 def check_name(name: str) -> str:
     """Return ``name`` if it can name an object: up to two parts of ``a-z0-9.-``; else raise ValueError."""
     parts = name.split("/")
-    if len(parts) > 2 or not all(
-        part and len(part) <= 100 and part[0] != "." and set(part) <= _NAME_CHARACTERS
-        for part in parts
-    ):
+    if len(parts) > 2 or not all(map(is_name_part, parts)):
         raise ValueError(f"not an object name: {name!r}")
     return name
+
+
+def is_name_part(part: str) -> bool:
+    """Whether ``part`` can name a folder or an object in it; what cannot is a stranger's file."""
+    return 0 < len(part) <= 100 and part[0] != "." and set(part) <= _NAME_CHARACTERS
 
 
 _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789.-")
