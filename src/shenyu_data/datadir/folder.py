@@ -1,7 +1,7 @@
-"""Opening folders and files under a root without ever following a link. The only door into a data directory.
+"""Opening folders and files under a root without following a link: the door into a data directory.
 
-Every step is an ``openat`` with O_NOFOLLOW from a descriptor already held, so that a folder that is swapped
-for a link while we work leads nowhere.
+Every step is an ``openat`` with O_NOFOLLOW from a descriptor already held, so that a folder that is
+swapped for a link while we work leads nowhere.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from shenyu_data.model.errors import DataDirectoryError
+from shenyu_data.model.errors import DataDirectoryError, UsageError
 
 FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
 FILE_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -35,11 +35,23 @@ def open_root(path: str) -> Iterator[int]:
         os.close(descriptor)
 
 
+def check_outside(data: str, location: str) -> None:
+    """Raise UsageError if a repository in the folder ``location`` would lie inside ``data``."""
+    if not os.path.isabs(location):
+        return  # not a folder
+    above = os.path.realpath(data)
+    if os.path.commonpath([above, os.path.realpath(location)]) == above:
+        raise UsageError(
+            f"the repository {location} lies inside the data directory {data}",
+            hint="Choose a place outside it, best on another disk.",
+        )
+
+
 def open_folder(root: int, path: bytes) -> int:
     """Open the folder at the relative ``path`` ("" is the root itself); the caller closes it.
 
-    Raises OSError: FileNotFoundError if it is gone, NotADirectoryError or ELOOP if it, or a folder on
-    the way, is not a folder but a link.
+    Raises OSError: FileNotFoundError if it is gone, NotADirectoryError or ELOOP if it, or a folder
+    on the way, is not a folder but a link.
     """
     descriptor = os.open(b".", FOLDER_FLAGS, dir_fd=root)
     for part in path.split(b"/") if path else ():

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from shenyu_data.datadir.folder import FOLDER_FLAGS, open_folder
 from shenyu_data.datadir.survey import MAX_DEPTH, unreadable_folder
 from shenyu_data.model.findings import Finding, printable
-from shenyu_data.model.layout import HISTORIES, USERS, Place, path_of
+from shenyu_data.model.layout import GZIP_SUFFIX, HISTORIES, JSON_SUFFIX, USERS, Place, path_of
 
 
 class Found(NamedTuple):
@@ -77,28 +77,32 @@ class Scan:
         self.complete = False
 
 
-def scan_user(folders: DataFolders, owner: bytes) -> Scan:
-    """List everything of one user: the user file, plain or compressed, and the history folder."""
+def scan_user(folders: DataFolders, owner: bytes, *, compressed: bool = True) -> Scan:
+    """List everything of one user: the user file, plain or compressed, and the history folder.
+
+    ``compressed`` false: the survey met no ``.json.gz`` of this user, so none is looked for.
+    """
     scan = Scan(folders.listed)
-    entries = scan.entries
     if folders.users is not None:
-        for place, name in (
-            (Place.USER_FILE, owner + b".json"),
-            (Place.USER_FILE_GZIP, owner + b".json.gz"),
-        ):
-            try:
-                found = os.stat(name, dir_fd=folders.users, follow_symlinks=False)
-            except FileNotFoundError:
-                continue
-            except OSError as error:
-                if error.errno != errno.ENAMETOOLONG:  # such a file cannot be
-                    scan.note_unlisted(USERS, error)
-                continue
-            if not stat.S_ISDIR(found.st_mode):  # users/x.json/ is a shared folder
-                entries.append(Found(place, b"", found))
+        _scan_user_file(folders.users, Place.USER_FILE, owner + JSON_SUFFIX, scan)
+        if compressed:
+            _scan_user_file(folders.users, Place.USER_FILE_GZIP, owner + GZIP_SUFFIX, scan)
     if folders.histories is not None:
         _scan_history_folder(folders.histories, owner, scan)
     return scan
+
+
+def _scan_user_file(users: int, place: Place, name: bytes, scan: Scan) -> None:
+    try:
+        found = os.stat(name, dir_fd=users, follow_symlinks=False)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:  # such a file cannot be
+            scan.note_unlisted(USERS, error)
+        return
+    if not stat.S_ISDIR(found.st_mode):  # users/x.json/ is a shared folder
+        scan.entries.append(Found(place, b"", found))
 
 
 def _scan_history_folder(histories: int, owner: bytes, scan: Scan) -> None:
@@ -149,7 +153,9 @@ def _scan_folder(descriptor: int, prefix: bytes, owner: bytes, scan: Scan) -> li
     try:
         with os.scandir(descriptor) as listing:
             for entry in listing:
-                name = prefix + os.fsencode(entry.name)
+                name = os.fsencode(entry.name)
+                if prefix:
+                    name = prefix + name
                 try:
                     found = entry.stat(follow_symlinks=False)
                 except FileNotFoundError:

@@ -13,7 +13,7 @@ from contextlib import ExitStack
 
 from shenyu_data.datadir.folder import open_folder, open_root
 from shenyu_data.model.findings import Finding, printable
-from shenyu_data.model.layout import HISTORIES, USERS, is_plain_name, owner_of_user_file
+from shenyu_data.model.layout import HISTORIES, USERS, Place, owner_of_user_file
 from shenyu_data.model.monitor import Monitor
 
 MAX_DEPTH = 64
@@ -25,14 +25,18 @@ _WAITING_BYTES = 8 << 20  # of names in memory before they are written out
 class Owners:
     """The owners of one bucket and the shared paths that fell into it."""
 
-    __slots__ = ("shared", "users")
+    __slots__ = ("compressed", "shared", "users")
 
-    def __init__(self, users: list[bytes], shared: list[bytes]) -> None:
+    def __init__(
+        self, users: list[bytes], shared: list[bytes], compressed: frozenset[bytes] = frozenset()
+    ) -> None:
         self.users = users
         self.shared = shared
+        self.compressed = compressed
+        """Those of the users of whom there is a ``users/NAME.json.gz``."""
 
     def __reduce__(self) -> tuple[object, ...]:
-        return Owners, (self.users, self.shared)
+        return Owners, (self.users, self.shared, self.compressed)
 
 
 class Survey:
@@ -62,10 +66,12 @@ class Survey:
         """About how many owners and shared paths there are: a user may have a file, a folder, or both."""
         return max(self._names[USERS], self._names[HISTORIES]) + self._names[b""]
 
-    def add_user(self, bucket: int, name: bytes, folder: bytes = USERS) -> None:
+    def add_user(
+        self, bucket: int, name: bytes, folder: bytes = USERS, *, compressed: bool = False
+    ) -> None:
         """Note that something of the user ``name`` exists in ``folder``."""
         self._names[folder] += 1
-        self._add(bucket, b"u" + name)
+        self._add(bucket, (b"z" if compressed else b"u") + name)
 
     def add_shared(self, bucket: int, path: bytes) -> None:
         """Note a path that belongs to nobody."""
@@ -77,9 +83,10 @@ class Survey:
         items = set(self._waiting[number])
         for offset, length in self._written[number]:
             items.update(os.pread(self._file.fileno(), length, offset).split(b"\0"))
-        users = sorted([item[1:] for item in items if item[:1] == b"u"])
         shared = sorted([item[1:] for item in items if item[:1] == b"s"])
-        return Owners(users, shared)
+        compressed = frozenset([item[1:] for item in items if item[:1] == b"z"])
+        users = {item[1:] for item in items if item[:1] == b"u"} | compressed
+        return Owners(sorted(users), shared, compressed)
 
     def _add(self, bucket: int, item: bytes) -> None:
         self._waiting[bucket].append(item)
@@ -112,21 +119,20 @@ def survey(
     that cannot be listed is reported and makes ``result.complete`` false. Raise DataDirectoryError if
     the directory itself cannot be listed.
     """
+    pending = [(b"", 0)]
+    result.add_shared(shared_bucket(b""), b"")
     with open_root(data) as root:
-        pending = [(b"", 0)]
-        result.add_shared(shared_bucket(b""), b"")
         while pending:
             path, depth = pending.pop()
             try:
-                for entry in _scan(root, path):
+                entries = _scan(root, path)
+                if path == USERS:
+                    entries = _user_files(entries, result, user_bucket)
+                elif path == HISTORIES:
+                    entries = _history_folders(entries, result, user_bucket)
+                for entry in entries:
                     name = os.fsencode(entry.name)
                     folder = entry.is_dir(follow_symlinks=False)
-                    if path == USERS and not folder and (found := owner_of_user_file(name)):
-                        result.add_user(user_bucket(found[0]), found[0])
-                        continue
-                    if path == HISTORIES and (folder or entry.is_symlink()) and is_plain_name(name):
-                        result.add_user(user_bucket(name), name, HISTORIES)
-                        continue
                     below = b"%b/%b" % (path, name) if path else name
                     if below in (USERS, HISTORIES) and not folder:
                         result.complete = False
@@ -142,6 +148,33 @@ def survey(
             except OSError as error:
                 result.complete = False
                 monitor.report(unreadable_folder(path, error))
+
+
+def _user_files(
+    entries: Iterator[os.DirEntry[str]], result: Survey, user_bucket: Callable[[bytes], int]
+) -> Iterator[os.DirEntry[str]]:
+    """Note whose files there are; yield what is nobody's."""
+    for entry in entries:
+        if not entry.is_dir(follow_symlinks=False):
+            found = owner_of_user_file(os.fsencode(entry.name))
+            if found is not None:
+                owner, place = found
+                compressed = place == Place.USER_FILE_GZIP
+                result.add_user(user_bucket(owner), owner, compressed=compressed)
+                continue
+        yield entry
+
+
+def _history_folders(
+    entries: Iterator[os.DirEntry[str]], result: Survey, user_bucket: Callable[[bytes], int]
+) -> Iterator[os.DirEntry[str]]:
+    """Note whose folders (or links) there are; yield what is nobody's."""
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False) or entry.is_symlink():
+            owner = os.fsencode(entry.name)
+            result.add_user(user_bucket(owner), owner, HISTORIES)
+        else:
+            yield entry
 
 
 def unreadable_folder(path: bytes, error: OSError) -> Finding:

@@ -16,6 +16,7 @@ from typing import Literal, TypeVar
 import msgspec
 
 from shenyu_data import __version__
+from shenyu_data.datadir.folder import check_outside
 from shenyu_data.datadir.survey import Survey, survey
 from shenyu_data.model.errors import RepositoryError
 from shenyu_data.model.findings import Finding, printable
@@ -82,6 +83,7 @@ def backup(
     What could not be read whole is reported and makes the snapshot degraded. Raise DataDirectoryError if
     the directory cannot be listed, StorageError if the repository cannot be written: then there is no snapshot.
     """
+    check_outside(data, repository.storage.location)
     return _Backup(data, repository, options, monitor).run()
 
 
@@ -223,8 +225,9 @@ class _Backup:
                     progress.advance(1)
                     self._report(result.findings)
                     self._complete &= result.complete
+                    compressed = result.changed.compressed
                     for owner in result.changed.users:
-                        changed.add_user(result.bucket, owner)
+                        changed.add_user(result.bucket, owner, compressed=owner in compressed)
                     for path in result.changed.shared:
                         changed.add_shared(result.bucket, path)
                     if result.gone and found.complete:

@@ -6,10 +6,11 @@ Each task and each result is a value that can be pickled; a worker keeps nothing
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 import msgspec
+from msgspec import field
 
 from shenyu_data.datadir.scan import (
     DataFolders,
@@ -41,8 +42,7 @@ from shenyu_data.repository.repository import Repository
 _NEVER = bytes(16)  # a signature that no description has
 
 
-@dataclass
-class BucketWork:
+class BucketWork(msgspec.Struct):
     """One bucket to look at or to take. ``layers`` are the parent's; none: everything is new."""
 
     bucket: int
@@ -54,8 +54,7 @@ class BucketWork:
     """Whether the section must hold the whole bucket, not only what changed."""
 
 
-@dataclass
-class CompareTask:
+class CompareTask(msgspec.Struct):
     """Buckets whose owners are to be compared with the parent by stat alone."""
 
     repository: Repository
@@ -63,8 +62,7 @@ class CompareTask:
     work: list[BucketWork]
 
 
-@dataclass
-class Compared:
+class Compared(msgspec.Struct):
     """Which owners of a bucket changed. ``damaged``: the parent's section cannot be read."""
 
     bucket: int
@@ -75,8 +73,7 @@ class Compared:
     damaged: RepositoryError | None = None
 
 
-@dataclass
-class CaptureTask:
+class CaptureTask(msgspec.Struct):
     """Buckets of which the given owners are to be taken into the snapshot ``origin``."""
 
     repository: Repository
@@ -90,8 +87,7 @@ class CaptureTask:
     packs: frozenset[bytes]
 
 
-@dataclass
-class CapturedBucket:
+class CapturedBucket(msgspec.Struct):
     """A bucket's new section (None: nothing to say) and what it adds up to."""
 
     bucket: int
@@ -101,8 +97,7 @@ class CapturedBucket:
     new_keys: list[tuple[bytes, bytes]]
 
 
-@dataclass
-class CaptureResult:
+class CaptureResult(msgspec.Struct):
     """What one capture task did; ``damaged`` are buckets whose parent could not be read."""
 
     buckets: list[CapturedBucket]
@@ -128,10 +123,12 @@ def _compare_bucket(repository: Repository, folders: DataFolders, work: BucketWo
         result.damaged = error
         return result
     for owner in work.owners.users:
-        scan = scan_user(folders, owner)
+        scan = scan_user(folders, owner, compressed=owner in work.owners.compressed)
         pseudonym = keys.user_pseudonym(owner)
         if _differs(repository, scan, rows.pop(pseudonym, None), owner, result):
             result.changed.users.append(owner)
+            if owner in work.owners.compressed:
+                result.changed.compressed |= {owner}
     pseudonym = keys.shared_pseudonym(work.bucket)
     row = rows.pop(pseudonym, None)
     if row is not None or work.owners.shared:
@@ -158,7 +155,8 @@ def _differs(
 
 
 def _special_files(scan: Scan, owner: bytes) -> list[Finding]:
-    specials = (special_file(found, owner) for found in scan.entries)
+    odd = [found for found in scan.entries if not stat.S_ISREG(found.stat.st_mode)]
+    specials = (special_file(found, owner) for found in odd)
     return [finding for finding in specials if finding is not None]
 
 
@@ -215,7 +213,7 @@ class _Capture:
                 scan = scan_shared(folders, work.owners.shared)
             else:
                 pseudonym = self._keys.user_pseudonym(owner)
-                scan = scan_user(folders, owner)
+                scan = scan_user(folders, owner, compressed=owner in work.owners.compressed)
             done.add(pseudonym)
             candidates = owner_keys.get(pseudonym)
             if candidates is None:

@@ -65,6 +65,10 @@ def load_settings(
             return os.path.join(base, value)
         return None
 
+    if config_file:
+        sources["config_file"] = "flag"
+    else:
+        sources["config_file"] = "environment" if named else "default"
     sources["jobs"] = "flag" if jobs is not None else "file" if config.jobs else "default"
     return Settings(
         config_file=path,

@@ -76,7 +76,8 @@ class RestoreStats(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def plan_restore(root: Root, target: str, options: RestoreOptions) -> RestorePlan:
-    """Say what :func:`restore` would do."""
+    """Say what :func:`restore` would do. Raise TargetNotEmpty as it would."""
+    _check_target(target, options)
     whole = options.user is None
     return RestorePlan(
         snapshot=root.id,
@@ -144,18 +145,31 @@ def restore(
 def _prepare(target: str, options: RestoreOptions) -> None:
     try:
         os.makedirs(target, mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise _unusable(target, error) from error
+    _check_target(target, options)
+
+
+def _check_target(target: str, options: RestoreOptions) -> None:
+    try:
         with os.scandir(target) as entries:
             occupied = next(entries, None) is not None
+    except FileNotFoundError:
+        return
     except OSError as error:
-        raise UsageError(
-            f"cannot restore into {target}: {error.strerror}",
-            hint="Give a folder that can be made, or an empty one, with --to.",
-        ) from error
+        raise _unusable(target, error) from error
     if occupied and not options.overwrite:
         raise TargetNotEmpty(
             f"{target} is not empty",
             hint="Give a new or empty folder; with --overwrite, files in the way are replaced.",
         )
+
+
+def _unusable(target: str, error: OSError) -> UsageError:
+    return UsageError(
+        f"cannot restore into {target}: {error.strerror}",
+        hint="Give a folder that can be made, or an empty one, with --to.",
+    )
 
 
 def _tasks(

@@ -7,9 +7,10 @@ before it touches the file system, and no link is ever followed.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
 
+import msgspec
 from blake3 import blake3
+from msgspec import field
 
 from shenyu_data.datadir.folder import FOLDER_FLAGS
 from shenyu_data.model.errors import RepositoryError
@@ -33,8 +34,7 @@ from shenyu_data.repository.repository import Repository
 from shenyu_data.storage.atomic import set_attributes, write_all, write_file
 
 
-@dataclass
-class RestoreTask:
+class RestoreTask(msgspec.Struct):
     """Buckets to restore, or of one bucket the one ``user``."""
 
     repository: Repository
@@ -44,8 +44,7 @@ class RestoreTask:
     last_good: bool
 
 
-@dataclass
-class RestoreCounts:
+class RestoreCounts(msgspec.Struct):
     """What was written, and what was not."""
 
     owners: int = 0
@@ -59,12 +58,11 @@ class RestoreCounts:
 
     def add(self, other: RestoreCounts) -> None:
         """Add other counts to these."""
-        for name in vars(self):
+        for name in self.__struct_fields__:
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
 
-@dataclass
-class FolderAttributes:
+class FolderAttributes(msgspec.Struct):
     """What a folder gets once everything in it is written."""
 
     path: bytes
@@ -80,16 +78,14 @@ class FolderAttributes:
         os.utime(descriptor, ns=(self.mtime_ns, self.mtime_ns))
 
 
-@dataclass
-class HardLink:
+class HardLink(msgspec.Struct):
     """A restored file that had several names; those with equal ``identity`` were one file."""
 
     identity: tuple[object, ...]
     path: bytes
 
 
-@dataclass
-class RestoreResult:
+class RestoreResult(msgspec.Struct):
     """What a task did, and what is left for the end: folders' attributes, links, hard links."""
 
     counts: RestoreCounts = field(default_factory=RestoreCounts)

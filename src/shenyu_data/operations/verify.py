@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 import msgspec
 from blake3 import blake3
+from msgspec import field
 
 from shenyu_data.model.errors import ObjectDamaged, ObjectMissing, RepositoryError
 from shenyu_data.model.findings import Finding, printable
@@ -76,8 +76,7 @@ def verify(repository: Repository, options: VerifyOptions, monitor: Monitor) -> 
     return _Verify(repository, options, monitor).run()
 
 
-@dataclass
-class _Affected:
+class _Affected(msgspec.Struct):
     """What one damaged object takes along."""
 
     error: RepositoryError

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
+
+import msgspec
+from msgspec import field
 
 from shenyu_data.model.errors import ObjectDamaged, ObjectMissing, RepositoryError
 from shenyu_data.model.findings import printable
@@ -26,8 +28,7 @@ from shenyu_data.repository.repository import Repository
 SnapshotNumbers = frozenset[int]
 
 
-@dataclass
-class VerifyTask:
+class VerifyTask(msgspec.Struct):
     """Buckets to check: their distinct layers, each with the snapshots (by number) that use it.
 
     ``pack_bytes`` are the sizes of the packs that are there. ``share`` of the segments are read, 0 to 1.
@@ -39,8 +40,7 @@ class VerifyTask:
     share: float
 
 
-@dataclass
-class Damage:
+class Damage(msgspec.Struct):
     """Something that cannot be read: in which object, why, and what it takes along."""
 
     name: str
@@ -50,8 +50,7 @@ class Damage:
     snapshots: SnapshotNumbers
 
 
-@dataclass
-class VerifyResult:
+class VerifyResult(msgspec.Struct):
     """What a task saw."""
 
     damages: list[Damage] = field(default_factory=list)
