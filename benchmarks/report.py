@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from benchmarks.measure import Spread
 from benchmarks.peers import OURS, Peer
-from benchmarks.works import Samples
+from benchmarks.works import PREPARATION, Samples
 
 Measured = Mapping[tuple[str, str], Samples]
 Values = Callable[[Samples], Sequence[float]]
@@ -57,18 +57,15 @@ def rows(set_name: str, works: Sequence[str], fraction: float, measured: Measure
     targets = TARGETS.get(set_name, {})
 
     def row(work: str, title: str, unit: str, values: Values, key: str) -> Row:
-        mine = {name: samples for (done, name), samples in measured.items() if done == work}
-        spreads = {
-            name: Spread.of(values(samples))
-            for name, samples in mine.items()
-            if values(samples) and not samples.failure
-        }
-        # Without a backup (the work "full") there is nothing that the other works could be done on.
-        failures = {
-            name: samples.failure
-            for (done, name), samples in measured.items()
-            if done in (work, "full") and samples.failure
-        }
+        spreads: dict[str, Spread] = {}
+        failures: dict[str, str] = {}
+        for (done, name), samples in measured.items():
+            if samples.failure and done in (work, PREPARATION):
+                failures[name] = samples.failure
+            elif done == work and values(samples):
+                spreads[name] = Spread.of(values(samples))
+        if work == "full":  # it needs no preparation: what was measured before that failed counts
+            failures = {name: why for name, why in failures.items() if name not in spreads}
         return Row(title, unit, spreads, failures, targets.get(key))
 
     result = []
@@ -92,11 +89,13 @@ def _repository_mb(samples: Samples) -> list[float]:
 
 def _memory_row(measured: Measured, limit: float | None) -> Row:
     peaks: dict[str, float] = {}
+    failures = {name: samples.failure for (_, name), samples in measured.items() if samples.failure}
     for (_, name), samples in measured.items():
         if samples.peak_bytes:
             peaks[name] = max(peaks.get(name, 0), samples.peak_bytes / 1e6)
-    spreads = {name: Spread.of([peak]) for name, peak in peaks.items()}
-    return Row("peak memory of the process tree, in any work", "MB", spreads, {}, limit=limit)
+    spreads = {name: Spread.of([peak]) for name, peak in peaks.items() if name not in failures}
+    title = "peak memory of the process tree, in any work"
+    return Row(title, "MB", spreads, failures, limit=limit)
 
 
 def table(lines: Sequence[Row], peers: Sequence[type[Peer]], absent: Sequence[str]) -> str:

@@ -17,6 +17,8 @@ from benchmarks.peers import Peer
 
 Tell = Callable[[str], None]
 
+# Under this name stands the failure of an untimed backup, without which there is no other work.
+PREPARATION = "preparation"
 _DIFFERS = "what was restored differs from the original"
 
 
@@ -122,7 +124,8 @@ class Bench:
         """Return the peers in this round's order, without those that failed at this work."""
         start = number % len(self._peers)
         row = self._peers[start:] + self._peers[:start]
-        return [peer for peer in row if not self.samples[work, peer.name].failure]
+        failed = {key for key, samples in self.samples.items() if samples.failure}
+        return [peer for peer in row if not {(work, peer.name), (PREPARATION, peer.name)} & failed]
 
     def _turns(self, work: str) -> Iterator[tuple[int, Peer]]:
         """Yield A B C, B C A, C A B…: a place in the row must not favour a peer."""
@@ -161,13 +164,13 @@ class Bench:
             if command := peer.create():
                 run(command)
         except CommandFailedError as error:
-            self._fail("full", peer, f"no repository could be made: {error}")
+            self._fail(PREPARATION, peer, f"no repository could be made: {error}")
             return False
         return True
 
     def _brought_up_to_date(self, peer: Peer) -> bool:
         """Back up, untimed, if the repository does not hold today's state; False: that failed."""
-        if not peer.backs_up or self.samples["full", peer.name].failure:
+        if not peer.backs_up:
             return False
         if self._backed_up.get(peer.name) == self._day:
             return True
@@ -178,7 +181,7 @@ class Bench:
             if command := peer.backup():
                 run(command)
         except CommandFailedError as error:
-            self._fail("full", peer, f"no backup could be made: {error}")
+            self._fail(PREPARATION, peer, f"no backup could be made: {error}")
             return False
         self._backed_up[peer.name] = self._day
         return True
