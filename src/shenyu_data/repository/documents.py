@@ -36,33 +36,37 @@ class DocumentReader:
         self._keys = keys
         self._reader = reader
 
-    def pieces(self, extents: Sequence[Extent]) -> list[bytes]:
-        """Return the pieces of a document. Raise ObjectMissing or ObjectDamaged, naming the pack."""
-        pieces = []
-        for index, offset, length in extents:
-            if not 0 <= index < len(self._segments):
-                raise damaged("a manifest", "a record refers to a segment it does not list")
-            segment = self._segments[index]
-            plain = self._reader.read(self._keys, segment)
-            if offset < 0 or length < 0 or offset + length > len(plain):
-                name = object_name(ObjectKind.PACK, segment.pack)
-                raise damaged(name, "a document reaches beyond its segment")
-            pieces.append(plain if length == len(plain) else plain[offset : offset + length])
-        return pieces
-
     def read(self, file: FileEntry | LastGood) -> bytes:
-        """Return a document's bytes, checked against its digest."""
-        pieces = self.pieces(file.extents)
-        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        if not any(keys.digest(data) == file.digest for keys in self._keys):
-            index = file.extents[0][0] if file.extents else 0
-            name = (
-                object_name(ObjectKind.PACK, self._segments[index].pack)
-                if file.extents
-                else "a manifest"
-            )
-            raise damaged(name, "a document put together from it has the wrong digest")
-        return data
+        """Return a document's bytes, checked against its digest.
+
+        Raise ObjectMissing or ObjectDamaged, naming the pack.
+        """
+        extents = file.extents
+        if len(extents) == 1:
+            data = self._piece(extents[0])
+        else:
+            data = b"".join([self._piece(extent) for extent in extents])
+        for keys in self._keys:
+            if keys.digest(data) == file.digest:
+                return data
+        raise damaged(
+            object_name(ObjectKind.PACK, self._segments[extents[0][0]].pack)
+            if extents
+            else "a manifest",
+            "a document put together from it has the wrong digest",
+        )
+
+    def _piece(self, extent: Extent) -> bytes:
+        index, offset, length = extent
+        if not 0 <= index < len(self._segments):
+            raise damaged("a manifest", "a record refers to a segment it does not list")
+        segment = self._segments[index]
+        plain = self._reader.read(self._keys, segment)
+        end = offset + length
+        if not 0 <= offset <= end <= len(plain):
+            name = object_name(ObjectKind.PACK, segment.pack)
+            raise damaged(name, "a document reaches beyond its segment")
+        return plain[offset:end]
 
 
 class DocumentWriter:

@@ -8,7 +8,7 @@ key in all of them makes every backup of that owner unreadable. Each object is s
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from shenyu_data.model.errors import RepositoryError
 from shenyu_data.repository.copies import put_twice, read_either
@@ -87,8 +87,8 @@ class KeyringObject:
         if not counts[bucket]:
             return []
         offset = HEADER_BYTES + _DIRECTORY_BYTES
-        offset += sum(_section_bytes(count) for count in counts[:bucket])
-        sealed = self._storage.read(copy, offset, _section_bytes(counts[bucket]))
+        offset += _sections_bytes(counts[:bucket])
+        sealed = self._storage.read(copy, offset, _sections_bytes(counts[bucket : bucket + 1]))
         rows = unseal(self._key, sealed, self._bound_to(bucket), copy)
         return [(pseudonym, key) for pseudonym, key in KEYRING_ROW.iter_unpack(rows)]
 
@@ -103,8 +103,7 @@ class KeyringObject:
 
     def size_of_copy(self, copy: str) -> int:
         """Return how many bytes the copy must have."""
-        sections = sum(_section_bytes(count) for count in self.counts_of_copy(copy))
-        return HEADER_BYTES + _DIRECTORY_BYTES + sections
+        return HEADER_BYTES + _DIRECTORY_BYTES + _sections_bytes(self.counts_of_copy(copy))
 
     def _bound_to(self, bucket: int | None) -> bytes:
         return _bound_to(_id_of(self.name), bucket)
@@ -128,8 +127,9 @@ def write_keyring(
     return put_twice(storage, name, chunks)
 
 
-def _section_bytes(count: int) -> int:
-    return count * KEYRING_ROW.size + OVERHEAD_BYTES if count else 0
+def _sections_bytes(counts: Sequence[int]) -> int:
+    """Return the size of the sections with these numbers of rows; an empty bucket has none."""
+    return sum(counts) * KEYRING_ROW.size + (len(counts) - counts.count(0)) * OVERHEAD_BYTES
 
 
 def _bound_to(object_id: bytes, bucket: int | None) -> bytes:

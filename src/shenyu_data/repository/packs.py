@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from cryptography.exceptions import InvalidTag
@@ -130,6 +129,3 @@ def _open_segment(candidates: list[OwnerKeys], segment: Segment, sealed: bytes, 
     if len(sealed) < segment.stored_bytes:
         raise damaged(name, f"it ends before {where} does")
     raise damaged(name, f"{where} does not authenticate")
-
-
-ReadSegment = Callable[[Segment], bytes]

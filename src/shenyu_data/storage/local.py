@@ -75,10 +75,9 @@ class LocalStorage:
 
     def read(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
         """Read a part of an object's file; the last few files read stay open."""
-        path = self._path(name)
         try:
             with self._lock:  # another thread may close the file, and its number go to the next
-                descriptor = self._open(path)
+                descriptor = self._open(name)
                 if length is None:
                     length = max(0, os.fstat(descriptor).st_size - offset)
                 data = os.pread(descriptor, length, offset)
@@ -93,10 +92,10 @@ class LocalStorage:
         except OSError as error:
             if error.errno in _DAMAGE:
                 raise ObjectDamaged(
-                    f"{name} is damaged: {path} cannot be read: {error.strerror}",
+                    f"{name} is damaged: {self._path(name)} cannot be read: {error.strerror}",
                     hint="Check the disk; `shenyu-data verify --read-data` says what it affects.",
                 ) from error
-            raise _translate(error, "read", path) from error
+            raise _translate(error, "read", self._path(name)) from error
         return data
 
     def list(self, folder: str) -> Iterator[ObjectInfo]:
@@ -113,7 +112,7 @@ class LocalStorage:
         path = self._path(name)
         try:
             with self._lock:
-                if (descriptor := self._open_files.pop(path, None)) is not None:
+                if (descriptor := self._open_files.pop(name, None)) is not None:
                     os.close(descriptor)
             os.unlink(path)
             sync_folder(os.path.dirname(path))
@@ -136,13 +135,14 @@ class LocalStorage:
             sync_folder(self.folder)
             return os.open(folder, flags)
 
-    def _open(self, path: str) -> int:
-        descriptor = self._open_files.get(path)
+    def _open(self, name: str) -> int:
+        descriptor = self._open_files.get(name)
         if descriptor is None:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+            flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+            descriptor = os.open(self._path(name), flags)
             if len(self._open_files) >= _OPEN_FILES:
                 os.close(self._open_files.pop(next(iter(self._open_files))))
-            self._open_files[path] = descriptor
+            self._open_files[name] = descriptor
         return descriptor
 
     def _scan(self, folder: str) -> Iterator[os.DirEntry[str]]:
