@@ -32,7 +32,15 @@ from shenyu_data.operations.backup_tasks import (
 )
 from shenyu_data.operations.workers import open_executor, run_tasks
 from shenyu_data.repository.copies import mend_copies
-from shenyu_data.repository.format import BUCKETS, PACKS, Changes, Root, Totals, new_id
+from shenyu_data.repository.format import (
+    BUCKETS,
+    PACKS,
+    Changes,
+    Root,
+    Totals,
+    new_id,
+    parse_object_name,
+)
 from shenyu_data.repository.keyring import write_keyring
 from shenyu_data.repository.manifest import Layer, ManifestWriter, RootBuckets, layers_of
 from shenyu_data.repository.repository import Repository
@@ -177,7 +185,7 @@ class _Backup:
         if parent is None:
             return
         names = (info.name for info in self._repository.storage.list(PACKS))
-        self._packs = frozenset(bytes.fromhex(name.partition("/")[2]) for name in names)
+        self._packs = frozenset(parsed[1] for name in names if (parsed := parse_object_name(name)))
         for bucket, ref in parent.buckets.items():
             self._layers[bucket] = layers_of(parent, bucket)
             self._totals[bucket] = ref.totals

@@ -84,6 +84,8 @@ class _Affected(msgspec.Struct):
     owners: set[str] = field(default_factory=set)
     examples: list[str] = field(default_factory=list)
     snapshots: set[int] = field(default_factory=set)
+    effect: str = ""
+    """What is said instead of counting, where the object is one of a pair."""
 
 
 class _Verify:
@@ -130,9 +132,9 @@ class _Verify:
         unused = [
             (name, size)
             for name, size in sizes.items()
+            if _is_id(name)
             if (name.startswith(f"{PACKS}/") and bytes.fromhex(name[6:]) not in used_packs)
             or (name.startswith(f"{MANIFESTS}/") and name not in self._used_manifests)
-            if _is_id(name)
         ]
         self._report(unused)
         return VerifyStats(
@@ -173,6 +175,7 @@ class _Verify:
                 self._damaged(name, ObjectDamaged(f"{name} is not named as any object is"))
 
     def _check_keyrings(self, sizes: dict[str, int]) -> None:
+        sound: set[str] = set()
         for base, copy in self._pairs(sizes, KEYRINGS):
             item = KeyringObject(self._storage, self._repository.keys, base)
             try:
@@ -180,8 +183,10 @@ class _Verify:
                     raise ObjectDamaged(f"{copy} has the wrong size")
                 for bucket in range(BUCKETS):
                     item.bucket_of_copy(copy, bucket)
+                sound.add(base)
             except RepositoryError as error:
                 self._damaged(copy, error)
+        self._tell_twins(KEYRINGS, sound, "users whose key only it held cannot be restored")
 
     def _check_roots(self, sizes: dict[str, int]) -> None:
         seen: set[str] = set()
@@ -210,6 +215,17 @@ class _Verify:
                 if name not in self._affected:
                     why = f"{name}, the parent of {item.id.hex()[:8]}, is missing"
                     self._damaged(name, ObjectMissing(why))
+        self._tell_twins(SNAPSHOTS, seen, "the snapshot {} cannot be restored")
+
+    def _tell_twins(self, folder: str, sound: set[str], lost: str) -> None:
+        """Say of each damaged copy that its twin is whole, or what is lost with both."""
+        for name, affected in self._affected.items():
+            base = name.removesuffix(COPY_SUFFIX)
+            if base in sound:
+                affected.effect = "its twin is whole, no document is affected"
+            elif base.startswith(f"{folder}/") and _is_id(base):
+                what = lost.format(base.partition("/")[2][:8])
+                affected.effect = f"its twin is no better: {what}"
 
     def _check_headers(self, sizes: dict[str, int]) -> None:
         """Every manifest and, when data is read, every pack begins as it should."""
@@ -232,9 +248,7 @@ class _Verify:
                 if copy in sizes:
                     yield base, copy
                 else:
-                    why = (
-                        f"{copy} is missing; its twin is there, and the next backup stores it again"
-                    )
+                    why = f"{copy} is missing; the next backup stores it again from its twin"
                     self._damaged(copy, ObjectMissing(why))
 
     def _tasks(self, pack_bytes: dict[bytes, int], count: int) -> Iterator[VerifyTask]:
@@ -291,6 +305,8 @@ class _Verify:
             )
 
     def _effect(self, affected: _Affected) -> str:
+        if affected.effect:
+            return affected.effect
         if not affected.snapshots:
             return "no document is affected"
         ids = [self._snapshots[number].id.hex()[:8] for number in sorted(affected.snapshots)]

@@ -89,15 +89,14 @@ class _Verify:
             name = object_name(ObjectKind.MANIFEST, layer.manifest)
             try:
                 for pseudonym, row in reader.rows_of(layer):
-                    if row.length:
-                        versions.setdefault(pseudonym, []).append(row)
+                    versions.setdefault(pseudonym, []).append(row)
                 reader.load_layer(layer)
             except RepositoryError as error:
                 what = f"all users of bucket {bucket}"
                 self._result.damages.append(Damage(name, error, what, None, snapshots))
         owner_keys = keyring.bucket(bucket)
         for pseudonym, rows in versions.items():
-            self._result.owners += 1
+            self._result.owners += any(row.length for row in rows)
             self._check_owner(reader, layers, pseudonym, rows, owner_keys.get(pseudonym, []))
 
     def _check_owner(
@@ -108,9 +107,15 @@ class _Verify:
         rows: list[Row],
         keys: list[OwnerKeys],
     ) -> None:
-        checked: set[tuple[object, ...]] = set()
-        for row in rows:
-            snapshots = layers[row.layer]
+        checked: dict[tuple[object, ...], list[Damage]] = {}
+        newer: set[int] = set()
+        for row in reversed(rows):
+            # Layers come in the order in which they were added: a newer one that names the owner
+            # speaks for the snapshots that use it.
+            snapshots = layers[row.layer] - newer
+            newer |= layers[row.layer]
+            if not row.length:
+                continue
             try:
                 record = reader.record(pseudonym, row, keys)
             except RepositoryError as error:
@@ -128,10 +133,9 @@ class _Verify:
         record: OwnerRecord,
         keys: list[OwnerKeys],
         snapshots: SnapshotNumbers,
-        checked: set[tuple[object, ...]],
+        checked: dict[tuple[object, ...], list[Damage]],
     ) -> None:
         bad = self._bad_segments(record.segments)
-        documents = DocumentReader(record.segments, keys, self._segments)
         chosen = self._choose(len(record.segments))
         for entry in record.entries:
             if not isinstance(entry, FileEntry):
@@ -144,37 +148,47 @@ class _Verify:
                     *(record.segments[i].nonce for i, _, _ in version.extents),
                 )
                 if identity in checked:
+                    for known in checked[identity]:  # the same document, of other snapshots
+                        again = Damage(known.name, known.error, known.owner, None, snapshots)
+                        self._result.damages.append(again)
                     continue
-                checked.add(identity)
                 self._result.documents += 1
                 path = printable(path_of(record.owner, Place(entry.place), entry.name))
                 owner = printable(record.owner) or "shared"
-                self._check_document(
-                    record, version, documents, bad, chosen, (owner, path, snapshots)
+                damages = self._check_document(
+                    record, version, keys, bad, chosen, (owner, path, snapshots)
                 )
+                checked[identity] = damages
+                self._result.damages += damages
 
     def _check_document(
         self,
         record: OwnerRecord,
         version: FileEntry | LastGood,
-        documents: DocumentReader,
+        keys: list[OwnerKeys],
         bad: dict[int, RepositoryError],
         chosen: set[int],
         place: tuple[str, str, SnapshotNumbers],
-    ) -> None:
-        owner, path, snapshots = place
-        used = [index for index, _, _ in version.extents]
-        for index in used:
-            if index in bad:
-                name = object_name(ObjectKind.PACK, record.segments[index].pack)
-                self._result.damages.append(Damage(name, bad[index], owner, path, snapshots))
-                return
-        if chosen.issuperset(used):
+    ) -> list[Damage]:
+        """Return everything that is wrong with a document: each pack that it lacks is named."""
+        errors: dict[str, RepositoryError] = {}
+        used = sorted({index for index, _, _ in version.extents})
+        names = [object_name(ObjectKind.PACK, record.segments[index].pack) for index in used]
+        for index, name in zip(used, names, strict=True):
             try:
-                self._result.read_bytes += len(documents.read(version))
+                if index in bad:
+                    raise bad[index]
+                if index in chosen:
+                    self._segments.read(keys, record.segments[index])
             except RepositoryError as error:
-                name = error.message.partition(" ")[0]
-                self._result.damages.append(Damage(name, error, owner, path, snapshots))
+                errors.setdefault(name, error)
+        if not errors and chosen.issuperset(used):
+            try:
+                reader = DocumentReader(record.segments, keys, self._segments)
+                self._result.read_bytes += len(reader.read(version))
+            except RepositoryError as error:
+                errors[names[0]] = error
+        return [Damage(name, error, *place) for name, error in errors.items()]
 
     def _bad_segments(self, segments: list[Segment]) -> dict[int, RepositoryError]:
         """Return what is wrong with segments that cannot be where the record says."""

@@ -45,7 +45,10 @@ def mend_copies(storage: Storage) -> list[str]:
                 continue  # a stranger's file: verify names it
             for missing, twin in ((base, base + COPY_SUFFIX), (base + COPY_SUFFIX, base)):
                 if missing not in names:
-                    _put_if_missing(storage, missing, [storage.read(twin)])
+                    try:
+                        _put_if_missing(storage, missing, [storage.read(twin)])
+                    except RepositoryError:
+                        continue  # its twin cannot be read either: verify names both
                     mended.append(missing)
     return mended
 

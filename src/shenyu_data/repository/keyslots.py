@@ -34,14 +34,17 @@ _RECOVERY_CHECK_BYTES = 3
 
 
 class _Slot(msgspec.Struct, kw_only=True):
-    """A slot as stored. ``check`` tells a damaged slot from a wrong passphrase."""
+    """A slot as stored. ``check`` tells a damaged slot from a wrong passphrase.
+
+    No other defaults: a damaged member name must not be taken for a missing one.
+    """
 
     kind: str  # "passphrase" or "recovery"
     repository: str
     salt: str
-    memory_kib: int = 0
-    iterations: int = 0
-    lanes: int = 0
+    memory_kib: int
+    iterations: int
+    lanes: int
     sealed: str
     label: str
     check: str = ""
@@ -93,6 +96,9 @@ def add_slot(storage: Storage, keys: Secrets, secret: str, label: str) -> str:
         kind="passphrase" if recovery is None else "recovery",
         repository=keys.repository_id.hex(),
         salt=secrets.token_hex(16),
+        memory_kib=0,
+        iterations=0,
+        lanes=0,
         sealed="",
         label="",
     )

@@ -27,10 +27,13 @@ _FORMAT_NAME = "shenyu-data repository"
 
 
 class Descriptor(msgspec.Struct, kw_only=True):
-    """The object ``repository``: what this is, for whoever finds it. Plain JSON."""
+    """The object ``repository``: what this is, for whoever finds it. Plain JSON.
 
-    format: str = _FORMAT_NAME
-    version: int = FORMAT_VERSION
+    No defaults: a damaged member name must not be taken for a missing one.
+    """
+
+    format: str
+    version: int
     id: str
     check: str = ""
 
@@ -91,7 +94,9 @@ def create_repository(storage: Storage, passphrase: str) -> tuple[Repository, st
     storage.put(DICTIONARY, [load_dictionary()])
     add_slot(storage, keys, passphrase, "passphrase given at init")
     add_slot(storage, keys, recovery, "recovery key shown at init")
-    descriptor = Descriptor(id=keys.repository_id.hex())
+    descriptor = Descriptor(
+        format=_FORMAT_NAME, version=FORMAT_VERSION, id=keys.repository_id.hex()
+    )
     descriptor.check = descriptor.checksum()
     storage.put(
         DESCRIPTOR, [msgspec.json.format(msgspec.json.encode(descriptor), indent=2) + b"\n"]

@@ -12,7 +12,7 @@ Verb = Literal["put", "read", "list", "delete"]
 
 
 class StorageCall(NamedTuple):
-    """One call: what was done to which object (or folder, of a listing), and the bytes that moved."""
+    """One call: what was done to which object (or folder, if listed), and the bytes that moved."""
 
     verb: Verb
     name: str

@@ -88,7 +88,7 @@ class StorageSuite:
         assert storage.read("packs/large") == large
 
     def test_a_read_gives_just_the_range(self, storage: Storage) -> None:
-        """Offsets and lengths count bytes; what lies beyond the end is left out without an error."""
+        """Offsets and lengths count bytes; what lies beyond the end is left out, no error."""
         storage.put("packs/a", [bytes(range(100))])
         assert storage.read("packs/a", 10, 5) == bytes(range(10, 15))
         assert storage.read("packs/a", 90) == bytes(range(90, 100))
