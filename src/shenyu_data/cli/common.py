@@ -1,4 +1,4 @@
-"""What every verb shares: its flags, the settings in force, the passphrase, output as text or JSON, errors."""
+"""What every verb shares: its flags, settings, passphrase, output as text or JSON, errors."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import msgspec
 from shenyu_data.cli.terminal import TerminalMonitor, say, say_error
 from shenyu_data.model.errors import (
     EXIT_DAMAGED,
+    EXIT_DONE,
     EXIT_FAILED,
     EXIT_FINDINGS,
     EXIT_INTERRUPTED,
@@ -22,6 +23,7 @@ from shenyu_data.model.errors import (
     ShenyuDataError,
     UsageError,
 )
+from shenyu_data.model.findings import printable
 from shenyu_data.operations.configuration import Settings, find_passphrase, load_settings
 from shenyu_data.operations.workers import default_jobs
 
@@ -95,7 +97,7 @@ class Call:
         return self.settings.jobs or default_jobs()
 
     def passphrase(self, *, confirm: bool = False) -> str:
-        """Return the passphrase, asking for it (twice with ``confirm``) at a terminal if none is set."""
+        """Return the passphrase; if none is set, ask at a terminal (twice with ``confirm``)."""
         found = find_passphrase(self.settings, os.environ)
         if found is not None:
             return found
@@ -119,8 +121,9 @@ class Call:
         failed: bool = False,
         damaged: bool = False,
     ) -> None:
-        """Print the result, as ``document`` or as ``text``, and exit: 4 if something is damaged, else
-        3 if something failed, else 1 if there were findings, else 0.
+        """Print the result, as ``document`` or as ``text``, and exit.
+
+        With 4 if something is damaged, else 3 if something failed, else 1 if there were findings.
         """
         if self.as_json:
             seen = [msgspec.structs.asdict(item) for item in self.monitor.findings]
@@ -173,40 +176,80 @@ def common(verb: F) -> F:
 
 
 def run(command: click.Command) -> int:
-    """Run the command line; return the exit status. Every error becomes a line on standard error."""
-    as_json = "--json" in sys.argv
-    verbose = "--verbose" in sys.argv
+    """Run the command line; return the exit status.
+
+    Every error becomes a line on standard error and, with ``--json``, a JSON document.
+    """
     try:
-        status = command.main(standalone_mode=False, prog_name="shenyu-data")
-        return status if isinstance(status, int) else 0
-    except click.exceptions.Exit as stop:
-        return stop.exit_code
-    except (KeyboardInterrupt, click.exceptions.Abort):
-        say_error("interrupted; nothing is lost, and a next run starts afresh")
-        return EXIT_INTERRUPTED
-    except click.ClickException as wrong:
-        context = getattr(wrong, "ctx", None)
-        name = context.command_path if context is not None else "shenyu-data"
-        error: ShenyuDataError = UsageError(wrong.format_message(), hint=f"See `{name} --help`.")
+        return _run(command, sys.argv[1:])
     except BrokenPipeError:
         # The reader of our output (head, less) has gone: that is its right.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FINDINGS
-    except ShenyuDataError as raised:
-        if verbose:
+
+
+def _run(command: click.Command, words: list[str]) -> int:
+    try:
+        status = command.main(list(words), standalone_mode=False, prog_name="shenyu-data")
+        sys.stdout.flush()
+        return status if isinstance(status, int) else EXIT_DONE
+    except BrokenPipeError:
+        raise
+    except click.exceptions.NoArgsIsHelpError as wrong:
+        sys.stderr.write(wrong.format_message() + "\n")
+        return EXIT_USAGE
+    except (KeyboardInterrupt, click.exceptions.Abort):
+        error: ShenyuDataError = _Interrupted()
+    except Exception as raised:
+        if "--verbose" in words:
             import traceback
 
             traceback.print_exc()
-        error = raised
+        error = _explain(raised)
     say_error(error.message, error.hint)
-    if as_json:
-        details = {"code": error.code, "message": error.message, "hint": error.hint}
+    if "--json" in words:
+        details = {"code": error.code, "message": printable(error.message), "hint": error.hint}
         print_json({"error": details})
-    return error.exit_status or EXIT_USAGE
+    return error.exit_status
+
+
+class _Interrupted(ShenyuDataError):
+    code = "interrupted"
+    exit_status = EXIT_INTERRUPTED
+
+    def __init__(self) -> None:
+        super().__init__("interrupted; nothing is lost, and a next run starts afresh")
+
+
+def _explain(raised: Exception) -> ShenyuDataError:
+    """Return what to tell a person of an exception, whatever it is."""
+    if isinstance(raised, ShenyuDataError):
+        return raised
+    if isinstance(raised, click.ClickException):
+        context = getattr(raised, "ctx", None)
+        name = context.command_path if context is not None else "shenyu-data"
+        return UsageError(raised.format_message(), hint=f"See `{name} --help`.")
+    return ShenyuDataError(
+        f"unexpected {type(raised).__name__}: {raised}",
+        hint="Nothing is lost. Run it again with --verbose to see where it was, and report it.",
+    )
 
 
 def print_json(document: Mapping[str, Any]) -> None:
-    """Print one JSON document on standard output."""
-    text = msgspec.json.format(msgspec.json.encode(document), indent=2)
-    sys.stdout.buffer.write(text + b"\n")
+    """Print one JSON document on standard output. A name that is no text comes out with escapes."""
+    try:
+        encoded = msgspec.json.encode(document)
+    except UnicodeEncodeError:
+        encoded = msgspec.json.encode(_encodable(document))
+    sys.stdout.buffer.write(msgspec.json.format(encoded, indent=2) + b"\n")
     sys.stdout.buffer.flush()
+
+
+def _encodable(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, Mapping):
+        return {_encodable(key): _encodable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_encodable(item) for item in value]
+    return value

@@ -23,14 +23,17 @@ def config_command() -> None:
 def show(call: Call) -> None:
     """Show what is in force and where it comes from. Secrets are not shown."""
     document = _effective(call)
-    rows = [(key, str(item["value"]), item["source"]) for key, item in document.items()]
+    rows = [
+        (key, "(not set)" if item["value"] is None else str(item["value"]), item["source"])
+        for key, item in document.items()
+    ]
     call.finish({"settings": document}, table(("key", "value", "from"), rows))
 
 
 @config_command.command("check")
 @common
 def check(call: Call) -> None:
-    """Check that the configuration is right: the data directory is there and the repository opens."""
+    """Check the configuration: the data directory is there and the repository opens."""
     data = call.data
     if not os.path.isdir(data):
         raise DataDirectoryError(
@@ -56,7 +59,7 @@ def _effective(call: Call) -> dict[str, Any]:
         passphrase, source = "(not set)", "default"
     sources = settings.sources
     values = {
-        "config_file": (settings.config_file, "default"),
+        "config_file": (settings.config_file, sources["config_file"]),
         "data": (settings.data, sources.get("data", "default")),
         "repository": (settings.repository, sources.get("repository", "default")),
         "jobs": (call.jobs, sources["jobs"]),

@@ -1,4 +1,4 @@
-"""The command ``shenyu-data``: finds the verb, and turns every error into one clear line and an exit status.
+"""The command ``shenyu-data``: finds the verb, turns every error into a line and an exit status.
 
 A verb's module is imported only when the verb is called: the others' libraries cost start-up time.
 """
@@ -70,7 +70,7 @@ def shenyu_data() -> None:
 def main() -> None:
     """Run the command line and exit. The entry point of the ``shenyu-data`` script."""
     if sys.argv[1:] == ["--version"]:  # answered without building the commands
-        print(f"shenyu-data {__version__}")
+        sys.stdout.write(f"shenyu-data {__version__}\n")
         return
     # Late, for --version's sake.
     from shenyu_data.cli.common import run

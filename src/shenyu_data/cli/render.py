@@ -37,7 +37,7 @@ def local(time_ms: int) -> str:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return rows in aligned columns; columns whose cells are all numbers, or sizes, stand to the right."""
+    """Return rows in aligned columns; those of numbers and sizes stand to the right."""
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     right = [
         bool(rows) and all(row[index][:1].isdigit() and index > 1 for row in rows)

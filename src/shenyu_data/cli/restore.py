@@ -9,6 +9,7 @@ import click
 from shenyu_data.cli.common import Call, common
 from shenyu_data.cli.open import open_for
 from shenyu_data.cli.render import number, size
+from shenyu_data.model.findings import printable
 from shenyu_data.operations.restore import RestoreOptions, plan_restore, restore
 
 
@@ -31,9 +32,9 @@ def restore_command(
 ) -> None:
     """Put a snapshot, or one user of it, into a folder.
 
-    SNAPSHOT is the beginning of an id, `latest`, or a date. The folder must be empty or new. Exits with 1 if a
-    document was torn or unreadable when it was backed up, 4 if the repository is damaged; what is not affected is
-    restored all the same.
+    SNAPSHOT is the beginning of an id, `latest`, or a date. The folder must be empty or new. Exits
+    with 1 if a document was torn or unreadable when it was backed up, 4 if the repository is
+    damaged; what is not affected is restored all the same.
     """
     repository = open_for(call)
     root = repository.find(snapshot)
@@ -44,6 +45,9 @@ def restore_command(
         jobs=call.jobs,
     )
     plan = plan_restore(root, target, options)
+    if user is not None:
+        user = printable(options.user or b"")
+    where = printable(plan.target)
     what = f"user {user} of snapshot" if user is not None else "snapshot"
     if dry_run:
         document = {
@@ -54,7 +58,7 @@ def restore_command(
             "document_bytes": plan.document_bytes,
             "dry_run": True,
         }
-        call.finish(document, f"Would restore {what} {root.id.hex()[:8]} into {plan.target}.")
+        call.finish(document, f"Would restore {what} {root.id.hex()[:8]} into {where}.")
         return
     stats = restore(repository, root, target, options, call.monitor)
     call.finish(
@@ -72,7 +76,7 @@ def restore_command(
             "elapsed_s": round(stats.elapsed_s, 3),
             "dry_run": False,
         },
-        f"Restored {what} {root.id.hex()[:8]} into {plan.target} in {stats.elapsed_s:.1f} s: "
+        f"Restored {what} {root.id.hex()[:8]} into {where} in {stats.elapsed_s:.1f} s: "
         f"{number(stats.documents, 'document')}, {size(stats.document_bytes)}"
         + (f"; {stats.torn} torn or unreadable" if stats.torn else "")
         + (f"; {stats.failed} not written" if stats.failed else "")

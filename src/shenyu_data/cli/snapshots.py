@@ -11,7 +11,7 @@ from shenyu_data.cli.common import Call, common
 from shenyu_data.cli.open import open_for
 from shenyu_data.cli.render import fields, iso, local, number, size, snapshot_json, table
 from shenyu_data.model.errors import RepositoryError
-from shenyu_data.model.findings import Finding
+from shenyu_data.model.findings import Finding, printable
 from shenyu_data.operations.show import DocumentInfo, show_degraded, show_user
 from shenyu_data.repository.format import Root
 
@@ -67,7 +67,7 @@ def show_command(call: Call, snapshot: str, user: str | None) -> None:
     heads = [item for item in repository.snapshots() if item.id == root.id]
     result = {
         "snapshot": snapshot_json(heads[0]),
-        "user": user,
+        "user": printable(os.fsencode(user)) if user is not None else None,
         "documents": [_document_json(item) for item in documents],
     }
     degraded = any(item.state in ("torn", "unreadable") for item in documents)
@@ -95,7 +95,8 @@ def _describe(root: Root, documents: list[DocumentInfo], user: str | None) -> st
     if root.incomplete:
         lines.append("  some folder could not be listed; what was known of it is kept")
     if documents:
-        lines += ["", f"User {user}:" if user is not None else "Degraded documents:"]
+        whose = f"User {printable(os.fsencode(user))}:" if user is not None else None
+        lines += ["", whose or "Degraded documents:"]
         rows = [
             (
                 item.path,

@@ -1,12 +1,15 @@
-"""The terminal as a Monitor, and printing text. Progress and warnings go to standard error, results to standard output."""
+"""The terminal as a Monitor, and printing text.
+
+Progress and warnings go to standard error, results to standard output.
+"""
 
 from __future__ import annotations
 
 import sys
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
-from shenyu_data.model.findings import Finding
+from shenyu_data.model.findings import Finding, printable
 from shenyu_data.model.monitor import SilentMonitor, Task
 
 if TYPE_CHECKING:
@@ -14,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class TerminalMonitor:
-    """Keeps findings, prints them as they come unless ``quiet``, and shows progress bars at a terminal.
+    """Keeps findings, prints them as they come unless ``quiet``; shows progress at a terminal.
 
     Findings of severity info are printed only if ``detailed``.
     """
@@ -39,13 +42,15 @@ class TerminalMonitor:
         if self._quiet or (finding.severity == "info" and not self._detailed):
             return
         where = f"{finding.path}{finding.pointer or ''}: " if finding.path else ""
-        line = f"{finding.severity}: {where}{finding.message} [{finding.code}]"
+        line = printable(f"{finding.severity}: {where}{finding.message} [{finding.code}]")
         if finding.hint and self._detailed:
-            line += f"\n  {finding.hint}"
+            line += f"\n  {printable(finding.hint)}"
         if self._bars is not None:
-            self._bars.console.print(line, markup=False, highlight=False)
+            self._bars.console.print(
+                line, markup=False, highlight=False, emoji=False, soft_wrap=True
+            )
         else:
-            print(line, file=sys.stderr)
+            _write(sys.stderr, line)
 
     def show_all(self) -> None:
         """From now on print findings of severity info, too."""
@@ -117,12 +122,18 @@ def _columns(unit: str) -> list[ProgressColumn]:
 
 
 def say(text: str) -> None:
-    """Print a result on standard output."""
-    print(text)
+    """Print a result on standard output, whatever names stand in it."""
+    _write(sys.stdout, "\n".join(map(printable, text.split("\n"))))
 
 
 def say_error(message: str, hint: str = "") -> None:
     """Print an error and what to do about it on standard error."""
-    print(f"shenyu-data: {message}", file=sys.stderr)
+    _write(sys.stderr, f"shenyu-data: {printable(message)}")
     if hint:
-        print(f"  {hint}", file=sys.stderr)
+        _write(sys.stderr, f"  {printable(hint)}")
+
+
+def _write(stream: TextIO, text: str) -> None:
+    # What the stream's encoding has no character for (half a one, Chinese in Latin-1) is escaped.
+    encoding = stream.encoding or "utf-8"
+    stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")

@@ -18,8 +18,8 @@ from shenyu_data.operations.validate import ValidateOptions, ValidateStats, vali
 def validate_command(call: Call, path: str | None, everything: bool) -> None:
     """Check the documents of the data directory, or only what lies at PATH.
 
-    PATH is a data directory, or a file or folder inside the one that is set. Exits with 1 if there are errors or
-    warnings. No key is needed, and nothing is written.
+    PATH is a data directory, or a file or folder inside the one that is set. Exits with 1 if there
+    are errors or warnings. No key is needed, and nothing is written.
     """
     data, inside = _place(call, path)
     options = ValidateOptions(jobs=call.jobs, all=everything, path=inside)
@@ -42,7 +42,7 @@ def _place(call: Call, path: str | None) -> tuple[str, str | None]:
     data = call.settings.data
     if data is not None:
         relative = os.path.relpath(os.path.realpath(path), os.path.realpath(data))
-        if relative != "." and not relative.startswith(".."):
+        if relative not in (".", "..") and not relative.startswith("../"):
             return data, os.path.relpath(os.path.abspath(path), os.path.abspath(data))
     return path, None
 

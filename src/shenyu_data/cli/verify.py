@@ -46,7 +46,8 @@ def verify_command(call: Call, read_data: float | None) -> None:
     sound = not stats.damaged_objects
     text = (
         f"{'Verified' if sound else 'DAMAGED:'} {number(stats.snapshots, 'snapshot')}, "
-        f"{number(stats.objects, 'object')}, {size(stats.object_bytes)} in {stats.elapsed_s:.1f} s\n"
+        f"{number(stats.objects, 'object')}, {size(stats.object_bytes)} "
+        f"in {stats.elapsed_s:.1f} s\n"
         f"  checked  {number(stats.owners, 'owner record')}, "
         f"{number(stats.documents, 'document version')}, "
         f"{number(stats.segments, 'segment')}; read {size(stats.read_bytes)} of documents"

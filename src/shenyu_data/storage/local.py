@@ -30,8 +30,8 @@ class LocalStorage:
     """
 
     def __init__(self, folder: str) -> None:
-        self.folder = os.path.abspath(folder)
         self._open_files: dict[str, int] = {}
+        self.folder = os.path.abspath(folder)
         self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[object, ...]:

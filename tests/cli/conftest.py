@@ -1,0 +1,119 @@
+"""The command line in this process: fast, and exactly what ``main`` runs."""
+
+import io
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import pytest
+
+from shenyu_data.cli.common import run
+from shenyu_data.cli.main import shenyu_data
+from shenyu_data.testing.strategies import chats
+from shenyu_data.testing.tree import Item, build_tree
+
+PASSPHRASE = "correct horse"
+OLD_NS = 1_700_000_000_000_000_000
+
+
+class Said(NamedTuple):
+    """What a call printed and exited with."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """Standard output as the one JSON document that it must be."""
+        return json.loads(self.out)
+
+
+class Shenyu(Protocol):
+    def __call__(self, *words: str) -> Said: ...
+
+
+@pytest.fixture
+def shenyu(monkeypatch: pytest.MonkeyPatch) -> Shenyu:
+    """Call the command line and say what it printed; standard input is no terminal."""
+
+    def call(*words: str) -> Said:
+        out = io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True)
+        err = io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True)
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "argv", ["shenyu-data", *words])
+            patch.setattr(sys, "stdin", io.StringIO())
+            patch.setattr(sys, "stdout", out)
+            patch.setattr(sys, "stderr", err)
+            status = run(shenyu_data)
+        texts = [stream.buffer.getvalue().decode() for stream in (out, err)]
+        return Said(status, *texts)
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a data directory and a repository, once: deriving keys takes time."""
+    from shenyu_data.repository.repository import create_repository
+    from shenyu_data.storage.local import LocalStorage
+
+    base = tmp_path_factory.mktemp("made")
+    user = b'{"id": "%s", "created_at": "2025-02-10T03:28:00.000Z"}'
+    plan = {
+        b"users/anna.json": Item("file", user.replace(b"%s", b"anna"), 0o600, OLD_NS),
+        b"users/ben.json": Item("file", user.replace(b"%s", b"ben"), 0o600, OLD_NS),
+        b"histories/anna/chat1.json": Item("file", chats(1, "hello", array=False), 0o600, OLD_NS),
+        b"histories/ben/chat-history.json": Item(
+            "file", chats(3, "你好", array=True), 0o600, OLD_NS
+        ),
+    }
+    build_tree(base / "data", plan)
+    storage = LocalStorage(str(base / "repo"))
+    storage.create()
+    _, recovery = create_repository(storage, PASSPHRASE)
+    (base / "recovery").write_text(recovery)
+    return base
+
+
+@pytest.fixture
+def place(made_once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give a folder to work in: ``data``, an empty ``repo``, and a configuration naming both."""
+    base = tmp_path / "place"
+    shutil.copytree(made_once, base, symlinks=True)
+    (base / "shenyu-data.toml").write_text('data = "data"\nrepository = "repo"\njobs = 1\n')
+    monkeypatch.chdir(base)
+    # The recovery key opens as well, and without the 0.1 s that a passphrase takes.
+    monkeypatch.setenv("SHENYU_DATA_PASSPHRASE", (base / "recovery").read_text())
+    return base
+
+
+@pytest.fixture
+def backed_up(place: Path, shenyu: Shenyu) -> Path:
+    """As ``place``, with one snapshot."""
+    assert shenyu("backup").status == 0
+    return place
+
+
+@pytest.fixture
+def degraded(backed_up: Path, shenyu: Shenyu) -> Path:
+    """As ``backed_up``, with a second snapshot that caught a cut-off history."""
+    history = backed_up / "data/histories/ben/chat-history.json"
+    history.write_bytes(history.read_bytes()[:-3])
+    os.utime(history, ns=(OLD_NS, OLD_NS))
+    assert shenyu("backup").status == 1
+    return backed_up
+
+
+@pytest.fixture
+def damaged(backed_up: Path) -> Iterator[Path]:
+    """As ``backed_up``, with a byte of every pack changed."""
+    for pack in (backed_up / "repo/packs").iterdir():
+        data = bytearray(pack.read_bytes())
+        data[len(data) // 2] ^= 1
+        pack.write_bytes(data)
+    yield backed_up
