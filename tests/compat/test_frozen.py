@@ -1,0 +1,272 @@
+"""Old repositories stay readable, by the program and by a reader written from docs/format.md."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shenyu_data.model.monitor import CollectingMonitor, SilentMonitor
+from shenyu_data.operations.backup import BackupOptions, backup
+from shenyu_data.operations.restore import RestoreOptions, restore
+from shenyu_data.operations.verify import VerifyOptions, verify
+from shenyu_data.repository.repository import Repository, create_repository, open_repository
+from shenyu_data.storage.local import LocalStorage
+from tests.compat import reader
+from tests.compat.make_frozen import HEX, describe_folder, make, printable
+
+HERE = Path(__file__).parent
+FROZEN = HERE / "frozen" / "v1"
+EXPECTED: dict[str, Any] = json.loads((FROZEN / "expected.json").read_text(encoding="utf-8"))
+SNAPSHOTS: list[dict[str, Any]] = EXPECTED["snapshots"]
+EACH_SNAPSHOT = pytest.mark.parametrize("number", range(len(SNAPSHOTS)))
+
+
+def describe_tree(tree: reader.Tree) -> dict[str, Any]:
+    """Say what the independent reader restored, as describe_folder does of a folder."""
+    assert tree.damaged == []
+    found: dict[str, Any] = {}
+    first: dict[object, str] = {}
+    for path, node in sorted(tree.nodes.items(), key=lambda item: printable(item[0])):
+        name = printable(path) or "."
+        one: dict[str, Any] = {"kind": node.kind, "mtime_ms": node.mtime_ns // 1_000_000}
+        if node.kind == "link":
+            one["target"] = printable(node.target)
+        else:
+            one["mode"] = f"{node.mode:o}"
+        if node.kind == "file":
+            one["sha256"] = hashlib.sha256(node.data).hexdigest()
+        if node.same_file is not None:
+            one["same_file"] = first.setdefault(node.same_file, name)
+        found[name] = one
+    return found
+
+
+@pytest.fixture(scope="module")
+def program() -> Repository:
+    return open_repository(LocalStorage(str(FROZEN / "repository")), EXPECTED["passphrase"])
+
+
+@pytest.fixture(scope="module")
+def independent() -> reader.Repository:
+    return reader.Repository(FROZEN / "repository", EXPECTED["recovery_key"])
+
+
+# ------------------------------------------------------------------------- the frozen repository
+
+
+def test_the_frozen_repository_is_small_and_holds_what_it_should() -> None:
+    size = sum(path.stat().st_size for path in FROZEN.rglob("*") if path.is_file())
+    assert size < 400_000
+    assert [(one["kind"], one["degraded"]) for one in SNAPSHOTS] == [
+        ("full", False),
+        ("incremental", False),
+        *[("incremental", True)] * 3,
+        ("full", True),
+        ("incremental", True),
+    ]
+    paths = SNAPSHOTS[0]["paths"]
+    assert {one["kind"] for one in paths.values()} == {"file", "folder", "link"}
+    assert "users/caf\\xe9.json" in paths
+    assert "users/小明.json" in paths
+    assert sum("same_file" in one for one in paths.values()) == 4
+
+
+def test_the_independent_reader_uses_nothing_of_the_program() -> None:
+    tree = ast.parse((HERE / "reader.py").read_text(encoding="utf-8"))
+    imported = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            imported |= {name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            imported.add(f"{'.' * node.level}{node.module}")
+    roots = {name.partition(".")[0] for name in imported}
+    assert roots - sys.stdlib_module_names == {"blake3", "cryptography", "msgspec", "zstandard"}
+    code = "import sys, reader; sys.exit(any('shenyu' in name for name in sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=HERE, check=False).returncode == 0
+
+
+def test_the_independent_reader_lists_the_snapshots_in_order(
+    independent: reader.Repository,
+) -> None:
+    roots = independent.snapshots()
+    assert [root["id"].hex() for root in roots] == [one["id"] for one in SNAPSHOTS]
+    assert [root["tag"] for root in roots] == [one["tag"] for one in SNAPSHOTS]
+    assert [root["sequence"] for root in roots] == [1, 2, 3, 4, 4, 5, 6]
+
+
+@EACH_SNAPSHOT
+def test_the_independent_reader_restores_a_frozen_snapshot(
+    independent: reader.Repository, number: int
+) -> None:
+    root = independent.snapshots()[number]
+    assert describe_tree(independent.restore(root)) == SNAPSHOTS[number]["paths"]
+
+
+@EACH_SNAPSHOT
+def test_the_program_restores_a_frozen_snapshot(
+    program: Repository, number: int, tmp_path: Path
+) -> None:
+    expected = SNAPSHOTS[number]
+    root = program.find(expected["id"])
+    assert (root.kind, root.tag, root.degraded, root.totals.chats, root.totals.messages) == tuple(
+        expected[name] for name in ("kind", "tag", "degraded", "chats", "messages")
+    )
+    target = tmp_path / "restored"
+    stats = restore(program, root, str(target), RestoreOptions(), SilentMonitor())
+    assert (stats.failed, stats.damaged) == (0, 0)
+    assert describe_folder(target) == expected["paths"]
+
+
+def test_the_program_verifies_every_byte_of_the_frozen_repository(program: Repository) -> None:
+    monitor = CollectingMonitor()
+    stats = verify(program, VerifyOptions(read_percent=100), monitor)
+    assert [finding for finding in monitor.findings if finding.severity != "info"] == []
+    assert stats.snapshots == len(SNAPSHOTS)
+    assert stats.damaged_objects == 0
+
+
+def test_each_secret_opens_the_frozen_repository_in_both_readers() -> None:
+    for secret in (EXPECTED["passphrase"], EXPECTED["recovery_key"].lower().replace("-", " ")):
+        opened = open_repository(LocalStorage(str(FROZEN / "repository")), secret)
+        assert len(opened.snapshots()) == len(SNAPSHOTS)
+        assert len(reader.Repository(FROZEN / "repository", secret).snapshots()) == len(SNAPSHOTS)
+    with pytest.raises(reader.WrongKey):
+        reader.Repository(FROZEN / "repository", "another")
+
+
+def test_both_readers_restore_the_last_good_version_of_a_torn_history(
+    program: Repository, independent: reader.Repository, tmp_path: Path
+) -> None:
+    path = f"histories/{HEX}/chat-history.json"
+    good = SNAPSHOTS[1]["paths"][path]
+    for number in (2, 5):  # when it was torn, and after a full backup
+        tree = independent.restore(independent.snapshots()[number], HEX.encode(), last_good=True)
+        assert describe_tree(tree)[path] == good
+        root, target = program.find(SNAPSHOTS[number]["id"]), tmp_path / str(number)
+        options = RestoreOptions(last_good=True, user=HEX.encode())
+        restore(program, root, str(target), options, SilentMonitor())
+        assert describe_folder(target)[path] == good
+
+
+def test_a_frozen_repository_can_be_backed_up_into(tmp_path: Path) -> None:
+    folder = tmp_path / "repository"
+    shutil.copytree(FROZEN / "repository", folder)
+    repository = open_repository(LocalStorage(str(folder)), EXPECTED["passphrase"])
+    data = tmp_path / "data"
+    restore(repository, repository.find("latest"), str(data), RestoreOptions(), SilentMonitor())
+    (data / "users/new.json").write_bytes(b'{"id": "changed"}')
+    stats = backup(str(data), repository, BackupOptions(), SilentMonitor())
+    assert (stats.kind, stats.changes.new, stats.changes.gone) == ("incremental", 0, 0)
+    independent = reader.Repository(folder, EXPECTED["passphrase"])
+    roots = independent.snapshots()
+    assert describe_tree(independent.restore(roots[-1])) == describe_folder(data)
+    assert describe_tree(independent.restore(roots[0])) == SNAPSHOTS[0]["paths"]
+
+
+def test_the_script_that_made_the_frozen_repository_still_makes_such_ones(tmp_path: Path) -> None:
+    make(tmp_path)
+    made = json.loads((tmp_path / "expected.json").read_text(encoding="utf-8"))
+    kept = [[{**one, "id": ""} for one in side["snapshots"]] for side in (made, EXPECTED)]
+    assert kept[0] == kept[1]
+
+
+# ------------------------------------------------------------------- what the program writes now
+
+
+@pytest.fixture(scope="module")
+def workshop() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
+@contextmanager
+def new_repository(folder: Path) -> Iterator[tuple[Repository, str]]:
+    shutil.rmtree(folder, ignore_errors=True)
+    storage = LocalStorage(str(folder))
+    storage.create()
+    yield create_repository(storage, "passphrase")
+
+
+NAMES = st.one_of(
+    st.sampled_from([b"chat-history.json", b"a.json", b"a.json.gz", b".json", b"a", b"users"]),
+    st.binary(min_size=1, max_size=8).filter(
+        lambda name: b"/" not in name and b"\0" not in name and name not in (b".", b"..")
+    ),
+)
+FOLDERS = st.sampled_from([b"", b"users/", b"histories/", b"histories/a/", b"histories/\xff/b/"])
+CONTENTS = st.one_of(
+    st.binary(max_size=60),
+    st.sampled_from([b"[]", b'[{"messages": []}]', b'{"messages": [', b"{}"]),
+    st.integers(1, 300).map(lambda n: b"".join(b"%d a line of text\n" % i for i in range(n * 40))),
+)
+WHAT = st.one_of(
+    CONTENTS.map(lambda data: ("file", data)),
+    st.just(("folder", b"")),
+    NAMES.map(lambda name: ("link", name)),
+)
+TREES = st.dictionaries(st.tuples(FOLDERS, NAMES).map(b"".join), WHAT, max_size=8)
+
+
+def lay_out(data: bytes, tree: dict[bytes, tuple[str, bytes]]) -> None:
+    """Make the data directory hold ``tree``; what does not fit beside the rest is left out."""
+    shutil.rmtree(data, ignore_errors=True)
+    os.mkdir(data)
+    for path, (kind, content) in tree.items():
+        full = os.path.join(data, path)
+        try:
+            os.makedirs(os.path.dirname(full), exist_ok=True)
+            if kind == "folder":
+                os.mkdir(full)
+            elif kind == "link":
+                os.symlink(content, full)
+            else:
+                with open(full, "xb") as file:
+                    file.write(content)
+                os.utime(full, ns=(10**18, 10**18 + len(content)))
+        except (FileExistsError, NotADirectoryError):
+            continue
+
+
+@settings(max_examples=15)
+@given(st.lists(TREES, min_size=1, max_size=3), st.booleans())
+def test_the_independent_reader_restores_what_the_program_backs_up_now(
+    workshop: Path, trees: list[dict[bytes, tuple[str, bytes]]], full: bool
+) -> None:
+    data, folder = workshop / "data", workshop / "repository"
+    with new_repository(folder) as (repository, recovery_key):
+        expected = []
+        for tree in trees:
+            lay_out(os.fsencode(data), tree)
+            backup(str(data), repository, BackupOptions(full=full), SilentMonitor())
+            expected.append(describe_folder(data))
+        independent = reader.Repository(folder, recovery_key)
+        for root, wanted in zip(independent.snapshots(), expected, strict=True):
+            assert describe_tree(independent.restore(root)) == wanted
+
+
+def test_the_independent_reader_restores_one_user(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    lay_out(
+        os.fsencode(data),
+        {b"users/a.json": ("file", b"{}"), b"users/b.json": ("file", b"[]")},
+    )
+    with new_repository(tmp_path / "repository") as (repository, recovery_key):
+        backup(str(data), repository, BackupOptions(), SilentMonitor())
+        independent = reader.Repository(tmp_path / "repository", recovery_key)
+        (root,) = independent.snapshots()
+        assert list(independent.restore(root, b"a").nodes) == [b"users/a.json"]
+        assert independent.restore(root, b"c").nodes == {}
