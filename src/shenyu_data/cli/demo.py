@@ -20,7 +20,8 @@ from shenyu_data.operations.demo import demo
 def demo_command(call: Call, keep: bool) -> None:
     """Tour the main job on a small data directory in a temporary folder.
 
-    Validates, backs up, changes, backs up, damages, finds, restores, compares. Touches nothing of yours.
+    Validates, backs up, changes, backs up, damages, finds, restores, compares. Touches nothing of
+    yours.
     """
     folder = tempfile.mkdtemp(prefix="shenyu-data-demo-")
     steps = []

@@ -1,7 +1,8 @@
 """Reading a document while the application may be rewriting it: stable and whole, or honestly torn.
 
-The application truncates a file and then writes it, without a lock. A read counts as stable when the
-file's stat is the same before and after, and as whole when the bytes parse; else it is tried again a few times.
+The application truncates a file and then writes it, without a lock. A read counts as stable when
+the file's stat is the same before and after, and as whole when the bytes parse; else it is tried
+again a few times.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ _BEING_WRITTEN_S = 2.0  # a file this recently written may be whole in a moment
 class Captured(NamedTuple):
     """A document's bytes as they were at one moment, or as good as could be had.
 
-    ``settled`` is false where a later write could hide behind the same stat (see :func:`is_settled`).
+    ``settled`` is false where a later write could hide behind the same stat (see
+    :func:`is_settled`).
     """
 
     data: bytes
@@ -43,12 +45,12 @@ def capture(
     path: bytes,
     seen: os.stat_result | None = None,
 ) -> Captured:
-    """Read the file ``name`` in an open folder whole, trying again while it changes or does not parse.
+    """Read the file ``name`` in an open folder whole, trying again while it changes or does not
+    parse.
 
-    ``path`` tells by its suffix whether it is compressed; ``seen`` is its stat if a scan just met it.
-    The last try's bytes come back marked torn if none was good.
-    Raises OSError if it cannot be opened or read: FileNotFoundError if it vanished or is not a regular file
-    any more.
+    ``path`` tells by its suffix whether it is compressed; ``seen`` is its stat if a scan just met
+    it. The last try's bytes come back marked torn if none was good. Raises OSError if it cannot be
+    opened or read: FileNotFoundError if it vanished or is not a regular file any more.
     """
     pause = _FIRST_PAUSE_S
     for attempt in range(TRIES):
@@ -102,9 +104,9 @@ def _read_rest(descriptor: int, data: bytes) -> bytes:
 def is_settled(found: os.stat_result) -> bool:
     """Whether a write after now must change this stat.
 
-    File systems stamp times with a coarse clock (4 ms on most Linux kernels, 1 to 2 s on some file systems,
-    whose stamps then end in whole seconds): a file written a moment ago can be written again with the same
-    size and stamp. Such a file is not settled and must be read again next time.
+    File systems stamp times with a coarse clock (4 ms on most Linux kernels, 1 to 2 s on some file
+    systems, whose stamps then end in whole seconds): a file written a moment ago can be written
+    again with the same size and stamp. Such a file is not settled and must be read again next time.
     """
     newest = max(found.st_mtime_ns, found.st_ctime_ns)
     age_ns = time.time_ns() - newest
@@ -119,7 +121,8 @@ class Streamed(NamedTuple):
 
 
 def stream(folder: int, name: bytes | str, sink: Callable[[bytes], None]) -> Streamed:
-    """Read a file too large for memory into ``sink``, piece by piece, once, up to the size it has now.
+    """Read a file too large for memory into ``sink``, piece by piece, once, up to the size it has
+    now.
 
     Raises OSError as :func:`capture` does.
     """

@@ -224,8 +224,8 @@ _64_BITS = (1 << 64) - 1  # times before 1970 are negative, those after 2262 nee
 def describe(entries: Iterable[Found]) -> bytes:
     """Serialize what a scan saw, so that two scans that saw the same give the same bytes.
 
-    Of a folder only mode, owner and mtime count: its size and links say nothing that its entries do not.
-    Entries must come in a fixed order; FIFOs, sockets and devices are left out.
+    Of a folder only mode, owner and mtime count: its size and links say nothing that its entries do
+    not. Entries must come in a fixed order; FIFOs, sockets and devices are left out.
     """
     parts = []
     for place, name, found in entries:

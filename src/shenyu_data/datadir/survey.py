@@ -1,4 +1,5 @@
-"""The first look at a data directory: which owners there are, dealt into buckets. No file is opened.
+"""The first look at a data directory: which owners there are, dealt into buckets. No file is
+opened.
 
 A directory may hold millions of owners. Their names are dealt into buckets as the folders are
 listed and, past a bound, wait in an unlinked temporary file; one bucket at a time is then small.
@@ -40,7 +41,9 @@ class Owners:
 
 
 class Survey:
-    """Owners' names and shared paths by bucket; filled by :func:`survey`, then read bucket by bucket."""
+    """Owners' names and shared paths by bucket; filled by :func:`survey`, then read bucket by
+    bucket.
+    """
 
     def __init__(self, buckets: int) -> None:
         self._waiting: list[list[bytes]] = [[] for _ in range(buckets)]
@@ -63,7 +66,9 @@ class Survey:
 
     @property
     def names(self) -> int:
-        """About how many owners and shared paths there are: a user may have a file, a folder, or both."""
+        """About how many owners and shared paths there are: a user may have a file, a folder, or
+        both.
+        """
         return max(self._names[USERS], self._names[HISTORIES]) + self._names[b""]
 
     def add_user(
@@ -115,9 +120,9 @@ def survey(
 ) -> None:
     """List the data directory into ``result``.
 
-    ``user_bucket`` and ``shared_bucket`` say which bucket a user's name or a shared path falls into. A folder
-    that cannot be listed is reported and makes ``result.complete`` false. Raise DataDirectoryError if
-    the directory itself cannot be listed.
+    ``user_bucket`` and ``shared_bucket`` say which bucket a user's name or a shared path falls
+    into. A folder that cannot be listed is reported and makes ``result.complete`` false. Raise
+    DataDirectoryError if the directory itself cannot be listed.
     """
     pending = [(b"", 0)]
     result.add_shared(shared_bucket(b""), b"")

@@ -1,4 +1,5 @@
-"""The configuration: what the TOML file may say, what each key means, and where values come from. Pure.
+"""The configuration: what the TOML file may say, what each key means, and where values come from.
+Pure.
 
 The one source for validation, for the sample that ``init`` writes, and for the documentation.
 """
@@ -23,6 +24,7 @@ ENVIRONMENT = {
 }
 """Every environment variable the program reads, and what it means."""
 
+
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the configuration file says; every key may be left out."""
 
@@ -44,7 +46,9 @@ DESCRIPTIONS = {
 
 
 def parse_config(text: str, name: str) -> Config:
-    """Given a configuration file's text, return what it says. Raise ConfigError naming the file and the key."""
+    """Given a configuration file's text, return what it says. Raise ConfigError naming the file and
+    the key.
+    """
     try:
         return msgspec.toml.decode(text, type=Config)
     except msgspec.ValidationError as error:
@@ -57,7 +61,9 @@ def parse_config(text: str, name: str) -> Config:
 
 
 def sample(values: Mapping[str, Any]) -> str:
-    """Given values for some keys, return a configuration file with them, and the other keys as comments."""
+    """Given values for some keys, return a configuration file with them, and the other keys as
+    comments.
+    """
     lines = ["# shenyu-data: see `shenyu-data config show` for what is in force.", ""]
     for name, about in DESCRIPTIONS.items():
         lines.append(f"# {about}")

@@ -12,9 +12,9 @@ Severity = Literal["error", "warning", "info"]
 class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
     """One thing a check saw.
 
-    ``code`` is stable across releases; ``path`` is the document, relative to the data directory,
-    or the repository's object, made printable by :func:`printable`; ``pointer`` is an RFC 6901 JSON pointer into the
-    document; ``hint`` says what a person can do now.
+    ``code`` is stable across releases; ``path`` is the document, relative to the data directory, or
+    the repository's object, made printable by :func:`printable`; ``pointer`` is an RFC 6901 JSON
+    pointer into the document; ``hint`` says what a person can do now.
     """
 
     code: str
@@ -26,7 +26,8 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
 
 
 def printable(name: bytes | str) -> str:
-    """Given a file name as the system gave it, return text that is safe to print and to put in JSON.
+    """Given a file name as the system gave it, return text that is safe to print and to put in
+    JSON.
 
     Bytes that are not UTF-8, and control characters, come back as backslash escapes, so that a
     hostile name can neither move the cursor nor break a line.

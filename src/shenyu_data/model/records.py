@@ -46,7 +46,9 @@ TORN = Outline("torn")
 
 
 def outline(kind: Kind, path: bytes, data: bytes) -> Outline:
-    """Given a document's kind, its path (for ``.gz``) and its bytes, return its outline. Never raises."""
+    """Given a document's kind, its path (for ``.gz``) and its bytes, return its outline. Never
+    raises.
+    """
     if kind == "other":
         return WHOLE
     if path.endswith(GZIP_SUFFIX):

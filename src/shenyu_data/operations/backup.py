@@ -1,8 +1,9 @@
 """``backup``: takes a snapshot of the data directory.
 
-First every owner is scanned and compared with the parent snapshot by stat alone; then what changed is
-read, by workers that each write packs of their own; then the new keys, the manifests, and last the
-root are stored. Killed anywhere before that, a backup leaves unreferenced objects, never damage.
+First every owner is scanned and compared with the parent snapshot by stat alone; then what changed
+is read, by workers that each write packs of their own; then the new keys, the manifests, and last
+the root are stored. Killed anywhere before that, a backup leaves unreferenced objects, never
+damage.
 """
 
 from __future__ import annotations
@@ -66,7 +67,9 @@ class BackupOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BackupStats(msgspec.Struct, frozen=True, kw_only=True):
-    """What a backup did. ``read_bytes`` of documents were read, ``stored_bytes`` went into the repository."""
+    """What a backup did. ``read_bytes`` of documents were read, ``stored_bytes`` went into the
+    repository.
+    """
 
     snapshot: bytes
     parent: bytes | None
@@ -88,8 +91,9 @@ def backup(
 ) -> BackupStats:
     """Take a snapshot of ``data`` into ``repository``.
 
-    What could not be read whole is reported and makes the snapshot degraded. Raise DataDirectoryError if
-    the directory cannot be listed, StorageError if the repository cannot be written: then there is no snapshot.
+    What could not be read whole is reported and makes the snapshot degraded. Raise
+    DataDirectoryError if the directory cannot be listed, StorageError if the repository cannot be
+    written: then there is no snapshot.
     """
     check_outside(data, repository.storage.location)
     return _Backup(data, repository, options, monitor).run()

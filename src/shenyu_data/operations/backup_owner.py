@@ -67,8 +67,8 @@ class Taken(NamedTuple):
 class OwnerBackup:
     """Takes the entries of one owner into a snapshot.
 
-    ``reread`` ignores what stat says and reads every file. ``usable`` holds the packs that are really there:
-    what lies in others is stored again.
+    ``reread`` ignores what stat says and reads every file. ``usable`` holds the packs that are
+    really there: what lies in others is stored again.
     """
 
     def __init__(
@@ -289,7 +289,7 @@ class OwnerBackup:
             found,
             "unreadable-document",
             f"it cannot be read: {error.strerror}",
-            "Check its owner and mode; the snapshot holds its last good version where there is one.",
+            "Check its owner and mode; the snapshot holds its last good version, if any.",
         )
         return _file_entry(
             found,
@@ -321,7 +321,9 @@ class OwnerBackup:
         )
 
     def _keep_unlisted(self, entries: list[Entry]) -> list[Entry]:
-        """Return what the record before held and an incomplete scan did not meet: it may well be there still."""
+        """Return what the record before held and an incomplete scan did not meet: it may well be
+        there still.
+        """
         met = {(entry.place, entry.name) for entry in entries}
         kept: list[Entry] = [
             entry for entry in self._other_before if (entry.place, entry.name) not in met

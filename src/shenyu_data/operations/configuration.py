@@ -1,4 +1,6 @@
-"""Finding and reading the configuration, and getting the passphrase from where it says. Flags beat environment beat file."""
+"""Finding and reading the configuration, and getting the passphrase from where it says. Flags beat
+environment beat file.
+"""
 
 from __future__ import annotations
 
@@ -41,11 +43,12 @@ def load_settings(
     environment: Mapping[str, str],
     may_be_missing: bool = False,
 ) -> Settings:
-    """Given the flags and the environment, read the configuration file, if there is one, and say what is in force.
+    """Given the flags and the environment, read the configuration file, if there is one, and say
+    what is in force.
 
     With ``may_be_missing`` a file that was named need not be there: ``init`` is about to write it.
-    Relative paths in the file count from the file's folder. Raise ConfigError if a file that was named is missing,
-    or if it cannot be read.
+    Relative paths in the file count from the file's folder. Raise ConfigError if a file that was
+    named is missing, or if it cannot be read.
     """
     named = config_file or environment.get("SHENYU_DATA_CONFIG")
     if named and may_be_missing and not os.path.exists(named):
@@ -116,7 +119,8 @@ def _usual_places(environment: Mapping[str, str]) -> list[str]:
 
 
 def find_passphrase(settings: Settings, environment: Mapping[str, str]) -> str | None:
-    """Return the passphrase or recovery key from the environment, the file or the command, in that order; None if none is set.
+    """Return the passphrase or recovery key from the environment, the file or the command, in that
+    order; None if none is set.
 
     Raise ConfigError if the file or command that is named fails; the secret is in no message.
     """

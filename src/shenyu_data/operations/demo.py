@@ -1,4 +1,5 @@
-"""``demo``: makes a small data directory and tours the main job on it, with the real operations and a real repository.
+"""``demo``: makes a small data directory and tours the main job on it, with the real operations and
+a real repository.
 
 Each step is yielded as it is done, so that the caller can tell the story.
 """
@@ -37,7 +38,9 @@ _TALKS = (
 
 
 class DemoStep(msgspec.Struct, frozen=True, kw_only=True):
-    """One step of the tour. ``title`` says what was done, ``lines`` what came of it, ``ok`` whether it was as it should be."""
+    """One step of the tour. ``title`` says what was done, ``lines`` what came of it, ``ok`` whether
+    it was as it should be.
+    """
 
     name: str
     title: str
@@ -46,7 +49,9 @@ class DemoStep(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def demo(folder: str) -> Iterator[DemoStep]:
-    """Tour the main job inside the empty ``folder``: validate, back up, change, back up, damage, find, restore, compare."""
+    """Tour the main job inside the empty ``folder``: validate, back up, change, back up, damage,
+    find, restore, compare.
+    """
     tour = _Demo(folder)
     yield tour.make()
     yield tour.validate()

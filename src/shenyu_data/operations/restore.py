@@ -1,8 +1,9 @@
 """``restore``: puts a snapshot, or one user of it, into a folder.
 
-Every document is authenticated and checked against its digest before it is written. What is damaged is
-reported and left out; everything else is restored. Nothing is ever written outside the target: names from
-the repository are checked, folders are opened without following links, and links are made last.
+Every document is authenticated and checked against its digest before it is written. What is damaged
+is reported and left out; everything else is restored. Nothing is ever written outside the target:
+names from the repository are checked, folders are opened without following links, and links are
+made last.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ _SMALL = 1000  # documents: below, starting processes costs more than it saves
 
 
 class RestoreOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """``user`` restores only that user. ``overwrite`` lets the target hold files: those in the way are replaced.
+    """``user`` restores only that user. ``overwrite`` lets the target hold files: those in the way
+    are replaced.
 
     ``last_good`` restores, of documents captured torn, the last good version instead.
     """
@@ -52,7 +54,9 @@ class RestoreOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RestorePlan(msgspec.Struct, frozen=True, kw_only=True):
-    """What a restore would do: into which folder, how many documents and bytes (of everything, or None for one user)."""
+    """What a restore would do: into which folder, how many documents and bytes (of everything, or
+    None for one user).
+    """
 
     snapshot: bytes
     target: str
@@ -93,8 +97,8 @@ def restore(
 ) -> RestoreStats:
     """Restore the snapshot ``root`` into the folder ``target``, which is made if it is missing.
 
-    Raise TargetNotEmpty if it holds anything (unless ``options.overwrite``), OwnerNotFound if the snapshot
-    holds nothing of the user.
+    Raise TargetNotEmpty if it holds anything (unless ``options.overwrite``), OwnerNotFound if the
+    snapshot holds nothing of the user.
     """
     started = time.monotonic()
     _prepare(target, options)
@@ -244,15 +248,17 @@ def _not_joined(path: bytes, same: bytes, error: OSError) -> Finding:
         code="not-joined",
         severity="warning",
         path=printable(path),
-        message=f"it was one file with {printable(same)} and is a file of its own now: {error.strerror}",
-        hint="Its contents are right. Restore to a file system that has hard links to keep them one.",
+        message=f"it was one file with {printable(same)} and is now apart: {error.strerror}",
+        hint="Its contents are right. A file system that has hard links keeps them one.",
     )
 
 
 def _set_folders(
     target: int, folders: list[FolderAttributes], totals: RestoreCounts, monitor: Monitor
 ) -> None:
-    """Give folders their modes and times, deepest first: a time changes when something is put into the folder."""
+    """Give folders their modes and times, deepest first: a time changes when something is put into
+    the folder.
+    """
     for folder in sorted(folders, key=lambda item: item.path.count(b"/"), reverse=True):
         try:
             descriptor = open_folder(target, folder.path)

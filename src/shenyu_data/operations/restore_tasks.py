@@ -1,7 +1,7 @@
 """What the workers of a restore do: open the records of some buckets and write their documents.
 
-Names come out of the repository, and whoever could write to it may have forged them: every one is checked
-before it touches the file system, and no link is ever followed.
+Names come out of the repository, and whoever could write to it may have forged them: every one is
+checked before it touches the file system, and no link is ever followed.
 """
 
 from __future__ import annotations
@@ -200,8 +200,9 @@ class _Restore:
         counts.documents += 1
         counts.document_bytes += len(data)
         if entry.links > 1:
-            # The record's digest is keyed by owner, and one file may have names with several; and it
-            # may have been written to between the reading of two names: what differs stays apart.
+            # The record's digest is keyed by owner, and one file may have names with several; and
+            # it may have been written to between the reading of two names: what differs stays
+            # apart.
             identity = (entry.inode, version.mode, version.mtime_ns, blake3(data).digest())
             self._result.hard_links.append(HardLink(identity, path))
 
@@ -322,7 +323,9 @@ class _Restore:
 
 
 def restore_link(entry: LinkEntry, path: bytes, folder: int) -> None:
-    """Make the link at ``path``, whose open folder is ``folder``; a file or link in the way gives way."""
+    """Make the link at ``path``, whose open folder is ``folder``; a file or link in the way gives
+    way.
+    """
     name = path.rpartition(b"/")[2]
     try:
         os.symlink(entry.target, name, dir_fd=folder)
@@ -348,7 +351,8 @@ def not_written(path: bytes, error: Exception) -> Finding:
 
 
 NOT_WRITABLE = (OSError, OverflowError, ValueError)
-"""What writing an entry may raise: the system refuses, or a forged number or name is none at all."""
+"""What writing an entry may raise: the system refuses, or a forged number or name is none at all.
+"""
 
 
 def _path_of(record: OwnerRecord, entry: Entry) -> bytes | None:

@@ -1,4 +1,6 @@
-"""``show``: what a snapshot holds of one user, or which of its documents are degraded. Reads no packs."""
+"""``show``: what a snapshot holds of one user, or which of its documents are degraded. Reads no
+packs.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ from shenyu_data.repository.repository import Repository
 
 
 class DocumentInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """One document in a snapshot. ``state``: whole, unparsed, torn or unreadable; ``good_from`` is the snapshot of the last good version of a degraded one."""
+    """One document in a snapshot. ``state``: whole, unparsed, torn or unreadable; ``good_from`` is
+    the snapshot of the last good version of a degraded one.
+    """
 
     path: str
     kind: str
@@ -28,7 +32,9 @@ class DocumentInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def show_user(repository: Repository, root: Root, user: bytes) -> list[DocumentInfo]:
-    """List a user's documents. Raise OwnerNotFound if there is nothing, RepositoryError if it is damaged."""
+    """List a user's documents. Raise OwnerNotFound if there is nothing, RepositoryError if it is
+    damaged.
+    """
     bucket = repository.keys.user_bucket(user)
     pseudonym = repository.keys.user_pseudonym(user)
     reader = SectionReader(repository.storage, repository.keys, bucket, layers_of(root, bucket))

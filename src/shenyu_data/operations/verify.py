@@ -1,7 +1,8 @@
-"""``verify``: proves that what the snapshots need is there and, if asked, that every byte is what was written.
+"""``verify``: proves that what the snapshots need is there and, if asked, that every byte is what
+was written.
 
-Without ``read_data`` every object is listed, and everything but the packs' contents is read and authenticated.
-With it, every segment is opened and every document compared with its digest.
+Without ``read_data`` every object is listed, and everything but the packs' contents is read and
+authenticated. With it, every segment is opened and every document compared with its digest.
 """
 
 from __future__ import annotations
@@ -72,7 +73,9 @@ class VerifyStats(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def verify(repository: Repository, options: VerifyOptions, monitor: Monitor) -> VerifyStats:
-    """Check a repository. Whatever is wrong is reported as an error finding that names the object and what it affects."""
+    """Check a repository. Whatever is wrong is reported as an error finding that names the object
+    and what it affects.
+    """
     return _Verify(repository, options, monitor).run()
 
 

@@ -1,4 +1,6 @@
-"""What the workers of a verification do: open every record of some buckets and, if asked, read every segment."""
+"""What the workers of a verification do: open every record of some buckets and, if asked, read
+every segment.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,8 @@ SnapshotNumbers = frozenset[int]
 class VerifyTask(msgspec.Struct):
     """Buckets to check: their distinct layers, each with the snapshots (by number) that use it.
 
-    ``pack_bytes`` are the sizes of the packs that are there. ``share`` of the segments are read, 0 to 1.
+    ``pack_bytes`` are the sizes of the packs that are there. ``share`` of the segments are read, 0
+    to 1.
     """
 
     repository: Repository

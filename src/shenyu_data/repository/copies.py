@@ -34,8 +34,8 @@ def read_either(name: str, read: Callable[[str], T]) -> T:
 def mend_copies(storage: Storage) -> list[str]:
     """Store again what is missing of each pair; return the names stored.
 
-    A backup killed between the two leaves such a state, and so does a lost file. A copy is only ever
-    taken byte for byte from its twin: whether that is sound is checked by whoever reads it.
+    A backup killed between the two leaves such a state, and so does a lost file. A copy is only
+    ever taken byte for byte from its twin: whether that is sound is checked by whoever reads it.
     """
     mended = []
     for folder in (KEYRINGS, SNAPSHOTS):

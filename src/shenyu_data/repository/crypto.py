@@ -30,7 +30,9 @@ def derive(key: bytes, purpose: str) -> bytes:
 
 
 def seal(key: bytes, data: bytes, bound_to: bytes) -> bytes:
-    """Encrypt and authenticate; the result is nonce, ciphertext and tag. ``bound_to`` must be given to open it."""
+    """Encrypt and authenticate; the result is nonce, ciphertext and tag. ``bound_to`` must be given
+    to open it.
+    """
     nonce = os.urandom(NONCE_BYTES)
     return nonce + AESGCM(key).encrypt(nonce, data, bound_to)
 
@@ -72,7 +74,9 @@ class OwnerKeys:
         return blake3(data, key=self._digest_key).digest(DIGEST_BYTES)
 
     def new_digest(self) -> blake3:
-        """Return a hasher for a document that comes in pieces; its ``digest(16)`` equals :meth:`digest`."""
+        """Return a hasher for a document that comes in pieces; its ``digest(16)`` equals
+        :meth:`digest`.
+        """
         return blake3(key=self._digest_key)
 
     @property

@@ -14,7 +14,9 @@ MIN_COPY_BYTES = 128
 
 
 class Piece(NamedTuple):
-    """``length`` bytes of the new version: from ``old_offset`` of the old one, or new if that is None."""
+    """``length`` bytes of the new version: from ``old_offset`` of the old one, or new if that is
+    None.
+    """
 
     old_offset: int | None
     start: int  # in the new version

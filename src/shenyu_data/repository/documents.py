@@ -72,7 +72,8 @@ class DocumentReader:
 class DocumentWriter:
     """Stores one owner's new documents, sharing what it can with the record before.
 
-    Extents it returns count the old record's segments first; :meth:`finish` drops those no longer used.
+    Extents it returns count the old record's segments first; :meth:`finish` drops those no longer
+    used.
     """
 
     def __init__(
@@ -98,7 +99,9 @@ class DocumentWriter:
         return self.append(data)
 
     def append(self, data: bytes) -> list[Extent]:
-        """Store bytes as they are; may be called again and again for the pieces of one large document."""
+        """Store bytes as they are; may be called again and again for the pieces of one large
+        document.
+        """
         extents: list[Extent] = []
         position = 0
         while position < len(data):

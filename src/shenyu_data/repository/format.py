@@ -79,7 +79,9 @@ def header(kind: ObjectKind) -> bytes:
 
 
 def check_header(kind: ObjectKind, name: str, start: bytes) -> None:
-    """Given an object's first bytes, raise ObjectDamaged or UnsupportedFormat if they are not its header."""
+    """Given an object's first bytes, raise ObjectDamaged or UnsupportedFormat if they are not its
+    header.
+    """
     if start[:HEADER_BYTES] == header(kind):
         return
     if start[:6] == MAGIC and len(start) >= HEADER_BYTES and start[6] > FORMAT_VERSION:
@@ -94,7 +96,7 @@ def damaged(name: str, why: str) -> ObjectDamaged:
     """Return the error for an object that does not hold what it should."""
     return ObjectDamaged(
         f"{name} is damaged: {why}",
-        hint="Run `shenyu-data verify --read-data` to see what it affects; everything else still restores.",
+        hint="Run `shenyu-data verify --read-data` to see what it affects; the rest still restores.",
     )
 
 
@@ -125,7 +127,8 @@ class Segment(msgspec.Struct, array_like=True, frozen=True):
 
 
 Extent = tuple[int, int, int]
-"""(index into the record's segments, offset in the plain segment, length): a piece of a document."""
+"""(index into the record's segments, offset in the plain segment, length): a piece of a document.
+"""
 
 
 class FileState(IntEnum):
@@ -216,7 +219,9 @@ class SectionRef(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Totals(msgspec.Struct, frozen=True, array_like=True):
-    """What a snapshot, or one bucket of it, holds. ``documents`` counts regular files of every kind."""
+    """What a snapshot, or one bucket of it, holds. ``documents`` counts regular files of every
+    kind.
+    """
 
     users: int = 0
     histories: int = 0

@@ -1,8 +1,9 @@
 """The keyring: every owner's random key, in objects sealed under the repository key, by bucket.
 
-A backup that meets new owners adds one keyring object; all objects together are the keyring. When there are
-many, a backup adds one that holds everything, and prune may drop the others. Destroying an owner's
-key in all of them makes every backup of that owner unreadable. Each object is stored twice.
+A backup that meets new owners adds one keyring object; all objects together are the keyring. When
+there are many, a backup adds one that holds everything, and prune may drop the others. Destroying
+an owner's key in all of them makes every backup of that owner unreadable. Each object is stored
+twice.
 """
 
 from __future__ import annotations
@@ -52,8 +53,9 @@ class Keyring:
     def bucket(self, bucket: int) -> dict[bytes, list[OwnerKeys]]:
         """Return the keys of a bucket's owners by pseudonym.
 
-        Nearly always one each; two when two backups met the same new owner at once. An object neither of
-        whose copies can be read is passed over (verify names it): its owners then have no key.
+        Nearly always one each; two when two backups met the same new owner at once. An object
+        neither of whose copies can be read is passed over (verify names it): its owners then have
+        no key.
         """
         found: dict[bytes, list[OwnerKeys]] = {}
         for item in self._objects:
@@ -78,7 +80,9 @@ class KeyringObject:
         self._counts: dict[str, tuple[int, ...]] = {}
 
     def bucket(self, bucket: int) -> list[tuple[bytes, bytes]]:
-        """Return (pseudonym, key) rows. Raise RepositoryError or StorageError if neither copy is sound."""
+        """Return (pseudonym, key) rows. Raise RepositoryError or StorageError if neither copy is
+        sound.
+        """
         return read_either(self.name, lambda copy: self.bucket_of_copy(copy, bucket))
 
     def bucket_of_copy(self, copy: str, bucket: int) -> list[tuple[bytes, bytes]]:

@@ -72,7 +72,9 @@ def new_recovery_key() -> str:
 
 
 def parse_recovery_key(text: str) -> bytes | None:
-    """Given what a person typed, return the 32 bytes if it is a recovery key with a right checksum, else None."""
+    """Given what a person typed, return the 32 bytes if it is a recovery key with a right checksum,
+    else None.
+    """
     compact = "".join(text.split()).upper().replace("-", "")
     prefix = _RECOVERY_PREFIX.rstrip("-")
     if not compact.startswith(prefix):
@@ -90,7 +92,9 @@ def parse_recovery_key(text: str) -> bytes | None:
 
 
 def add_slot(storage: Storage, keys: Secrets, secret: str, label: str) -> str:
-    """Store a slot that opens with ``secret`` (a passphrase, or a recovery key); return its object name."""
+    """Store a slot that opens with ``secret`` (a passphrase, or a recovery key); return its object
+    name.
+    """
     recovery = parse_recovery_key(secret)
     slot = _Slot(
         kind="passphrase" if recovery is None else "recovery",
@@ -121,7 +125,8 @@ def add_slot(storage: Storage, keys: Secrets, secret: str, label: str) -> str:
 def unlock(storage: Storage, secret: str) -> Secrets:
     """Given a passphrase or recovery key, return the repository's secrets.
 
-    Raise WrongKey if no slot opens with it, ObjectMissing if there are no slots, ObjectDamaged if every slot is damaged.
+    Raise WrongKey if no slot opens with it, ObjectMissing if there are no slots, ObjectDamaged if
+    every slot is damaged.
     """
     recovery = parse_recovery_key(secret)
     wanted = "passphrase" if recovery is None else "recovery"

@@ -1,8 +1,8 @@
 """Manifests: per bucket, a section of sealed owner records and a sealed index of them.
 
-A snapshot's root lists, for each bucket, the sections that together say what it holds: a full one, then
-what changed since, oldest first; in the newest section that names an owner stands the truth. So every root stands
-on its own, and dropping one snapshot leaves the others as they are.
+A snapshot's root lists, for each bucket, the sections that together say what it holds: a full one,
+then what changed since, oldest first; in the newest section that names an owner stands the truth.
+So every root stands on its own, and dropping one snapshot leaves the others as they are.
 """
 
 from __future__ import annotations
@@ -94,7 +94,9 @@ class ManifestWriter:
         self._start()
 
     def add(self, section: Section) -> tuple[bytes, int, int, int]:
-        """Take a section; return its manifest's id, offset, and the sizes of its records and its index."""
+        """Take a section; return its manifest's id, offset, and the sizes of its records and its
+        index.
+        """
         place = (self._id, self._size, len(section.records), len(section.sealed_index))
         self._chunks += (section.records, section.sealed_index)
         self._size += len(section.records) + len(section.sealed_index)
@@ -139,7 +141,9 @@ class Row(NamedTuple):
 
 
 def layers_of(root: Root, bucket: int) -> list[Layer]:
-    """Given a root, return a bucket's layers, oldest first; none if the snapshot has no such bucket."""
+    """Given a root, return a bucket's layers, oldest first; none if the snapshot has no such
+    bucket.
+    """
     if bucket not in root.buckets:
         return []
     return [
@@ -155,7 +159,9 @@ def layers_of(root: Root, bucket: int) -> list[Layer]:
 
 
 class RootBuckets:
-    """Collects every bucket's layers and totals into a root's ``origins``, ``manifests`` and ``buckets``."""
+    """Collects every bucket's layers and totals into a root's ``origins``, ``manifests`` and
+    ``buckets``.
+    """
 
     def __init__(self) -> None:
         self._origins: dict[bytes, int] = {}

@@ -54,7 +54,9 @@ class PackWriter:
         return segment
 
     def finish(self) -> None:
-        """Store what is left and wait until everything is durable. Raise StorageError if anything failed."""
+        """Store what is left and wait until everything is durable. Raise StorageError if anything
+        failed.
+        """
         if len(self._chunks) > 1:
             self._close_pack()
         self._wait()
@@ -62,7 +64,9 @@ class PackWriter:
             self._executor.shutdown()
 
     def abandon(self) -> None:
-        """Give up: let what is being stored end, drop the rest. What was stored is garbage for prune."""
+        """Give up: let what is being stored end, drop the rest. What was stored is garbage for
+        prune.
+        """
         if self._executor is not None:
             self._executor.shutdown(cancel_futures=True)
 
@@ -98,7 +102,8 @@ class SegmentReader:
     def read(self, candidates: list[OwnerKeys], segment: Segment) -> bytes:
         """Return a segment's plain bytes.
 
-        ``candidates`` are the owner's keys, nearly always one. Raise ObjectMissing or ObjectDamaged, naming the pack.
+        ``candidates`` are the owner's keys, nearly always one. Raise ObjectMissing or
+        ObjectDamaged, naming the pack.
         """
         plain = self._kept.get(segment.nonce)
         if plain is not None:

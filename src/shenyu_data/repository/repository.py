@@ -74,10 +74,11 @@ class Repository:
 
 
 def create_repository(storage: Storage, passphrase: str) -> tuple[Repository, str]:
-    """Make a repository in an empty storage; return it and its recovery key, which is shown once and kept nowhere.
+    """Make a repository in an empty storage; return it and its recovery key, which is shown once
+    and kept nowhere.
 
-    The descriptor is written last: without it there is no repository. Raise UsageError if the passphrase is empty
-    or the storage is not.
+    The descriptor is written last: without it there is no repository. Raise UsageError if the
+    passphrase is empty or the storage is not.
     """
     if not passphrase.strip():
         raise UsageError(
@@ -107,8 +108,8 @@ def create_repository(storage: Storage, passphrase: str) -> tuple[Repository, st
 def open_repository(storage: Storage, secret: str) -> Repository:
     """Unlock a repository with a passphrase or recovery key.
 
-    Raise ObjectMissing if there is no repository, WrongKey, or UnsupportedFormat. A damaged descriptor alone
-    does not stop it: the key slots name the repository too.
+    Raise ObjectMissing if there is no repository, WrongKey, or UnsupportedFormat. A damaged
+    descriptor alone does not stop it: the key slots name the repository too.
     """
     try:
         read_descriptor(storage)

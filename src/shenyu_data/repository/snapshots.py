@@ -132,7 +132,8 @@ def snapshot_ids(storage: Storage) -> Iterator[bytes]:
 
 
 def find_snapshot(snapshots: list[Snapshot], wanted: str) -> Snapshot:
-    """Given what a person typed (``latest``, an id prefix, a date or a date and time), return the snapshot.
+    """Given what a person typed (``latest``, an id prefix, a date or a date and time), return the
+    snapshot.
 
     A date means the last snapshot of that day, a time the last one not after it; both local unless
     they end in ``Z`` or an offset. Raise SnapshotNotFound, saying what would be found.

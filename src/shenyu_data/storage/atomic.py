@@ -1,4 +1,5 @@
-"""The one way a file comes to be in a data directory or in a local repository: whole, durable, or not.
+"""The one way a file comes to be in a data directory or in a local repository: whole, durable, or
+not.
 
 A temporary file in the same folder, fsync, a name, fsync of the folder. A crash at any point leaves
 either the old state or the new one, and at worst a temporary file (``.tmp-…``) that nothing reads.
@@ -26,7 +27,8 @@ def write_file(
     owner: tuple[int, int] | None = None,
     mtime_ns: int | None = None,
 ) -> int:
-    """Write ``chunks``, joined, to the file ``name`` in the folder open as descriptor ``folder``; return its size.
+    """Write ``chunks``, joined, to the file ``name`` in the folder open as descriptor ``folder``;
+    return its size.
 
     With ``replace`` an existing file (or link: it is not followed) gives way at once; without,
     FileExistsError is raised. ``owner`` is (uid, gid). Raises OSError as the system does; then
@@ -76,7 +78,9 @@ def write_all(descriptor: int, chunks: Sequence[bytes]) -> int:
 def set_attributes(
     descriptor: int, *, mode: int, owner: tuple[int, int] | None, mtime_ns: int | None
 ) -> None:
-    """Give an open file, mode 0600 and ours until now, its owner, mode and modification time, in that order."""
+    """Give an open file, mode 0600 and ours until now, its owner, mode and modification time, in
+    that order.
+    """
     if owner is not None and owner != (os.geteuid(), os.getegid()):
         os.fchown(descriptor, *owner)
     if mode != 0o600:  # after the owner: changing the owner clears set-id bits

@@ -47,7 +47,9 @@ class LocalStorage:
         return self.folder
 
     def create(self) -> None:
-        """Make the folder, mode 0700, and the folders above it. Raise StorageError if it holds anything."""
+        """Make the folder, mode 0700, and the folders above it. Raise StorageError if it holds
+        anything.
+        """
         try:
             os.makedirs(self.folder, mode=0o700, exist_ok=True)
             if os.listdir(self.folder):

@@ -34,14 +34,16 @@ class Storage(Protocol):
         """Store the chunks, joined, as a new object; return its size in bytes.
 
         When this returns the object is durable and whole; if it raises, or the process dies, no
-        object of that name exists. Raise ObjectExists if there is one already, StorageFull if there is no room.
+        object of that name exists. Raise ObjectExists if there is one already, StorageFull if there
+        is no room.
         """
         ...
 
     def read(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
         """Return ``length`` bytes from ``offset`` (None: to the end).
 
-        Fewer bytes come back if the object ends before. Raise ObjectMissing if there is no such object.
+        Fewer bytes come back if the object ends before. Raise ObjectMissing if there is no such
+        object.
         """
         ...
 
@@ -58,7 +60,9 @@ class Storage(Protocol):
 
 
 def check_name(name: str) -> str:
-    """Return ``name`` if it can name an object: up to two parts of ``a-z0-9.-``; else raise ValueError."""
+    """Return ``name`` if it can name an object: up to two parts of ``a-z0-9.-``; else raise
+    ValueError.
+    """
     parts = name.split("/")
     if len(parts) > 2 or not all(map(is_name_part, parts)):
         raise ValueError(f"not an object name: {name!r}")

@@ -1,1 +1,1 @@
-"""What tests of shenyu-data, and of storages written elsewhere, build on. The program never imports it."""
+"""What tests of the program, and of storages written elsewhere, build on. Never imported by it."""
