@@ -203,7 +203,9 @@ def scan_shared(folders: DataFolders, paths: Iterable[bytes]) -> Scan:
 
 
 def special_file(found: Found, owner: bytes) -> Finding | None:
-    """Given an entry that is a FIFO, socket or device, return the finding that names it; else None."""
+    """Given an entry that is a FIFO, socket or device, return the finding that names it; else
+    None.
+    """
     mode = found.stat.st_mode
     if stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISLNK(mode):
         return None

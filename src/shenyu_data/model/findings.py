@@ -1,4 +1,6 @@
-"""What a check saw: one finding, with a stable code. Made by every operation, rendered by the CLI."""
+"""What a check saw: one finding, with a stable code. Made by every operation, rendered by the
+CLI.
+"""
 
 from __future__ import annotations
 

@@ -19,7 +19,9 @@ GZIP_SUFFIX = b".json.gz"
 
 
 class Place(IntEnum):
-    """Where an entry stands relative to its owner; the numbers are part of the repository format."""
+    """Where an entry stands relative to its owner; the numbers are part of the repository
+    format.
+    """
 
     USER_FILE = 0  # users/<owner>.json
     USER_FILE_GZIP = 1  # users/<owner>.json.gz
@@ -29,7 +31,9 @@ class Place(IntEnum):
 
 
 def path_of(owner: bytes, place: Place, name: bytes) -> bytes:
-    """Given an owner's name, a place and the name there, return the path under the data directory."""
+    """Given an owner's name, a place and the name there, return the path under the data
+    directory.
+    """
     if place == Place.IN_HISTORY_FOLDER:
         return b"histories/%b/%b" % (owner, name)
     if place == Place.USER_FILE:

@@ -1,1 +1,3 @@
-"""One module per verb. Each takes its source, target, options and a monitor, and returns its stats."""
+"""One module per verb. Each takes its source, target, options and a monitor, and returns its
+stats.
+"""

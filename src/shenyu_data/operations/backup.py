@@ -197,7 +197,9 @@ class _Backup:
     def _full_work(
         self, found: Survey, only: Mapping[int, RepositoryError] | None = None
     ) -> Iterator[BucketWork]:
-        """Every owner of every bucket, or ``only`` of those whose parent turned out to be damaged."""
+        """Every owner of every bucket, or ``only`` of those whose parent turned out to be
+        damaged.
+        """
         for bucket in range(BUCKETS) if only is None else sorted(only):
             owners = found.bucket(bucket)
             layers = self._layers.get(bucket, []) if only is None else []
@@ -359,7 +361,9 @@ def _batches(work: Iterator[BucketWork], names: float) -> Iterator[list[BucketWo
 
 
 def _overgrown(layers: list[Layer]) -> bool:
-    """Whether a bucket should be written whole: many sections, or more in deltas than in the first."""
+    """Whether a bucket should be written whole: many sections, or more in deltas than in the
+    first.
+    """
     deltas = sum(layer.index_bytes for layer in layers[1:])
     return len(layers) >= MAX_LAYERS or (bool(layers) and deltas > layers[0].index_bytes)
 

@@ -200,7 +200,9 @@ def _tasks(
 def _make_links(
     target: int, links: list[LinkEntry], totals: RestoreCounts, monitor: Monitor
 ) -> None:
-    """Make the links that belong to nobody, where no user's document stands: documents come first."""
+    """Make the links that belong to nobody, where no user's document stands: documents come
+    first.
+    """
     for link in links:
         try:
             descriptor = open_folder(target, link.name.rpartition(b"/")[0])

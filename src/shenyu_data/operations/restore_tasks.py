@@ -7,6 +7,7 @@ checked before it touches the file system, and no link is ever followed.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 
 import msgspec
 from blake3 import blake3
@@ -266,10 +267,8 @@ class _Restore:
         if descriptor is None:
             above, _, name = path.rpartition(b"/")
             parent = self._folder(above)
-            try:
+            with suppress(FileExistsError):
                 os.mkdir(name, 0o700, dir_fd=parent)
-            except FileExistsError:
-                pass
             descriptor = os.open(name, FOLDER_FLAGS, dir_fd=parent)
             self._open[path] = descriptor
             if len(self._open) > _OPEN_FOLDERS:

@@ -115,7 +115,9 @@ class DocumentWriter:
         return extents
 
     def finish(self, owner: bytes, shared: bool, entries: list[Entry]) -> OwnerRecord:
-        """Seal what is buffered and return the record, with only the segments that its entries use."""
+        """Seal what is buffered and return the record, with only the segments that its
+        entries use.
+        """
         self._flush()
         used = sorted({index for entry in entries for index, _, _ in _all_extents(entry)})
         if len(used) == len(self._segments):

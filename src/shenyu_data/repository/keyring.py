@@ -116,7 +116,9 @@ class KeyringObject:
 def write_keyring(
     storage: Storage, keys: Secrets, buckets: Mapping[int, Iterable[tuple[bytes, bytes]]]
 ) -> int:
-    """Store a keyring object, twice, with (pseudonym, key) rows by bucket; return the bytes stored."""
+    """Store a keyring object, twice, with (pseudonym, key) rows by bucket; return the bytes
+    stored.
+    """
     object_id = new_id()
     counts = [0] * BUCKETS
     sections = []

@@ -64,7 +64,9 @@ class Label(msgspec.Struct, frozen=True):
 
 
 def new_recovery_key() -> str:
-    """Return a fresh recovery key: 256 random bits and a checksum, in groups of base 32 (RFC 4648)."""
+    """Return a fresh recovery key: 256 random bits and a checksum, in groups of base 32 (RFC
+    4648).
+    """
     raw = secrets.token_bytes(KEY_BYTES)
     text = base64.b32encode(raw + blake3(raw).digest(_RECOVERY_CHECK_BYTES)).decode("ascii")
     groups = [text[start : start + 7] for start in range(0, len(text), 7)]

@@ -229,7 +229,9 @@ class SectionReader:
             yield pseudonym, Row(layer, signature, offset, length)
 
     def load(self) -> None:
-        """Read all records of all layers at once, for a caller that is going to open most of them."""
+        """Read all records of all layers at once, for a caller that is going to open most of
+        them.
+        """
         for layer in self._layers:
             self.load_layer(layer)
 

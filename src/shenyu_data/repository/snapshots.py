@@ -40,7 +40,9 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """A snapshot's root without its lists of sections: what listings need. See Root for the fields."""
+    """A snapshot's root without its lists of sections: what listings need. See Root for the
+    fields.
+    """
 
     id: ObjectId
     parent: ObjectId | None

@@ -11,7 +11,9 @@ from shenyu_data.storage.protocol import ObjectInfo, check_name
 
 
 class MemoryStorage:
-    """Objects in a dictionary, ``objects``, for tests to look at and damage. For one process only."""
+    """Objects in a dictionary, ``objects``, for tests to look at and damage. For one process
+    only.
+    """
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
