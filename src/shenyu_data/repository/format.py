@@ -96,7 +96,7 @@ def damaged(name: str, why: str) -> ObjectDamaged:
     """Return the error for an object that does not hold what it should."""
     return ObjectDamaged(
         f"{name} is damaged: {why}",
-        hint="Run `shenyu-data verify --read-data` to see what it affects; the rest still restores.",
+        hint="Run `shenyu-data verify --read-data` to see what it affects; the rest restores.",
     )
 
 

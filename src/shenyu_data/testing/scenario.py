@@ -54,9 +54,7 @@ class Verified(NamedTuple):
         return {item.path: item for item in self.findings if item.severity == "error"}
 
 
-def take(
-    repository: Repository, data: Application, *, full: bool = False, jobs: int = 1
-) -> Taken:
+def take(repository: Repository, data: Application, *, full: bool = False, jobs: int = 1) -> Taken:
     """Let the data directory settle and back it up."""
     settle()
     tree = read_tree(data.folder)

@@ -1,4 +1,6 @@
-"""Hypothesis strategies: names, documents and whole data directories, ordinary and hostile ones. For tests."""
+"""Hypothesis strategies: names, documents and whole data directories, ordinary and hostile
+ones. For tests.
+"""
 
 from __future__ import annotations
 
@@ -92,7 +94,9 @@ def chats(count: int, text: str, *, array: bool) -> bytes:
 
 
 def contents() -> st.SearchStrategy[bytes]:
-    """Give documents' bytes that a backup keeps without calling them degraded in a non-JSON place."""
+    """Give documents' bytes that a backup keeps without calling them degraded in a non-JSON
+    place.
+    """
     text = st.text(alphabet=st.characters(codec="utf-8"), max_size=30)
     return st.one_of(
         st.builds(chats, st.integers(0, 4), text, array=st.booleans()),

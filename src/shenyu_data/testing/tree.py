@@ -1,4 +1,5 @@
-"""Directory trees as values: build one from a plan, and take one down into something comparable. For tests.
+"""Directory trees as values: build one from a plan, and take one down into something
+comparable. For tests.
 
 Paths are bytes, relative to the tree's root, which is ``b""``.
 """
@@ -47,7 +48,9 @@ class Tree(NamedTuple):
     hard_links: frozenset[frozenset[bytes]]
 
     def without(self, paths: Iterable[bytes]) -> Tree:
-        """Return the tree without some nodes; a file left with one name has no hard links any more."""
+        """Return the tree without some nodes; a file left with one name has no hard links any
+        more.
+        """
         left_out = set(paths)
         nodes = {path: node for path, node in self.nodes.items() if path not in left_out}
         groups = (group - left_out for group in self.hard_links)
@@ -116,7 +119,8 @@ def _brief(content: bytes) -> bytes:
 def build_tree(root: str | Path, plan: Mapping[bytes, Item]) -> None:
     """Build the planned items under ``root``, which is made if it is missing.
 
-    Folders that are not in the plan but needed are made. Modes and times are set last, deepest first.
+    Folders that are not in the plan but needed are made. Modes and times are set last,
+    deepest first.
     """
     base = os.fsencode(root)
     os.makedirs(base, exist_ok=True)
