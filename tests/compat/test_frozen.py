@@ -202,7 +202,7 @@ def new_repository(folder: Path) -> Iterator[tuple[Repository, str]]:
 
 
 NAMES = st.one_of(
-    st.sampled_from([b"chat-history.json", b"a.json", b"a.json.gz", b".json", b"a", b"users"]),
+    st.sampled_from([b"chat-history.json", b"a.json", b"a.json.gz", b".json", b"a", b"user"]),
     st.binary(min_size=1, max_size=8).filter(
         lambda name: b"/" not in name and b"\0" not in name and name not in (b".", b"..")
     ),
