@@ -1,9 +1,8 @@
-"""Every damage action on every object of a repository: it is named, and takes nothing along that it need not."""
+"""Every damage action on every object: it is named, and takes nothing along that it need not."""
 
 import random
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -61,7 +60,7 @@ def actions(past: Past, kind: str) -> Iterator[DamageAction]:
 
 
 def lost_paths(past: Past, taken: Taken, restored: Restored) -> set[bytes]:
-    """Assert that a restore brought back nothing but what was; return the files and links that are missing."""
+    """Assert that a restore invented nothing; return the files and links that are missing."""
     was, now = taken.tree.nodes, restored.tree.nodes
     for path, node in now.items():
         assert path in was, f"{path!r} came out of nowhere"

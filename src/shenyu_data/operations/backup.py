@@ -146,6 +146,8 @@ class _Backup:
                         redo = self._capture(workers, work, changed.names, full)
                 if redo:
                     self._capture(workers, self._full_work(found, redo), 0, full)
+        if self._tally.stored_again:
+            self._monitor.report(_stored_again(self._tally.stored_again))
         stored = self._store_keys()
         self._manifests.finish()
         stored += self._manifests.stored_bytes + self._packed_bytes
@@ -203,7 +205,8 @@ class _Backup:
         for bucket in range(BUCKETS) if only is None else sorted(only):
             owners = found.bucket(bucket)
             layers = self._layers.get(bucket, []) if only is None else []
-            if layers or owners.users or owners.shared:
+            # A bucket that is done again is yielded even if nobody is left in it.
+            if only is not None or layers or owners.users or owners.shared:
                 yield BucketWork(bucket, owners, layers, Totals(), rewrite=True)
 
     def _changed_work(
@@ -366,6 +369,17 @@ def _overgrown(layers: list[Layer]) -> bool:
     """
     deltas = sum(layer.index_bytes for layer in layers[1:])
     return len(layers) >= MAX_LAYERS or (bool(layers) and deltas > layers[0].index_bytes)
+
+
+def _stored_again(documents: int) -> Finding:
+    return Finding(
+        code="parent-damaged",
+        severity="error",
+        path="",
+        message=f"{documents} documents were stored again: packs with their parts, which earlier "
+        "snapshots need, are missing or damaged",
+        hint="Run `shenyu-data verify --read-data` to see what is affected.",
+    )
 
 
 def _damaged_parent(error: RepositoryError) -> Finding:

@@ -36,12 +36,13 @@ UNSETTLED = b""
 
 
 class Tally:
-    """Documents new, changed and gone, and how much was read."""
+    """Documents new, changed, gone, stored again for lack of a sound pack; how much was read."""
 
-    __slots__ = ("changed", "gone", "new", "read_bytes", "read_files")
+    __slots__ = ("changed", "gone", "new", "read_bytes", "read_files", "stored_again")
 
     def __init__(self) -> None:
-        self.new = self.changed = self.gone = self.read_files = self.read_bytes = 0
+        self.new = self.changed = self.gone = self.stored_again = 0
+        self.read_files = self.read_bytes = 0
 
     def add(self, other: Tally) -> None:
         """Add another tally to this one."""
@@ -67,8 +68,9 @@ class Taken(NamedTuple):
 class OwnerBackup:
     """Takes the entries of one owner into a snapshot.
 
-    ``reread`` ignores what stat says and reads every file. ``usable`` holds the packs that are
-    really there: what lies in others is stored again.
+    ``reread`` ignores what stat says, reads every file, and trusts no segment that it has not seen
+    authenticate. ``usable`` holds the packs that are really there: what lies in others is stored
+    again.
     """
 
     def __init__(
@@ -108,7 +110,7 @@ class OwnerBackup:
                 self._unusable = {
                     index
                     for index, segment in enumerate(before.record.segments)
-                    if segment.pack not in usable
+                    if segment.pack not in usable or (reread and not writer.is_sound(segment))
                 }
 
     def take(self, scan: Scan) -> Taken:
@@ -225,8 +227,11 @@ class OwnerBackup:
                 "The snapshot holds it as it is, and its last good version where there is one; "
                 "`shenyu-data validate` says what is wrong with it.",
             )
-        if before is None or self._leans_on_missing(before):
+        if before is None:
             extents = self._writer.append(data)
+        elif self._leans_on_missing(before):
+            extents = self._writer.append(data)
+            self._tally.stored_again += 1
         elif before.digest == digest and before.size == len(data):
             extents = before.extents
         else:

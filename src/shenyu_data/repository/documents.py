@@ -85,10 +85,15 @@ class DocumentWriter:
     ) -> None:
         self._keys = keys
         self._packs = packs
+        self._reader = reader
         self._old = DocumentReader(old_segments, keys, reader)
         self._segments = list(old_segments)
         self._buffer: list[bytes] = []
         self._buffered = 0
+
+    def is_sound(self, segment: Segment) -> bool:
+        """Whether one of the old record's segments can still be read."""
+        return self._reader.is_sound(self._keys, segment)
 
     def add(self, data: bytes, previous: FileEntry | None) -> list[Extent]:
         """Store a document's bytes; ``previous`` is its version in the record before."""

@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from cryptography.exceptions import InvalidTag
 
+from shenyu_data.model.errors import RepositoryError
 from shenyu_data.repository.compression import Compressor, Decompressor
 from shenyu_data.repository.crypto import NONCE_BYTES, OwnerKeys
 from shenyu_data.repository.format import (
@@ -116,6 +117,16 @@ class SegmentReader:
             raise damaged(name, f"the segment at {segment.offset} has the wrong size")
         self._keep(segment.nonce, plain)
         return plain
+
+    def is_sound(self, candidates: list[OwnerKeys], segment: Segment) -> bool:
+        """Whether a segment is there and authenticates; it is not unpacked."""
+        name = object_name(ObjectKind.PACK, segment.pack)
+        try:
+            sealed = self._storage.read(name, segment.offset, segment.stored_bytes)
+            _open_segment(candidates, segment, sealed, name)
+        except RepositoryError:
+            return False
+        return True
 
     def _keep(self, nonce: bytes, plain: bytes) -> None:
         self._kept[nonce] = plain

@@ -20,7 +20,13 @@ from shenyu_data.repository.format import (
 )
 from shenyu_data.repository.keyring import Keyring
 from shenyu_data.repository.keyslots import add_slot, new_recovery_key, unlock
-from shenyu_data.repository.snapshots import Snapshot, find_snapshot, list_snapshots, read_root
+from shenyu_data.repository.snapshots import (
+    Snapshot,
+    find_snapshot,
+    list_snapshots,
+    read_root,
+    snapshot_ids,
+)
 from shenyu_data.storage.protocol import Storage
 
 _FORMAT_NAME = "shenyu-data repository"
@@ -61,12 +67,28 @@ class Repository:
         return list_snapshots(self.storage, self.keys, failures)
 
     def find(self, wanted: str) -> Root:
-        """Given what a person typed, return that snapshot's root. Raise SnapshotNotFound."""
+        """Given what a person typed, return that snapshot's root.
+
+        Raise SnapshotNotFound, or RepositoryError if a snapshot that cannot be read may be meant.
+        """
         failures: list[RepositoryError] = []
         snapshots = self.snapshots(failures)
-        if not snapshots and failures:
-            raise failures[0]
+        if failures:
+            self._check_certain(wanted, snapshots)
         return self.root(find_snapshot(snapshots, wanted).id)
+
+    def _check_certain(self, wanted: str, snapshots: list[Snapshot]) -> None:
+        lost = set(snapshot_ids(self.storage)) - {item.id for item in snapshots}
+        if wanted == "latest":
+            lost -= {item.parent for item in snapshots}  # what has a child is not the latest
+        elif any(wanted and item.id.hex().startswith(wanted.lower()) for item in snapshots):
+            return
+        if lost:
+            names = ", ".join(sorted(item.hex()[:8] for item in lost))
+            raise RepositoryError(
+                f"{wanted} may mean a snapshot that is damaged: {names}",
+                hint="Name one that is whole by its id: `shenyu-data snapshots` lists them.",
+            )
 
     def root(self, snapshot: bytes) -> Root:
         """Return a snapshot's root. Raise RepositoryError if neither copy is sound."""
