@@ -98,7 +98,7 @@ def test_with_all_manifests_lost_an_incremental_backup_is_whole(past: Past) -> N
 def test_users_that_went_away_with_their_damaged_manifest_do_not_haunt_the_next_snapshot(
     past: Past, full: bool
 ) -> None:
-    """Nothing of a bucket is left in the data directory, and the parent's section cannot be read."""
+def test_users_gone_with_their_damaged_manifest_do_not_haunt_the_next_snapshot(
     delete(*names(past.repository, "manifests")).apply(past.repository.storage)
     for path in sorted(past.data.folder.rglob("*"), reverse=True):
         path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
@@ -183,7 +183,7 @@ def test_with_all_snapshots_lost_the_next_backup_is_a_whole_full_one(past: Past)
 
 
 def test_latest_is_not_quietly_an_older_snapshot(past: Past) -> None:
-    """The newest snapshot cannot be read: whoever asks for the latest must not get another unawares."""
+    """The newest cannot be read: whoever asks for the latest must not get another unawares."""
     newest = past.taken[-1].snapshot.hex()
     for name in (f"snapshots/{newest}", f"snapshots/{newest}.copy"):
         flip(name, 99).apply(past.repository.storage)

@@ -246,9 +246,13 @@ class _Restore:
             )
             return
         try:
-            if os.write(descriptor, data) != len(data):
-                os.lseek(descriptor, 0, os.SEEK_SET)
-                write_all(descriptor, [data])
+            try:
+                if os.write(descriptor, data) != len(data):
+                    os.lseek(descriptor, 0, os.SEEK_SET)
+                    write_all(descriptor, [data])
+            except OSError:
+                os.unlink(name, dir_fd=folder)  # half a document is worse than none
+                raise
             set_attributes(descriptor, mode=mode, owner=owner, mtime_ns=mtime_ns)
         finally:
             os.close(descriptor)

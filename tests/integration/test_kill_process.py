@@ -1,0 +1,153 @@
+"""``kill -9`` of real backups and restores at random moments, of the whole group or of the first process alone."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytest.register_assert_rewrite("shenyu_data.testing.scenario")
+
+from shenyu_data.repository.repository import Repository, create_repository  # noqa: E402
+from shenyu_data.storage.local import LocalStorage  # noqa: E402
+from shenyu_data.testing.application import Application, chat  # noqa: E402
+from shenyu_data.testing.scenario import (  # noqa: E402
+    PASSPHRASE,
+    Taken,
+    bring_back,
+    check_whole,
+    look,
+    take,
+)
+from shenyu_data.testing.tree import read_tree  # noqa: E402
+
+USERS = 700
+KILLS = 8
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc")
+
+
+class Program:
+    """The command line, run as a process group of its own."""
+
+    def __init__(self, repository: Repository, secret: str, data: Path) -> None:
+        storage = repository.storage
+        assert isinstance(storage, LocalStorage)
+        self._flags = ["--repo", storage.folder, "--data", str(data), "--jobs", "2"]
+        self._environment = {**os.environ, "SHENYU_DATA_PASSPHRASE": secret}
+
+    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "shenyu_data.cli.main", *arguments, *self._flags],
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def run(self, *arguments: str) -> float:
+        """Let it come to its end; return how long that took."""
+        started = time.monotonic()
+        assert self.start(*arguments).wait() == 0
+        return time.monotonic() - started
+
+
+def members(session: int) -> list[int]:
+    """Return the living processes of a session."""
+    found = []
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                fields = Path(f"/proc/{entry}/stat").read_bytes().rpartition(b")")[2].split()
+            except OSError:
+                continue
+            if int(fields[3]) == session and fields[0] not in (b"Z", b"X"):
+                found.append(int(entry))
+    return found
+
+
+def kill(process: subprocess.Popen[bytes], everybody: bool) -> bool:
+    """Kill the group, or its first process; wait until nobody is left. Return whether it was in time."""
+    if process.poll() is not None:
+        return False
+    if everybody:
+        os.killpg(process.pid, signal.SIGKILL)
+    else:
+        process.kill()
+    killed = process.wait() == -signal.SIGKILL
+    for _ in range(200):
+        if not members(process.pid):
+            return killed
+        time.sleep(0.05)
+    raise AssertionError("a worker lives on without its parent")
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> tuple[Repository, Program, Application]:
+    data = Application(tmp_path / "data")
+    for number in range(USERS):
+        data.add_user(f"{number:064x}", [chat(number * 10 + index) for index in range(3)])
+    storage = LocalStorage(str(tmp_path / "repository"))
+    storage.create()
+    repository, recovery_key = create_repository(storage, PASSPHRASE)
+    return repository, Program(repository, recovery_key, data.folder), data
+
+
+def fresh(repository: Repository) -> Repository:
+    """Return the repository without the files it holds open."""
+    assert isinstance(repository.storage, LocalStorage)
+    return Repository(LocalStorage(repository.storage.folder), repository.keys)
+
+
+def test_killed_backups_harm_nothing(start: tuple[Repository, Program, Application]) -> None:
+    repository, program, data = start
+    chance = random.Random(os.urandom(8))
+    whole = [take(repository, data)]
+    seconds = program.run("backup", "--full")
+    killed = 0
+    for number in range(KILLS):
+        for user in chance.sample(range(USERS), 60):
+            data.prepend_chat(f"{user:064x}", chat(100_000 + number * USERS + user))
+        data.add_user(f"new{number}", [chat(number)])
+        process = program.start("backup", *(["--full"] if number % 2 else []))
+        time.sleep(seconds * chance.uniform(0.15, 1.0))
+        killed += kill(process, everybody=number % 4 < 2)
+        repository = fresh(repository)
+        errors = look(repository, read=number % 4 == 3).errors
+        assert all(name.endswith(".copy") for name in errors), errors
+        assert len(errors) <= 1
+    check_whole(repository, whole[0])
+    taken = take(repository, data)
+    assert {finding.code for finding in taken.findings} <= {"copy-mended"}
+    check_whole(repository, taken)
+    for snapshot in repository.snapshots()[1:]:  # also those whose end was not told
+        restored = bring_back(repository, snapshot.id)
+        assert (restored.error, restored.findings) == (None, [])
+    assert not look(repository).errors
+    assert killed
+
+
+def test_a_killed_restore_can_be_done_again(
+    start: tuple[Repository, Program, Application], tmp_path: Path
+) -> None:
+    repository, program, data = start
+    chance = random.Random(os.urandom(8))
+    taken: Taken = take(repository, data)
+    target = tmp_path / "restored"
+    seconds = program.run("restore", "latest", "--to", str(target))
+    assert read_tree(target) == taken.tree
+    killed = 0
+    for number in range(4):
+        again = tmp_path / f"restored{number}"
+        process = program.start("restore", "latest", "--to", str(again), "--overwrite")
+        time.sleep(seconds * chance.uniform(0.3, 0.95))
+        killed += kill(process, everybody=bool(number % 2))
+        program.run("restore", "latest", "--to", str(again), "--overwrite")
+        assert read_tree(again) == taken.tree
+    assert killed
+    assert not look(fresh(repository), read=False).errors
