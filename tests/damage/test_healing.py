@@ -95,10 +95,10 @@ def test_with_all_manifests_lost_an_incremental_backup_is_whole(past: Past) -> N
 
 
 @pytest.mark.parametrize("full", [False, True], ids=["incremental", "full"])
-def test_users_that_went_away_with_their_damaged_manifest_do_not_haunt_the_next_snapshot(
+def test_users_gone_with_their_damaged_manifest_do_not_haunt_the_next_snapshot(
     past: Past, full: bool
 ) -> None:
-def test_users_gone_with_their_damaged_manifest_do_not_haunt_the_next_snapshot(
+    """Nobody of a bucket is left in the data directory, and its parent section cannot be read."""
     delete(*names(past.repository, "manifests")).apply(past.repository.storage)
     for path in sorted(past.data.folder.rglob("*"), reverse=True):
         path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()

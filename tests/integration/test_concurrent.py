@@ -1,4 +1,4 @@
-"""Two backups into one repository at once: both snapshots are whole, and the next backup goes on from one."""
+"""Backups into one repository at once: all are whole, and the next goes on from one of them."""
 
 import os
 import subprocess

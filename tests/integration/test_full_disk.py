@@ -1,4 +1,4 @@
-"""A full disk: the backup says so and where, nothing that was there suffers, and with room it goes on."""
+"""A full disk: the backup says where, nothing that was there suffers, with room it goes on."""
 
 import ctypes
 import os

@@ -1,4 +1,4 @@
-"""``kill -9`` of real backups and restores at random moments, of the whole group or of the first process alone."""
+"""``kill -9`` of real backups and restores at random moments: of the first process, or of all."""
 
 import os
 import random
@@ -72,7 +72,7 @@ def members(session: int) -> list[int]:
 
 
 def kill(process: subprocess.Popen[bytes], everybody: bool) -> bool:
-    """Kill the group, or its first process; wait until nobody is left. Return whether it was in time."""
+    """Kill the group, or its first process, and see all go. Return whether it was in time."""
     if process.poll() is not None:
         return False
     if everybody:

@@ -1,4 +1,4 @@
-"""A backup that dies at any write to the repository: nothing that was there suffers, the next one is whole."""
+"""A backup that dies at any write: nothing that was there suffers, and the next one is whole."""
 
 from collections.abc import Callable
 from pathlib import Path
