@@ -27,7 +27,7 @@ def backup_command(call: Call, full: bool, tag: str | None) -> None:
     """
     data = call.data
     options = BackupOptions(full=full, tag=tag, jobs=call.jobs)
-    stats = backup(data, open_for(call), options, call.monitor)
+    stats = backup(data, open_for(call, bulk=True), options, call.monitor)
     call.finish(
         {
             "id": stats.snapshot.hex(),

@@ -36,7 +36,7 @@ def restore_command(
     with 1 if a document was torn or unreadable when it was backed up, 4 if the repository is
     damaged; what is not affected is restored all the same.
     """
-    repository = open_for(call)
+    repository = open_for(call, bulk=user is None)
     root = repository.find(snapshot)
     options = RestoreOptions(
         user=os.fsencode(user) if user is not None else None,

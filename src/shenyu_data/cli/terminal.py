@@ -41,7 +41,8 @@ class TerminalMonitor:
         self.findings.append(finding)
         if self._quiet or (finding.severity == "info" and not self._detailed):
             return
-        where = f"{finding.path}{finding.pointer or ''}: " if finding.path else ""
+        pointer = f"#{finding.pointer}" if finding.pointer else ""
+        where = f"{finding.path}{pointer}: " if finding.path else ""
         line = printable(f"{finding.severity}: {where}{finding.message} [{finding.code}]")
         if finding.hint and self._detailed:
             line += f"\n  {printable(finding.hint)}"

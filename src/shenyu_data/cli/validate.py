@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-
 import click
 
 from shenyu_data.cli.common import Call, common
 from shenyu_data.cli.render import fields, number, size
-from shenyu_data.operations.validate import ValidateOptions, ValidateStats, validate
+from shenyu_data.operations.validate import ValidateOptions, ValidateStats, locate, validate
 
 
 @click.command("validate")
@@ -21,7 +19,7 @@ def validate_command(call: Call, path: str | None, everything: bool) -> None:
     PATH is a data directory, or a file or folder inside the one that is set. Exits with 1 if there
     are errors or warnings. No key is needed, and nothing is written.
     """
-    data, inside = _place(call, path)
+    data, inside = (call.data, None) if path is None else locate(path, call.settings.data)
     options = ValidateOptions(jobs=call.jobs, all=everything, path=inside)
     if everything:
         call.monitor.show_all()
@@ -33,18 +31,6 @@ def validate_command(call: Call, path: str | None, everything: bool) -> None:
         _summary(stats),
         findings=bool(stats.errors or stats.warnings),
     )
-
-
-def _place(call: Call, path: str | None) -> tuple[str, str | None]:
-    """Tell a data directory from a path inside the one that is set."""
-    if path is None:
-        return call.data, None
-    data = call.settings.data
-    if data is not None:
-        relative = os.path.relpath(os.path.realpath(path), os.path.realpath(data))
-        if relative not in (".", "..") and not relative.startswith("../"):
-            return data, os.path.relpath(os.path.abspath(path), os.path.abspath(data))
-    return path, None
 
 
 def _summary(stats: ValidateStats) -> str:

@@ -42,7 +42,7 @@ def verify_command(call: Call, read_data: float | None) -> None:
     Exits with 4 if anything is damaged or missing, naming it and what it affects.
     """
     options = VerifyOptions(read_percent=read_data or 0.0, jobs=call.jobs)
-    stats = verify(open_for(call), options, call.monitor)
+    stats = verify(open_for(call, bulk=True), options, call.monitor)
     sound = not stats.damaged_objects
     text = (
         f"{'Verified' if sound else 'DAMAGED:'} {number(stats.snapshots, 'snapshot')}, "

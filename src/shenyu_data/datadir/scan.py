@@ -151,18 +151,18 @@ def _scan_folder(descriptor: int, prefix: bytes, owner: bytes, scan: Scan) -> li
     subfolders = []
     entries = scan.entries
     try:
-        with os.scandir(descriptor) as listing:
-            for entry in listing:
-                name = os.fsencode(entry.name)
-                if prefix:
-                    name = prefix + name
-                try:
-                    found = entry.stat(follow_symlinks=False)
-                except FileNotFoundError:
-                    continue
-                entries.append(Found(Place.IN_HISTORY_FOLDER, name, found))
-                if stat.S_ISDIR(found.st_mode):
-                    subfolders.append(name)
+        # For the few files of a history folder this is faster than os.scandir.
+        for listed in os.listdir(descriptor):
+            try:
+                found = os.stat(listed, dir_fd=descriptor, follow_symlinks=False)
+            except FileNotFoundError:
+                continue
+            name = os.fsencode(listed)
+            if prefix:
+                name = prefix + name
+            entries.append(Found(Place.IN_HISTORY_FOLDER, name, found))
+            if stat.S_ISDIR(found.st_mode):
+                subfolders.append(name)
     except OSError as error:
         path = path_of(owner, Place.IN_HISTORY_FOLDER, prefix.rstrip(b"/"))
         scan.note_unlisted(path, error)

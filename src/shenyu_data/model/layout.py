@@ -56,7 +56,7 @@ def owner_of_user_file(name: bytes) -> tuple[bytes, Place] | None:
     return (owner, place) if is_plain_name(owner) else None
 
 
-def kind_of(place: Place, name: bytes) -> Kind:
+def kind_of(place: int, name: bytes) -> Kind:
     """Given an entry's place and name, return what kind of document a file there is.
 
     Only what the application itself could read or once read counts as a user or a history: a
@@ -66,8 +66,8 @@ def kind_of(place: Place, name: bytes) -> Kind:
         return "user"
     if (
         place == Place.IN_HISTORY_FOLDER
-        and b"/" not in name
         and name.endswith((JSON_SUFFIX, GZIP_SUFFIX))
+        and b"/" not in name
         and not name.startswith(b".")
     ):
         return "history"

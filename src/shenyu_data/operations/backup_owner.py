@@ -16,7 +16,7 @@ from shenyu_data.datadir.capture import capture, is_settled, stream
 from shenyu_data.datadir.folder import FOLDER_FLAGS, open_folder
 from shenyu_data.datadir.scan import DataFolders, Found, Scan, describe
 from shenyu_data.model.findings import Finding, printable
-from shenyu_data.model.layout import USERS, Place, kind_of, path_of
+from shenyu_data.model.layout import JSON_SUFFIX, USERS, Place, kind_of, path_of
 from shenyu_data.model.records import MAX_PARSED_BYTES
 from shenyu_data.repository.crypto import OwnerKeys
 from shenyu_data.repository.documents import DocumentWriter
@@ -28,7 +28,6 @@ from shenyu_data.repository.format import (
     LastGood,
     LinkEntry,
     OwnerRecord,
-    Totals,
 )
 
 UNSETTLED = b""
@@ -180,6 +179,9 @@ class OwnerBackup:
         try:
             if place == Place.IN_HISTORY_FOLDER and self._history is not None and b"/" not in name:
                 entry, read = self._read_file(found, self._history, name, before)
+            elif place == Place.USER_FILE and self._folders.users is not None:
+                base = self._owner + JSON_SUFFIX
+                entry, read = self._read_file(found, self._folders.users, base, before)
             else:
                 with self._folder_of(found) as (folder, base):
                     entry, read = self._read_file(found, folder, base, before)
@@ -366,27 +368,6 @@ class OwnerBackup:
         self._findings.append(
             Finding(code=code, severity="error", path=path, message=message, hint=hint)
         )
-
-
-def totals_of(record: OwnerRecord) -> list[int]:
-    """Return what one owner's record holds, in the order of Totals."""
-    sums = [0] * len(Totals.__struct_fields__)
-    for entry in record.entries:
-        if isinstance(entry, FileEntry):
-            place = entry.place
-            if place <= Place.USER_FILE_GZIP:
-                sums[0] += 1
-            elif kind_of(Place(place), entry.name) == "history":
-                sums[1] += 1
-                sums[2] += entry.chats
-                sums[3] += entry.messages
-            sums[4] += 1
-            sums[5] += entry.size
-            if entry.state == FileState.TORN:
-                sums[6] += 1
-            elif entry.state == FileState.UNREADABLE:
-                sums[7] += 1
-    return sums
 
 
 def _same_stat(before: FileEntry, seen: os.stat_result) -> bool:

@@ -23,17 +23,17 @@ from shenyu_data.datadir.scan import (
 from shenyu_data.datadir.survey import Owners
 from shenyu_data.model.errors import RepositoryError
 from shenyu_data.model.findings import Finding
+from shenyu_data.model.layout import kind_of
 from shenyu_data.operations.backup_owner import (
     UNSETTLED,
     Before,
     OwnerBackup,
     Taken,
     Tally,
-    totals_of,
 )
 from shenyu_data.repository.crypto import KEY_BYTES, OwnerKeys
 from shenyu_data.repository.documents import DocumentWriter
-from shenyu_data.repository.format import FileEntry, OwnerRecord, Totals
+from shenyu_data.repository.format import FileEntry, FileState, OwnerRecord, Totals
 from shenyu_data.repository.keyring import Keyring
 from shenyu_data.repository.manifest import Layer, Row, Section, SectionBuilder, SectionReader
 from shenyu_data.repository.packs import PackWriter, SegmentReader
@@ -226,7 +226,7 @@ class _Capture:
                 new_keys.append((pseudonym, candidates[0].key))
             taken = self._take_owner(folders, owner, shared, before, scan, candidates, tally)
             if before is not None and not self._task.reread:
-                sums.subtract(before.record)
+                sums.add(before.record, -1)
             if taken.record is None:
                 builder.add_gone(pseudonym)
             else:
@@ -244,7 +244,7 @@ class _Capture:
             lost = reader.record(pseudonym, rows[pseudonym], owner_keys.get(pseudonym, []))
             tally.gone += sum(isinstance(entry, FileEntry) for entry in lost.entries)
             if not self._task.reread:
-                sums.subtract(lost)
+                sums.add(lost, -1)
             if not work.rewrite:
                 builder.add_gone(pseudonym)
         if work.rewrite:
@@ -310,13 +310,29 @@ class _Sums:
     """A bucket's totals while they are being added up."""
 
     def __init__(self, start: Totals) -> None:
-        self._sums = list(msgspec.structs.astuple(start))
+        self._totals = list(msgspec.structs.astuple(start))
 
-    def add(self, record: OwnerRecord) -> None:
-        self._sums = [a + b for a, b in zip(self._sums, totals_of(record), strict=True)]
-
-    def subtract(self, record: OwnerRecord) -> None:
-        self._sums = [a - b for a, b in zip(self._sums, totals_of(record), strict=True)]
+    def add(self, record: OwnerRecord, sign: int = 1) -> None:
+        """Count one owner's record in, or with ``sign`` -1 out."""
+        users = histories = chats = messages = documents = size = torn = unreadable = 0
+        for entry in record.entries:
+            if type(entry) is FileEntry:
+                kind = kind_of(entry.place, entry.name)
+                if kind == "history":
+                    histories += 1
+                    chats += entry.chats
+                    messages += entry.messages
+                elif kind == "user":
+                    users += 1
+                documents += 1
+                size += entry.size
+                if entry.state >= FileState.TORN:
+                    torn += entry.state == FileState.TORN
+                    unreadable += entry.state == FileState.UNREADABLE
+        counts = (users, histories, chats, messages, documents, size, torn, unreadable)
+        for index, count in enumerate(counts):
+            self._totals[index] += sign * count
 
     def totals(self) -> Totals:
-        return Totals(*self._sums)
+        """Return the sums."""
+        return Totals(*self._totals)

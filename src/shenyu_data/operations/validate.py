@@ -117,7 +117,7 @@ def locate(path: str, data: str | None = None) -> tuple[str, str | None]:
             above = os.path.dirname(above)
     inside = os.path.relpath(absolute, known[0])
     if inside == os.curdir:
-        return known[0], None
+        return path, None
     if inside.split(os.sep)[0] == os.pardir:
         return locate(path)
     return known[0], inside

@@ -87,6 +87,7 @@ class DocumentWriter:
         self._packs = packs
         self._reader = reader
         self._old = DocumentReader(old_segments, keys, reader)
+        self._old_segments = len(old_segments)
         self._segments = list(old_segments)
         self._buffer: list[bytes] = []
         self._buffered = 0
@@ -107,7 +108,13 @@ class DocumentWriter:
         """Store bytes as they are; may be called again and again for the pieces of one large
         document.
         """
-        extents: list[Extent] = []
+        size = len(data)
+        if 0 < size < SEGMENT_BYTES - self._buffered:
+            extents = [(len(self._segments), self._buffered, size)]
+            self._buffer.append(data)
+            self._buffered += size
+            return extents
+        extents = []
         position = 0
         while position < len(data):
             length = min(len(data) - position, SEGMENT_BYTES - self._buffered)
@@ -124,6 +131,8 @@ class DocumentWriter:
         entries use.
         """
         self._flush()
+        if not self._old_segments:
+            return OwnerRecord(owner, shared, self._segments, entries)
         used = sorted({index for entry in entries for index, _, _ in _all_extents(entry)})
         if len(used) == len(self._segments):
             return OwnerRecord(owner, shared, self._segments, entries)
