@@ -153,7 +153,7 @@ def unlock(storage: Storage, secret: str) -> Secrets:
             contents = unseal(key, sealed, _bound_to(slot, name), name)
             master = msgspec.msgpack.decode(contents, type=_Contents).master
             return Secrets(master, bytes.fromhex(slot.repository))
-        except (RepositoryError, ValueError):
+        except (RepositoryError, ValueError, RecursionError):
             continue
     if failure is not None:
         raise failure
@@ -175,7 +175,7 @@ def read_label(storage: Storage, keys: Secrets, name: str) -> Label:
         sealed = base64.b64decode(slot.label)
         about = unseal(keys.label_key, sealed, _label_bound_to(name), name)
         return msgspec.msgpack.decode(about, type=Label)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise damaged(name, "its label is not one") from None
 
 

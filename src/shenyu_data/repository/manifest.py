@@ -258,7 +258,7 @@ class SectionReader:
                 continue
             try:
                 return _decode(plain)
-            except msgspec.DecodeError:
+            except (msgspec.DecodeError, RecursionError):
                 why = f"the owner record at {layer.offset + row.offset} is not one"
                 raise damaged(object_name(ObjectKind.MANIFEST, layer.manifest), why) from None
         name = object_name(ObjectKind.MANIFEST, layer.manifest)

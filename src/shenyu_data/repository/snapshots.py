@@ -104,7 +104,7 @@ def parse_snapshot(plain: bytes) -> Snapshot:
 def _decode(plain: bytes, kind: type[T]) -> T:
     try:
         return msgspec.msgpack.decode(plain, type=kind)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise damaged("a snapshot", f"it is not what a snapshot should be ({error})") from None
 
 
