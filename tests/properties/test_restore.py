@@ -1,4 +1,4 @@
-"""Whatever a data directory holds, a restore gives it back: contents, names, modes, times, links."""
+"""Whatever a data directory holds, a restore gives it back: contents, names, modes, times."""
 
 import functools
 import os
