@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import struct
+import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -104,7 +105,7 @@ def open_slot(name: str, text: bytes, secret: str) -> tuple[bytes, bytes] | None
             iterations=iterations,
             lanes=lanes,
         )
-        key = argon2id.derive(secret.encode())
+        key = argon2id.derive(unicodedata.normalize("NFC", secret).encode())
     else:
         raise Damaged(f"{name}: unreasonable parameters")
     try:

@@ -25,6 +25,7 @@ from shenyu_data.repository.keyslots import (
     slot_names,
     unlock,
 )
+from shenyu_data.repository.repository import create_repository
 from shenyu_data.storage.memory import MemoryStorage
 
 KEYS = Secrets(b"m" * 32, b"r" * 16)
@@ -227,3 +228,9 @@ def test_new_slots_use_the_parameters_of_the_page() -> None:
 def test_every_failure_is_a_repository_error() -> None:
     for error in (WrongKey, ObjectDamaged, ObjectMissing):
         assert issubclass(error, RepositoryError)
+
+
+def test_a_passphrase_opens_however_its_accents_were_typed() -> None:
+    storage = MemoryStorage()
+    _, _ = create_repository(storage, "caf\u00e9 \u6570\u636e")
+    assert unlock(storage, "cafe\u0301 \u6570\u636e").repository_id

@@ -140,40 +140,55 @@ class _Verify:
     ) -> None:
         bad = self._bad_segments(record.segments)
         chosen = self._choose(len(record.segments))
+        documents = DocumentReader(record.segments, keys, self._segments)
         for entry in record.entries:
             if not isinstance(entry, FileEntry):
                 continue
             for version in (entry, entry.good):
                 if version is None or not version.extents:
                     continue
-                identity = (
-                    version.digest,
-                    *(record.segments[i].nonce for i, _, _ in version.extents),
-                )
+                nonces = [record.segments[index].nonce for index, _, _ in version.extents]
+                identity = (version.digest, *nonces)
                 if identity in checked:
                     for known in checked[identity]:  # the same document, of other snapshots
                         again = Damage(known.name, known.error, known.owner, None, snapshots)
                         self._result.damages.append(again)
                     continue
                 self._result.documents += 1
-                path = printable(path_of(record.owner, Place(entry.place), entry.name))
-                owner = printable(record.owner) or "shared"
-                damages = self._check_document(
-                    record, version, keys, bad, chosen, (owner, path, snapshots)
-                )
-                checked[identity] = damages
-                self._result.damages += damages
+                used = {index for index, _, _ in version.extents}
+                errors: dict[str, RepositoryError] = {}
+                if bad or not self._is_sound(version, documents, chosen.issuperset(used)):
+                    errors = self._errors(record, version, documents, bad, chosen)
+                checked[identity] = []
+                if errors:
+                    path = printable(path_of(record.owner, Place(entry.place), entry.name))
+                    owner = printable(record.owner) or "shared"
+                    checked[identity] = [
+                        Damage(name, error, owner, path, snapshots)
+                        for name, error in errors.items()
+                    ]
+                    self._result.damages += checked[identity]
 
-    def _check_document(
+    def _is_sound(
+        self, version: FileEntry | LastGood, documents: DocumentReader, readable: bool
+    ) -> bool:
+        """Whether a document can be read whole; True if not all of its segments are to be read."""
+        if readable:
+            try:
+                self._result.read_bytes += len(documents.read(version))
+            except RepositoryError:
+                return False
+        return True
+
+    def _errors(
         self,
         record: OwnerRecord,
         version: FileEntry | LastGood,
-        keys: list[OwnerKeys],
+        documents: DocumentReader,
         bad: dict[int, RepositoryError],
         chosen: set[int],
-        place: tuple[str, str, SnapshotNumbers],
-    ) -> list[Damage]:
-        """Return everything that is wrong with a document: each pack that it lacks is named."""
+    ) -> dict[str, RepositoryError]:
+        """Return all that is wrong with a document, by pack: each one that it lacks is named."""
         errors: dict[str, RepositoryError] = {}
         used = sorted({index for index, _, _ in version.extents})
         names = [object_name(ObjectKind.PACK, record.segments[index].pack) for index in used]
@@ -182,29 +197,30 @@ class _Verify:
                 if index in bad:
                     raise bad[index]
                 if index in chosen:
-                    self._segments.read(keys, record.segments[index])
+                    documents.check_segment(index)
             except RepositoryError as error:
                 errors.setdefault(name, error)
         if not errors and chosen.issuperset(used):
             try:
-                reader = DocumentReader(record.segments, keys, self._segments)
-                self._result.read_bytes += len(reader.read(version))
+                documents.read(version)
             except RepositoryError as error:
                 errors[names[0]] = error
-        return [Damage(name, error, *place) for name, error in errors.items()]
+        return errors
 
     def _bad_segments(self, segments: list[Segment]) -> dict[int, RepositoryError]:
         """Return what is wrong with segments that cannot be where the record says."""
         bad: dict[int, RepositoryError] = {}
         self._result.segments += len(segments)
         for index, segment in enumerate(segments):
-            size = self._task.pack_bytes.get(segment.pack)
+            size = self._task.pack_bytes.get(segment.pack, -1)
             self._result.used_packs.add(segment.pack)
-            name = object_name(ObjectKind.PACK, segment.pack)
-            if size is None:
-                bad[index] = ObjectMissing(f"{name} is missing")
-            elif segment.offset + segment.stored_bytes > size:
-                bad[index] = ObjectDamaged(f"{name} is cut off at {size} bytes")
+            if segment.offset + segment.stored_bytes > size:
+                name = object_name(ObjectKind.PACK, segment.pack)
+                bad[index] = (
+                    ObjectMissing(f"{name} is missing")
+                    if size < 0
+                    else ObjectDamaged(f"{name} is cut off at {size} bytes")
+                )
         return bad
 
     def _choose(self, count: int) -> set[int]:

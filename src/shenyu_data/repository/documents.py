@@ -56,6 +56,10 @@ class DocumentReader:
             "a document put together from it has the wrong digest",
         )
 
+    def check_segment(self, index: int) -> None:
+        """Read one segment. Raise ObjectMissing or ObjectDamaged, naming the pack."""
+        self._reader.read(self._keys, self._segments[index])
+
     def _piece(self, extent: Extent) -> bytes:
         index, offset, length = extent
         if not 0 <= index < len(self._segments):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import secrets
 import time
+import unicodedata
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -208,7 +209,7 @@ def _slot_key(slot: _Slot, secret: str, recovery: bytes | None) -> bytes:
         iterations=slot.iterations,
         lanes=slot.lanes,
         memory_cost=slot.memory_kib,
-    ).derive(secret.encode("utf-8", "surrogateescape"))
+    ).derive(_passphrase_bytes(secret))
 
 
 def _bound_to(slot: _Slot, name: str) -> bytes:
@@ -231,3 +232,8 @@ def _label_bound_to(name: str) -> bytes:
 def _check(slot: _Slot, name: str) -> str:
     stored = f"|{slot.sealed}|{slot.label}".encode()
     return blake3(_bound_to(slot, name) + stored).hexdigest(length=16)
+
+
+def _passphrase_bytes(passphrase: str) -> bytes:
+    # The same characters can be typed as different code points (é, or e and an accent).
+    return unicodedata.normalize("NFC", passphrase).encode("utf-8", "surrogateescape")
