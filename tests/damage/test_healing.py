@@ -5,13 +5,11 @@ from pathlib import Path
 
 import pytest
 
-pytest.register_assert_rewrite("shenyu_data.testing.scenario")
-
-from shenyu_data.model.errors import RepositoryError  # noqa: E402
-from shenyu_data.repository.repository import Repository  # noqa: E402
-from shenyu_data.testing.application import Application, chat  # noqa: E402
-from shenyu_data.testing.damage import append, delete, flip, truncate, write_again  # noqa: E402
-from shenyu_data.testing.scenario import (  # noqa: E402
+from shenyu_data.model.errors import RepositoryError
+from shenyu_data.repository.repository import Repository
+from shenyu_data.testing.application import Application, chat
+from shenyu_data.testing.damage import append, delete, flip, truncate, write_again
+from shenyu_data.testing.scenario import (
     Past,
     Taken,
     bring_back,

@@ -6,14 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
-pytest.register_assert_rewrite("shenyu_data.testing.scenario")
-
-from shenyu_data.model.errors import RepositoryError  # noqa: E402
-from shenyu_data.model.findings import printable  # noqa: E402
-from shenyu_data.repository.keyslots import read_slot, unlock  # noqa: E402
-from shenyu_data.repository.repository import Repository, read_descriptor  # noqa: E402
-from shenyu_data.testing.damage import DamageAction, delete, each_way, flip  # noqa: E402
-from shenyu_data.testing.scenario import (  # noqa: E402
+from shenyu_data.model.errors import RepositoryError
+from shenyu_data.model.findings import printable
+from shenyu_data.repository.keyslots import read_slot, unlock
+from shenyu_data.repository.repository import Repository, read_descriptor
+from shenyu_data.testing.damage import DamageAction, delete, each_way, flip
+from shenyu_data.testing.scenario import (
     PASSPHRASE,
     Past,
     Restored,

@@ -8,15 +8,13 @@ from pathlib import Path
 
 import pytest
 
-pytest.register_assert_rewrite("shenyu_data.testing.scenario")
-
-from shenyu_data.repository import packs  # noqa: E402
-from shenyu_data.repository.repository import Repository, create_repository  # noqa: E402
-from shenyu_data.storage.local import LocalStorage  # noqa: E402
-from shenyu_data.storage.memory import MemoryStorage  # noqa: E402
-from shenyu_data.testing.application import Application, chat, rich_directory, settle  # noqa: E402
-from shenyu_data.testing.faulty import FaultyStorage  # noqa: E402
-from shenyu_data.testing.scenario import (  # noqa: E402
+from shenyu_data.repository import packs
+from shenyu_data.repository.repository import Repository, create_repository
+from shenyu_data.storage.local import LocalStorage
+from shenyu_data.storage.memory import MemoryStorage
+from shenyu_data.testing.application import Application, chat, rich_directory, settle
+from shenyu_data.testing.faulty import FaultyStorage
+from shenyu_data.testing.scenario import (
     PASSPHRASE,
     Taken,
     bring_back,
@@ -24,7 +22,7 @@ from shenyu_data.testing.scenario import (  # noqa: E402
     look,
     take,
 )
-from shenyu_data.testing.tree import read_tree  # noqa: E402
+from shenyu_data.testing.tree import read_tree
 
 
 def change(data: Application, number: int) -> None:

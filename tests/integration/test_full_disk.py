@@ -10,17 +10,15 @@ from pathlib import Path
 
 import pytest
 
-pytest.register_assert_rewrite("shenyu_data.testing.scenario")
-
-from shenyu_data.model.errors import EXIT_FAILED, StorageFull  # noqa: E402
-from shenyu_data.repository import packs  # noqa: E402
-from shenyu_data.repository.repository import Repository, create_repository  # noqa: E402
-from shenyu_data.storage.local import LocalStorage  # noqa: E402
-from shenyu_data.storage.memory import MemoryStorage  # noqa: E402
-from shenyu_data.testing.application import Application, chat, rich_directory  # noqa: E402
-from shenyu_data.testing.faulty import FaultyStorage  # noqa: E402
-from shenyu_data.testing.scenario import PASSPHRASE, bring_back, check_whole, look, take  # noqa: E402
-from shenyu_data.testing.tree import read_tree  # noqa: E402
+from shenyu_data.model.errors import EXIT_FAILED, StorageFull
+from shenyu_data.repository import packs
+from shenyu_data.repository.repository import Repository, create_repository
+from shenyu_data.storage.local import LocalStorage
+from shenyu_data.storage.memory import MemoryStorage
+from shenyu_data.testing.application import Application, chat, rich_directory
+from shenyu_data.testing.faulty import FaultyStorage
+from shenyu_data.testing.scenario import PASSPHRASE, bring_back, check_whole, look, take
+from shenyu_data.testing.tree import read_tree
 
 DISK_BYTES = 1 << 20
 

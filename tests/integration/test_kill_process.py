@@ -10,12 +10,10 @@ from pathlib import Path
 
 import pytest
 
-pytest.register_assert_rewrite("shenyu_data.testing.scenario")
-
-from shenyu_data.repository.repository import Repository, create_repository  # noqa: E402
-from shenyu_data.storage.local import LocalStorage  # noqa: E402
-from shenyu_data.testing.application import Application, chat  # noqa: E402
-from shenyu_data.testing.scenario import (  # noqa: E402
+from shenyu_data.repository.repository import Repository, create_repository
+from shenyu_data.storage.local import LocalStorage
+from shenyu_data.testing.application import Application, chat
+from shenyu_data.testing.scenario import (
     PASSPHRASE,
     Taken,
     bring_back,
@@ -23,7 +21,7 @@ from shenyu_data.testing.scenario import (  # noqa: E402
     look,
     take,
 )
-from shenyu_data.testing.tree import read_tree  # noqa: E402
+from shenyu_data.testing.tree import read_tree
 
 USERS = 700
 KILLS = 8

@@ -5,15 +5,13 @@ from pathlib import Path
 
 import pytest
 
-pytest.register_assert_rewrite("shenyu_data.testing.scenario")
-
-from shenyu_data.model.errors import StorageError  # noqa: E402
-from shenyu_data.repository import packs  # noqa: E402
-from shenyu_data.repository.repository import Repository, create_repository  # noqa: E402
-from shenyu_data.storage.memory import MemoryStorage  # noqa: E402
-from shenyu_data.testing.application import Application, chat, rich_directory  # noqa: E402
-from shenyu_data.testing.faulty import MOMENTS, Crash, FaultyStorage, Moment  # noqa: E402
-from shenyu_data.testing.scenario import (  # noqa: E402
+from shenyu_data.model.errors import StorageError
+from shenyu_data.repository import packs
+from shenyu_data.repository.repository import Repository, create_repository
+from shenyu_data.storage.memory import MemoryStorage
+from shenyu_data.testing.application import Application, chat, rich_directory
+from shenyu_data.testing.faulty import MOMENTS, Crash, FaultyStorage, Moment
+from shenyu_data.testing.scenario import (
     PASSPHRASE,
     Taken,
     check_whole,

@@ -9,21 +9,19 @@ from pathlib import Path
 
 import pytest
 
-pytest.register_assert_rewrite("shenyu_data.testing.storage_suite")
-
-from shenyu_data.model.errors import (  # noqa: E402
+from shenyu_data.model.errors import (
     ObjectDamaged,
     ObjectExists,
     ObjectMissing,
     StorageError,
     StorageFull,
 )
-from shenyu_data.storage.local import LocalStorage  # noqa: E402
-from shenyu_data.storage.memory import MemoryStorage  # noqa: E402
-from shenyu_data.storage.protocol import ObjectInfo, Storage  # noqa: E402
-from shenyu_data.testing.faulty import Crash, FaultyStorage, Moment  # noqa: E402
-from shenyu_data.testing.recording import RecordingStorage, StorageCall  # noqa: E402
-from shenyu_data.testing.storage_suite import StorageSuite  # noqa: E402
+from shenyu_data.storage.local import LocalStorage
+from shenyu_data.storage.memory import MemoryStorage
+from shenyu_data.storage.protocol import ObjectInfo, Storage
+from shenyu_data.testing.faulty import Crash, FaultyStorage, Moment
+from shenyu_data.testing.recording import RecordingStorage, StorageCall
+from shenyu_data.testing.storage_suite import StorageSuite
 
 
 @pytest.fixture
