@@ -122,11 +122,11 @@ def test_processes_back_up_at_once(tmp_path: Path, first: bool) -> None:
     storage.create()
     repository, recovery_key = create_repository(storage, PASSPHRASE)
     data = rich_directory(tmp_path / "data")
-    for number in range(500):  # enough for worker processes
+    for number in range(420):  # enough for worker processes
         data.add_user(f"user{number}", [chat(number)])
     if not first:
         take(repository, data)
-        for number in range(0, 500, 2):
+        for number in range(0, 420, 2):
             data.prepend_chat(f"user{number}", chat(5000 + number))
         change(data, 1)
     settle()

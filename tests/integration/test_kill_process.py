@@ -23,7 +23,7 @@ from shenyu_data.testing.scenario import (
 )
 from shenyu_data.testing.tree import read_tree
 
-USERS = 700
+USERS = 500
 KILLS = 8
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc")
