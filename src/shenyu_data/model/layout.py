@@ -30,7 +30,7 @@ class Place(IntEnum):
     ANYWHERE = 4  # <name>, a path from the data directory; the only place of shared entries
 
 
-def path_of(owner: bytes, place: Place, name: bytes) -> bytes:
+def path_of(owner: bytes, place: int, name: bytes) -> bytes:
     """Given an owner's name, a place and the name there, return the path under the data
     directory.
     """
@@ -81,4 +81,7 @@ def is_plain_name(name: bytes) -> bool:
 
 def is_plain_path(path: bytes) -> bool:
     """Whether ``path`` is relative and every part of it is a plain name."""
-    return all(is_plain_name(part) for part in path.split(b"/"))
+    return _NO_NAMES.isdisjoint(path.split(b"/")) and b"\0" not in path
+
+
+_NO_NAMES = frozenset((b"", b".", b".."))

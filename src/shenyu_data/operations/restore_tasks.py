@@ -16,7 +16,7 @@ from msgspec import field
 from shenyu_data.datadir.folder import FOLDER_FLAGS
 from shenyu_data.model.errors import RepositoryError
 from shenyu_data.model.findings import Finding, printable
-from shenyu_data.model.layout import Place, is_plain_name, is_plain_path, path_of
+from shenyu_data.model.layout import is_plain_name, is_plain_path, path_of
 from shenyu_data.repository.crypto import OwnerKeys
 from shenyu_data.repository.documents import DocumentReader
 from shenyu_data.repository.format import (
@@ -360,10 +360,7 @@ NOT_WRITABLE = (OSError, OverflowError, ValueError)
 
 def _path_of(record: OwnerRecord, entry: Entry) -> bytes | None:
     """Return where an entry goes, or None if that would not be inside the target."""
-    try:
-        path = path_of(record.owner, Place(entry.place), entry.name)
-    except ValueError:
-        return None  # no such place
+    path = path_of(record.owner, entry.place, entry.name)
     return path if not path or is_plain_path(path) else None
 
 

@@ -10,7 +10,7 @@ import msgspec
 
 from shenyu_data.model.errors import OwnerNotFound
 from shenyu_data.model.findings import printable
-from shenyu_data.model.layout import Place, kind_of, path_of
+from shenyu_data.model.layout import kind_of, path_of
 from shenyu_data.repository.format import FileEntry, FileState, OwnerRecord, Root
 from shenyu_data.repository.manifest import SectionReader, layers_of
 from shenyu_data.repository.repository import Repository
@@ -67,8 +67,8 @@ def _documents(record: OwnerRecord) -> Iterator[DocumentInfo]:
     for entry in record.entries:
         if isinstance(entry, FileEntry):
             yield DocumentInfo(
-                path=printable(path_of(record.owner, Place(entry.place), entry.name)),
-                kind=kind_of(Place(entry.place), entry.name),
+                path=printable(path_of(record.owner, entry.place, entry.name)),
+                kind=kind_of(entry.place, entry.name),
                 state=FileState(entry.state).name.lower(),
                 size_bytes=entry.size,
                 mtime_ms=entry.mtime_ns // 1_000_000,

@@ -11,7 +11,7 @@ from msgspec import field
 
 from shenyu_data.model.errors import ObjectDamaged, ObjectMissing, RepositoryError
 from shenyu_data.model.findings import printable
-from shenyu_data.model.layout import Place, path_of
+from shenyu_data.model.layout import path_of
 from shenyu_data.repository.crypto import OwnerKeys
 from shenyu_data.repository.documents import DocumentReader
 from shenyu_data.repository.format import (
@@ -161,7 +161,7 @@ class _Verify:
                     errors = self._errors(record, version, documents, bad, chosen)
                 checked[identity] = []
                 if errors:
-                    path = printable(path_of(record.owner, Place(entry.place), entry.name))
+                    path = printable(path_of(record.owner, entry.place, entry.name))
                     owner = printable(record.owner) or "shared"
                     checked[identity] = [
                         Damage(name, error, owner, path, snapshots)
