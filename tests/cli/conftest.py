@@ -1,5 +1,6 @@
 """The command line in this process: fast, and exactly what ``main`` runs."""
 
+import functools
 import io
 import json
 import os
@@ -37,23 +38,25 @@ class Shenyu(Protocol):
     def __call__(self, *words: str) -> Said: ...
 
 
+def call_shenyu(monkeypatch: pytest.MonkeyPatch, *words: str) -> Said:
+    """Call the command line in this process; what it printed must be UTF-8."""
+    out = io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True)
+    err = io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "argv", ["shenyu-data", *words])
+        patch.setattr(sys, "stdin", io.StringIO())
+        patch.setattr(sys, "stdout", out)
+        patch.setattr(sys, "stderr", err)
+        status = run(shenyu_data)
+    texts = [stream.buffer.getvalue().decode() for stream in (out, err)]
+    return Said(status, *texts)
+
+
 @pytest.fixture
 def shenyu(monkeypatch: pytest.MonkeyPatch) -> Shenyu:
     """Call the command line and say what it printed; standard input is no terminal."""
 
-    def call(*words: str) -> Said:
-        out = io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True)
-        err = io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True)
-        with monkeypatch.context() as patch:
-            patch.setattr(sys, "argv", ["shenyu-data", *words])
-            patch.setattr(sys, "stdin", io.StringIO())
-            patch.setattr(sys, "stdout", out)
-            patch.setattr(sys, "stderr", err)
-            status = run(shenyu_data)
-        texts = [stream.buffer.getvalue().decode() for stream in (out, err)]
-        return Said(status, *texts)
-
-    return call
+    return functools.partial(call_shenyu, monkeypatch)
 
 
 @pytest.fixture(scope="session")

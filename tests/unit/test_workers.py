@@ -189,3 +189,42 @@ def is_running(process: int) -> bool:
     except OSError:
         return False
     return not status.startswith((" Z", " X"))
+
+
+HALF_A_RESULT = """
+import os, signal, sys, time
+from multiprocessing.connection import Connection
+from shenyu_data.operations.workers import open_executor, run_tasks
+
+def send_half(connection, data):
+    os.write(connection.fileno(), bytes(data)[:5000])
+    if how == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(60)
+
+def task(_):
+    Connection._send = send_half
+    return bytes(100_000)
+
+how = sys.argv[1]
+with open_executor(2) as executor:
+    results = run_tasks(executor, task, range(10), waiting=4)
+    if how == "killed":
+        next(results)
+    for _ in range(4):
+        executor.submit(task, 0)
+    time.sleep(0.5)
+    sys.exit(7)
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "status", "says"), [("killed", 1, "worker process died"), ("left", 7, "")]
+)
+def test_half_a_result_is_not_waited_for(how: str, status: int, says: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", HALF_A_RESULT, how], capture_output=True, text=True, timeout=20
+    )
+    assert done.returncode == status
+    assert says in done.stderr
+    assert "Exception in thread" not in done.stderr

@@ -12,6 +12,7 @@ from importlib import import_module
 import click
 
 from shenyu_data import __version__
+from shenyu_data.model.errors import EXIT_INTERRUPTED
 
 VERBS = {
     "demo": "demo",
@@ -72,10 +73,14 @@ def main() -> None:
     if sys.argv[1:] == ["--version"]:  # answered without building the commands
         sys.stdout.write(f"shenyu-data {__version__}\n")
         return
-    # Late, for --version's sake.
-    from shenyu_data.cli.common import run
+    try:
+        # Late, for --version's sake.
+        from shenyu_data.cli.common import run
 
-    sys.exit(run(shenyu_data))
+        status = run(shenyu_data)
+    except KeyboardInterrupt:  # before there was anything to interrupt
+        status = EXIT_INTERRUPTED
+    sys.exit(status)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from contextlib import contextmanager
 from importlib import import_module
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from shenyu_data.model.errors import ShenyuDataError
 
@@ -137,7 +137,30 @@ def _start_processes(jobs: int) -> ProcessPoolExecutor:
         # Python warns of a fork beside threads, whose locks it copies; workers take none of those.
         warnings.simplefilter("ignore", DeprecationWarning)
         executor.submit(os.getpid)
+    threading.Thread(target=_watch, args=(executor,), daemon=True).start()
     return executor
+
+
+def _watch(executor: ProcessPoolExecutor) -> None:
+    """When a worker is killed, end the others, so that its half a result is not waited for.
+
+    The executor notices a death only between results: of one that was cut off it would wait for the
+    rest as long as anybody, the other workers and this process among them, could still write it.
+    """
+    from multiprocessing.connection import wait as wait_for_any
+
+    processes = dict(executor._processes or {})
+    results: Any = executor._result_queue
+    del executor  # which may go when its owner lets go of it
+    while processes:
+        wait_for_any([process.sentinel for process in processes.values()])
+        for number, process in list(processes.items()):
+            if not process.is_alive():
+                del processes[number]
+                if process.exitcode:
+                    for other in processes.values():
+                        other.terminate()
+    results._writer.close()
 
 
 def _begin_worker(parent: int) -> None:
@@ -159,6 +182,8 @@ def _leave_with_parent(parent: int) -> None:
 def _terminate(executor: ProcessPoolExecutor) -> None:
     # terminate_workers() does this from Python 3.14 on.
     processes = list((executor._processes or {}).values())
+    results: Any = executor._result_queue
+    pending = executor._pending_work_items
     executor.shutdown(wait=False, cancel_futures=True)
     for process in processes:
         process.terminate()
@@ -166,3 +191,5 @@ def _terminate(executor: ProcessPoolExecutor) -> None:
         process.join(_TERMINATION_S)
         if process.is_alive():
             process.kill()
+    pending.clear()  # nobody waits for these any more
+    results._writer.close()  # half a result must not be waited for: see _watch
