@@ -136,7 +136,12 @@ def _start_processes(jobs: int) -> ProcessPoolExecutor:
     with warnings.catch_warnings():
         # Python warns of a fork beside threads, whose locks it copies; workers take none of those.
         warnings.simplefilter("ignore", DeprecationWarning)
-        executor.submit(os.getpid)
+        # An interrupt waits until the workers, which inherit this, have learnt to leave it to us.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            executor.submit(os.getpid)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
     threading.Thread(target=_watch, args=(executor,), daemon=True).start()
     return executor
 
