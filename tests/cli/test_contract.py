@@ -92,6 +92,15 @@ def test_quiet_prints_nothing_when_all_is_well(
     assert shenyu(*words, "--quiet") == Said(0, "", "")
 
 
+def test_quiet_still_prints_errors(backed_up: Path, shenyu: Shenyu) -> None:
+    (backed_up / "data" / "users" / "cut.json").write_bytes(b'{"id": ')
+    said = shenyu("validate", "--quiet")
+    assert said.status == 1
+    assert said.out == ""
+    assert "users/cut.json" in said.err
+    assert "warning" not in said.err
+
+
 @ANY_CALL
 def test_the_text_goes_to_standard_output_and_nothing_to_standard_error(
     words: list[str], backed_up: Path, shenyu: Shenyu

@@ -51,7 +51,10 @@ class Call:
         self.quiet = quiet
         self.verbose = verbose
         self.monitor = TerminalMonitor(
-            quiet=quiet or as_json, progress=not (quiet or no_progress), detailed=verbose
+            quiet=quiet,
+            silent=as_json,
+            progress=not (quiet or no_progress),
+            detailed=verbose,
         )
         self.config_may_be_missing = False
         self._settings: Settings | None = None

@@ -17,14 +17,16 @@ if TYPE_CHECKING:
 
 
 class TerminalMonitor:
-    """Keeps findings, prints them as they come unless ``quiet``; shows progress at a terminal.
+    """Keeps findings, prints them as they come, and shows progress at a terminal.
 
+    ``quiet`` prints errors only, ``silent`` nothing: what is kept goes into a JSON document.
     Findings of severity info are printed only if ``detailed``.
     """
 
-    def __init__(self, *, quiet: bool, progress: bool, detailed: bool) -> None:
+    def __init__(self, *, quiet: bool, silent: bool, progress: bool, detailed: bool) -> None:
         self.findings: list[Finding] = []
         self._quiet = quiet
+        self._mute = silent
         self._detailed = detailed
         self._progress = progress and sys.stderr.isatty()
         self._silent = SilentMonitor()
@@ -37,9 +39,11 @@ class TerminalMonitor:
         return _Bar(self, title, total, unit)
 
     def report(self, finding: Finding) -> None:
-        """Keep a finding and, unless told to be quiet, print it."""
+        """Keep a finding and, unless told otherwise, print it."""
         self.findings.append(finding)
-        if self._quiet or (finding.severity == "info" and not self._detailed):
+        if self._mute or (self._quiet and finding.severity != "error"):
+            return
+        if finding.severity == "info" and not self._detailed:
             return
         pointer = f"#{finding.pointer}" if finding.pointer else ""
         where = f"{finding.path}{pointer}: " if finding.path else ""
