@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from shenyu_data.repository.snapshots import Snapshot
+from shenyu_data.repository.format import Snapshot
 
 
 def size(count: int) -> str:

@@ -18,6 +18,7 @@ from shenyu_data.datadir.scan import DataFolders, Found, Scan, describe
 from shenyu_data.model.findings import Finding, printable
 from shenyu_data.model.layout import JSON_SUFFIX, USERS, Place, kind_of, path_of
 from shenyu_data.model.records import MAX_PARSED_BYTES
+from shenyu_data.operations.backup_entries import file_entry, same_stat, unlisted
 from shenyu_data.repository.crypto import OwnerKeys
 from shenyu_data.repository.documents import DocumentWriter
 from shenyu_data.repository.format import (
@@ -173,7 +174,7 @@ class OwnerBackup:
             and not self._reread
             and before.state <= FileState.UNPARSED
             and not self._leans_on_missing(before)
-            and _same_stat(before, seen)
+            and same_stat(before, seen)
         ):
             return before, found
         try:
@@ -276,7 +277,7 @@ class OwnerBackup:
                 "it changed while it was read",
                 "Back up again when nobody writes to it.",
             )
-        entry = _file_entry(
+        entry = file_entry(
             found,
             streamed.stat,
             state=FileState.UNPARSED if streamed.stable else FileState.TORN,
@@ -298,7 +299,7 @@ class OwnerBackup:
             f"it cannot be read: {error.strerror}",
             "Check its owner and mode; the snapshot holds its last good version, if any.",
         )
-        return _file_entry(
+        return file_entry(
             found,
             found.stat,
             state=FileState.UNREADABLE,
@@ -337,7 +338,7 @@ class OwnerBackup:
         ]
         for key, before in self._files_before.items():
             if key not in met:
-                kept.append(_unlisted(before, self._last_good(before)))
+                kept.append(unlisted(before, self._last_good(before)))
         return kept
 
     def _count_gone(self, entries: Iterable[Entry]) -> None:
@@ -368,70 +369,3 @@ class OwnerBackup:
         self._findings.append(
             Finding(code=code, severity="error", path=path, message=message, hint=hint)
         )
-
-
-def _same_stat(before: FileEntry, seen: os.stat_result) -> bool:
-    return (
-        before.ctime_ns == seen.st_ctime_ns
-        and before.mtime_ns == seen.st_mtime_ns
-        and before.size == seen.st_size
-        and before.inode == seen.st_ino
-        and before.mode == stat.S_IMODE(seen.st_mode)
-        and before.uid == seen.st_uid
-        and before.gid == seen.st_gid
-        and before.links == seen.st_nlink
-    )
-
-
-def _file_entry(
-    found: Found,
-    seen: os.stat_result,
-    *,
-    state: FileState,
-    settled: bool,
-    size: int,
-    digest: bytes,
-    chats: int,
-    messages: int,
-    extents: list[tuple[int, int, int]],
-    good: LastGood | None,
-) -> FileEntry:
-    return FileEntry(
-        found.place,
-        found.name,
-        state,
-        stat.S_IMODE(seen.st_mode),
-        seen.st_uid,
-        seen.st_gid,
-        seen.st_mtime_ns,
-        seen.st_ctime_ns if settled else 0,
-        seen.st_ino,
-        seen.st_nlink,
-        size,
-        digest,
-        chats,
-        messages,
-        extents,
-        good,
-    )
-
-
-def _unlisted(before: FileEntry, good: LastGood | None) -> FileEntry:
-    return FileEntry(
-        before.place,
-        before.name,
-        FileState.UNREADABLE,
-        before.mode,
-        before.uid,
-        before.gid,
-        before.mtime_ns,
-        0,
-        before.inode,
-        before.links,
-        0,
-        b"",
-        0,
-        0,
-        [],
-        good,
-    )

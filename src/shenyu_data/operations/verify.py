@@ -37,13 +37,14 @@ from shenyu_data.repository.format import (
     SLOTS,
     SNAPSHOTS,
     ObjectKind,
+    Snapshot,
     check_header,
 )
 from shenyu_data.repository.keyring import KeyringObject
 from shenyu_data.repository.keyslots import read_slot
 from shenyu_data.repository.manifest import Layer, layers_of
 from shenyu_data.repository.repository import Repository, read_descriptor
-from shenyu_data.repository.snapshots import Snapshot, parse_root, read_copy
+from shenyu_data.repository.snapshots import parse_root, read_copy
 
 _SMALL = 1000  # documents: below, starting processes costs more than it saves
 _EXAMPLES = 5

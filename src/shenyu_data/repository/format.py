@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import secrets
 import struct
+from datetime import UTC, datetime
 from enum import IntEnum
 from typing import Annotated
 
@@ -253,8 +254,8 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
     gone: int = 0
 
 
-class Root(msgspec.Struct, frozen=True, kw_only=True):
-    """The plaintext of a snapshot object: written last, it names everything the snapshot needs.
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """A snapshot without its lists of sections: what listings need.
 
     ``sequence`` is one more than the parent's, so that order survives a clock set back.
     ``incomplete`` says that a folder could not be listed.
@@ -274,14 +275,24 @@ class Root(msgspec.Struct, frozen=True, kw_only=True):
     read_bytes: int
     stored_bytes: int
     elapsed_ms: int
-    origins: list[ObjectId]
-    manifests: list[ObjectId]
-    buckets: dict[Annotated[int, msgspec.Meta(ge=0, le=BUCKETS - 1)], BucketRef]
 
     @property
     def degraded(self) -> bool:
         """Whether some document could not be read whole."""
         return bool(self.incomplete or self.totals.torn or self.totals.unreadable)
+
+    @property
+    def time(self) -> datetime:
+        """When the backup began, in UTC."""
+        return datetime.fromtimestamp(self.time_ms / 1000, UTC)
+
+
+class Root(Snapshot, frozen=True, kw_only=True):
+    """The plaintext of a snapshot object: written last, it names everything the snapshot needs."""
+
+    origins: list[ObjectId]
+    manifests: list[ObjectId]
+    buckets: dict[Annotated[int, msgspec.Meta(ge=0, le=BUCKETS - 1)], BucketRef]
 
 
 INDEX_ROW = struct.Struct("<16s16sII")

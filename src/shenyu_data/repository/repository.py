@@ -16,12 +16,12 @@ from shenyu_data.repository.format import (
     DICTIONARY,
     FORMAT_VERSION,
     Root,
+    Snapshot,
     damaged,
 )
 from shenyu_data.repository.keyring import Keyring
 from shenyu_data.repository.keyslots import add_slot, new_recovery_key, unlock
 from shenyu_data.repository.snapshots import (
-    Snapshot,
     find_snapshot,
     list_snapshots,
     read_root,

@@ -17,12 +17,9 @@ from shenyu_data.repository.format import (
     COPY_SUFFIX,
     HEADER_BYTES,
     SNAPSHOTS,
-    Changes,
-    ObjectId,
     ObjectKind,
     Root,
-    TimeMs,
-    Totals,
+    Snapshot,
     check_header,
     damaged,
     header,
@@ -37,37 +34,6 @@ MAX_ROOT_BYTES = 64 << 20
 _SIZE = struct.Struct("<I")
 
 T = TypeVar("T", bound=msgspec.Struct)
-
-
-class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """A snapshot's root without its lists of sections: what listings need. See Root for the
-    fields.
-    """
-
-    id: ObjectId
-    parent: ObjectId | None
-    sequence: int
-    time_ms: TimeMs
-    kind: str
-    tag: str | None
-    data: str
-    program: str
-    totals: Totals
-    changes: Changes
-    incomplete: bool
-    read_bytes: int
-    stored_bytes: int
-    elapsed_ms: int
-
-    @property
-    def degraded(self) -> bool:
-        """Whether some document could not be read whole."""
-        return bool(self.incomplete or self.totals.torn or self.totals.unreadable)
-
-    @property
-    def time(self) -> datetime:
-        """When the backup began, in UTC."""
-        return datetime.fromtimestamp(self.time_ms / 1000, UTC)
 
 
 def write_root(storage: Storage, keys: Secrets, root: Root) -> int:
