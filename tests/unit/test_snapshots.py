@@ -17,9 +17,9 @@ from shenyu_data.repository import format as fmt
 from shenyu_data.repository.compression import Compressor
 from shenyu_data.repository.copies import put_twice
 from shenyu_data.repository.crypto import Secrets, seal
+from shenyu_data.repository.format import Snapshot
 from shenyu_data.repository.snapshots import (
     MAX_ROOT_BYTES,
-    Snapshot,
     find_snapshot,
     list_snapshots,
     read_root,
