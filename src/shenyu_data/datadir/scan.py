@@ -177,7 +177,8 @@ def _note_unopened(histories: int, owner: bytes, error: OSError, scan: Scan) -> 
     except OSError:  # neither opened nor looked at: it may be there
         scan.note_unlisted(path_of(owner, Place.HISTORY_FOLDER, b""), error)
         return
-    scan.entries.append(Found(Place.HISTORY_FOLDER, b"", found))
+    if stat.S_ISDIR(found.st_mode) or stat.S_ISLNK(found.st_mode):  # else it is nobody's
+        scan.entries.append(Found(Place.HISTORY_FOLDER, b"", found))
     if stat.S_ISDIR(found.st_mode):
         scan.note_unlisted(path_of(owner, Place.HISTORY_FOLDER, b""), error)
 

@@ -142,7 +142,8 @@ def _start_processes(jobs: int) -> ProcessPoolExecutor:
             executor.submit(os.getpid)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    threading.Thread(target=_watch, args=(executor,), daemon=True).start()
+    if sys.platform == "linux":  # where all processes are there from the beginning
+        threading.Thread(target=_watch, args=(executor,), daemon=True).start()
     return executor
 
 
@@ -157,15 +158,21 @@ def _watch(executor: ProcessPoolExecutor) -> None:
     processes = dict(executor._processes or {})
     results: Any = executor._result_queue
     del executor  # which may go when its owner lets go of it
+    killed = False
     while processes:
         wait_for_any([process.sentinel for process in processes.values()])
         for number, process in list(processes.items()):
             if not process.is_alive():
                 del processes[number]
                 if process.exitcode:
+                    killed = True
                     for other in processes.values():
                         other.terminate()
-    results._writer.close()
+    if killed:
+        # Not close(): the executor's owner may be about to call that, too.
+        handle, results._writer._handle = results._writer._handle, None
+        if handle is not None:
+            os.close(handle)
 
 
 def _begin_worker(parent: int) -> None:
@@ -187,14 +194,13 @@ def _leave_with_parent(parent: int) -> None:
 def _terminate(executor: ProcessPoolExecutor) -> None:
     # terminate_workers() does this from Python 3.14 on.
     processes = list((executor._processes or {}).values())
-    results: Any = executor._result_queue
     pending = executor._pending_work_items
     executor.shutdown(wait=False, cancel_futures=True)
+    for item in list(pending.values()):
+        item.future = Future()  # nobody waits any more, and a cancelled one takes no exception
     for process in processes:
         process.terminate()
     for process in processes:
         process.join(_TERMINATION_S)
         if process.is_alive():
             process.kill()
-    pending.clear()  # nobody waits for these any more
-    results._writer.close()  # half a result must not be waited for: see _watch
