@@ -11,6 +11,14 @@ import stat
 from shenyu_data.datadir.scan import Found
 from shenyu_data.repository.format import FileEntry, FileState, LastGood
 
+_FIRST_NS = -(1 << 63)  # in 1677
+_LAST_NS = (1 << 64) - 1  # in 2554
+
+
+def storable(time_ns: int) -> int:
+    """Return a time as the format can hold it: some file systems know years that it does not."""
+    return min(max(time_ns, _FIRST_NS), _LAST_NS)
+
 
 def same_stat(before: FileEntry, seen: os.stat_result) -> bool:
     """Whether a file's stat says that it is as it was when ``before`` was made."""
@@ -47,7 +55,7 @@ def file_entry(
         stat.S_IMODE(seen.st_mode),
         seen.st_uid,
         seen.st_gid,
-        seen.st_mtime_ns,
+        storable(seen.st_mtime_ns),
         seen.st_ctime_ns if settled else 0,
         seen.st_ino,
         seen.st_nlink,

@@ -18,7 +18,7 @@ from shenyu_data.datadir.scan import DataFolders, Found, Scan, describe
 from shenyu_data.model.findings import Finding, printable
 from shenyu_data.model.layout import JSON_SUFFIX, USERS, Place, kind_of, path_of
 from shenyu_data.model.records import MAX_PARSED_BYTES
-from shenyu_data.operations.backup_entries import file_entry, same_stat, unlisted
+from shenyu_data.operations.backup_entries import file_entry, same_stat, storable, unlisted
 from shenyu_data.repository.crypto import OwnerKeys
 from shenyu_data.repository.documents import DocumentWriter
 from shenyu_data.repository.format import (
@@ -151,8 +151,9 @@ class OwnerBackup:
         if stat.S_ISREG(mode):
             return self._take_file(found)
         if stat.S_ISDIR(mode):
+            mtime_ns = storable(seen.st_mtime_ns)
             folder = FolderEntry(
-                place, name, stat.S_IMODE(mode), seen.st_uid, seen.st_gid, seen.st_mtime_ns
+                place, name, stat.S_IMODE(mode), seen.st_uid, seen.st_gid, mtime_ns
             )
             return folder, found
         if stat.S_ISLNK(mode):
@@ -162,7 +163,8 @@ class OwnerBackup:
             except OSError:
                 self._settled = False  # it vanished or is no link any more
                 return None
-            link = LinkEntry(place, name, seen.st_uid, seen.st_gid, seen.st_mtime_ns, target)
+            mtime_ns = storable(seen.st_mtime_ns)
+            link = LinkEntry(place, name, seen.st_uid, seen.st_gid, mtime_ns, target)
             return link, found
         return None  # FIFOs, sockets and devices are reported by the scan's caller
 
@@ -246,7 +248,7 @@ class OwnerBackup:
             stat.S_IMODE(read.st_mode),
             read.st_uid,
             read.st_gid,
-            read.st_mtime_ns,
+            storable(read.st_mtime_ns),
             read.st_ctime_ns if settled else 0,
             read.st_ino,
             read.st_nlink,
