@@ -73,7 +73,7 @@ def capture(
 def _read_once(folder: int, name: bytes | str, size: int) -> tuple[bytes, os.stat_result]:
     descriptor = os.open(name, FILE_FLAGS, dir_fd=folder)
     try:
-        data = os.read(descriptor, size + 1)
+        data = os.read(descriptor, min(size, _MOST_BYTES) + 1)
         if len(data) != size:  # it grew or shrank, or the system gives large reads in parts
             data = _read_rest(descriptor, data)
         found = os.fstat(descriptor)

@@ -25,12 +25,15 @@ ENVIRONMENT = {
 """Every environment variable the program reads, and what it means."""
 
 
+Name = Annotated[str, Meta(min_length=1)]
+
+
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the configuration file says; every key may be left out."""
 
-    data: str | None = None
-    repository: str | None = None
-    passphrase_file: str | None = None
+    data: Name | None = None
+    repository: Name | None = None
+    passphrase_file: Name | None = None
     passphrase_command: list[str] | None = None
     jobs: Annotated[int, Meta(ge=1, le=64)] | None = None
 
@@ -77,5 +80,5 @@ def sample(values: Mapping[str, Any]) -> str:
 
 
 def _toml(value: str | int | list[str]) -> str:
-    # A JSON string without \/ and surrogates is a TOML basic string; so are arrays of them.
-    return msgspec.json.encode(value).decode()
+    # A JSON string without \/, surrogates and DEL is a TOML basic string; so are arrays of them.
+    return msgspec.json.encode(value).decode().replace("\x7f", "\\u007f")
