@@ -35,6 +35,7 @@ from shenyu_data.operations.workers import open_executor, run_tasks
 from shenyu_data.repository.copies import mend_copies
 from shenyu_data.repository.format import (
     BUCKETS,
+    KEYRING_ROW,
     PACKS,
     Changes,
     Root,
@@ -114,7 +115,7 @@ class _Backup:
         self._complete = True
         self._packs: frozenset[bytes] = frozenset()
         self._damaged: dict[int, RepositoryError] = {}
-        self._new_keys: dict[int, list[tuple[bytes, bytes]]] = {}
+        self._new_keys: dict[int, bytes] = {}  # packed: there may be millions
         self._layers: dict[int, list[Layer]] = {}
         self._totals: dict[int, Totals] = {}
 
@@ -293,12 +294,15 @@ class _Backup:
         self._layers[bucket] = layers
         self._totals[bucket] = result.totals
         if result.new_keys:
-            self._new_keys[bucket] = result.new_keys
+            self._new_keys[bucket] = b"".join(KEYRING_ROW.pack(*row) for row in result.new_keys)
 
     def _store_keys(self) -> int:
         if not self._new_keys:
             return 0
-        return write_keyring(self._repository.storage, self._repository.keys, self._new_keys)
+        rows = {
+            bucket: KEYRING_ROW.iter_unpack(packed) for bucket, packed in self._new_keys.items()
+        }
+        return write_keyring(self._repository.storage, self._repository.keys, rows)
 
     def _root(
         self, parent: Root | None, full: bool, time_ms: int, stored: int, elapsed_s: float
