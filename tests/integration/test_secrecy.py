@@ -203,7 +203,8 @@ def test_secrets_and_users_are_in_no_error_and_no_log(
     caplog.set_level(logging.DEBUG)
     wrong = "falsches-passwort-1234"
     said = []
-    for secret in (wrong, recovery_key[:-1] + "A", recovery_key.lower() + "x"):
+    mistyped = recovery_key[:-1] + ("B" if recovery_key.endswith("A") else "A")
+    for secret in (wrong, mistyped, recovery_key.lower() + "x"):
         with pytest.raises(ShenyuDataError) as raised:
             open_repository(LocalStorage(str(repository)), secret)
         said += [str(raised.value), raised.value.hint, repr(raised.value)]
