@@ -435,6 +435,66 @@ def test_documents_that_would_blow_up_a_parser_are_kept_as_they_are(
     assert shenyu("validate", "--json").status == 1
 
 
+PEAK = """
+import re, sys
+from shenyu_data.cli.common import run
+from shenyu_data.cli.main import shenyu_data
+status = run(shenyu_data)
+peak_kb = re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]
+sys.stderr.write(f"{int(peak_kb) // 1024} {status}")
+"""
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="needs Linux's /proc")
+def test_a_file_larger_than_memory_is_backed_up_verified_and_restored_in_little_of_it(
+    base: Path,
+) -> None:
+    large = base / "data/large.log"
+    with open(large, "wb") as file:
+        file.write(b"the beginning")
+        file.truncate(400 << 20)
+        file.seek(399 << 20)
+        file.write(b"near the end")
+    for words in (
+        ["backup"],
+        ["verify", "--read-data"],
+        ["restore", "latest", "--to", "target"],
+        ["restore", "latest", "--to", "target", "--overwrite"],
+    ):
+        done = subprocess.run(
+            [sys.executable, "-c", PEAK, *words, "--jobs", "1"], capture_output=True, text=True
+        )
+        peak_mb, status = map(int, done.stderr.split())
+        assert status == 0
+        assert peak_mb < 200, words
+    with open(large, "rb") as one, open(base / "target/large.log", "rb") as other:
+        while piece := one.read(1 << 20):
+            assert other.read(1 << 20) == piece
+        assert not other.read(1)
+    assert sorted(os.listdir("target")) == sorted(os.listdir("data"))
+    large.write_bytes(b"the beginning and no more")
+    done = subprocess.run([sys.executable, "-c", PEAK, "backup"], capture_output=True, text=True)
+    peak_mb, status = map(int, done.stderr.split())
+    assert (status, peak_mb < 200) == (0, True)
+
+
+def test_damage_in_a_large_file_is_found_before_the_file_gets_its_name(
+    base: Path, shenyu: Callable[..., Said]
+) -> None:
+    (base / "data/large.log").write_bytes(os.urandom(33 << 20))
+    (base / "target").mkdir()
+    (base / "target/large.log").write_text("what was there")
+    shenyu("backup")
+    (largest,) = sorted((base / "repo/packs").iterdir(), key=lambda path: path.stat().st_size)[-1:]
+    content = bytearray(largest.read_bytes())
+    content[-20] ^= 1
+    largest.write_bytes(content)
+    said = shenyu("restore", "latest", "--to", "target", "--overwrite", "--json")
+    assert said.status == 4
+    assert (base / "target/large.log").read_bytes() == b"what was there"
+    assert not [name for name in os.listdir("target") if name.startswith(".tmp-")]
+
+
 def test_a_user_may_have_thousands_of_files(base: Path, shenyu: Callable[..., Said]) -> None:
     build(base, {b"histories/anna/%d.json" % n: Item("file", b"[%d]" % n) for n in range(5000)})
     wanted = read_tree("data")

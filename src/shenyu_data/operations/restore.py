@@ -22,6 +22,7 @@ from shenyu_data.model.errors import (
 )
 from shenyu_data.model.findings import Finding, printable
 from shenyu_data.model.monitor import Monitor
+from shenyu_data.operations.restore_files import restore_link
 from shenyu_data.operations.restore_tasks import (
     NOT_WRITABLE,
     FolderAttributes,
@@ -30,7 +31,6 @@ from shenyu_data.operations.restore_tasks import (
     RestoreTask,
     not_written,
     restore_buckets,
-    restore_link,
 )
 from shenyu_data.operations.workers import open_executor, run_tasks
 from shenyu_data.repository.format import LinkEntry, Root

@@ -17,8 +17,14 @@ from shenyu_data.datadir.folder import FOLDER_FLAGS
 from shenyu_data.model.errors import RepositoryError
 from shenyu_data.model.findings import Finding, printable
 from shenyu_data.model.layout import is_plain_name, is_plain_path, path_of
+from shenyu_data.operations.restore_files import (
+    Attributes,
+    restore_link,
+    stream_document,
+    write_document,
+)
 from shenyu_data.repository.crypto import OwnerKeys
-from shenyu_data.repository.documents import DocumentReader
+from shenyu_data.repository.documents import LARGE_BYTES, DocumentReader
 from shenyu_data.repository.format import (
     Entry,
     FileEntry,
@@ -32,7 +38,6 @@ from shenyu_data.repository.keyring import Keyring
 from shenyu_data.repository.manifest import Layer, SectionReader
 from shenyu_data.repository.packs import SegmentReader
 from shenyu_data.repository.repository import Repository
-from shenyu_data.storage.atomic import set_attributes, write_all, write_file
 
 
 class RestoreTask(msgspec.Struct):
@@ -194,17 +199,24 @@ class _Restore:
             if chosen is None:
                 return
             version = chosen
-        data = documents.read(version)
         folder, _, name = path.rpartition(b"/")
         owner = (entry.uid, entry.gid) if self._as_root else None
-        self._write(self._folder(folder), name, data, version.mode, owner, version.mtime_ns)
+        attributes = Attributes(version.mode, owner, version.mtime_ns)
+        if version.size <= LARGE_BYTES:
+            data = documents.read(version)
+            write_document(self._folder(folder), name, data, attributes)
+            size, contents = len(data), blake3(data) if entry.links > 1 else None
+        else:
+            size, contents = stream_document(
+                self._folder(folder), name, documents, version, attributes
+            )
         counts.documents += 1
-        counts.document_bytes += len(data)
-        if entry.links > 1:
+        counts.document_bytes += size
+        if entry.links > 1 and contents is not None:
             # The record's digest is keyed by owner, and one file may have names with several; and
             # it may have been written to between the reading of two names: what differs stays
             # apart.
-            identity = (entry.inode, version.mode, version.mtime_ns, blake3(data).digest())
+            identity = (entry.inode, version.mode, version.mtime_ns, contents.digest())
             self._result.hard_links.append(HardLink(identity, path))
 
     def _choose(self, entry: FileEntry, path: bytes) -> FileEntry | LastGood | None:
@@ -228,34 +240,6 @@ class _Restore:
             path, f"it was torn when the snapshot was taken and is restored as it was{advice}"
         )
         return entry
-
-    def _write(
-        self,
-        folder: int,
-        name: bytes,
-        data: bytes,
-        mode: int,
-        owner: tuple[int, int] | None,
-        mtime_ns: int,
-    ) -> None:
-        try:
-            descriptor = os.open(name, _NEW_FILE, 0o600, dir_fd=folder)
-        except FileExistsError:
-            write_file(
-                name, [data], folder=folder, replace=True, mode=mode, owner=owner, mtime_ns=mtime_ns
-            )
-            return
-        try:
-            try:
-                if os.write(descriptor, data) != len(data):
-                    os.lseek(descriptor, 0, os.SEEK_SET)
-                    write_all(descriptor, [data])
-            except OSError:
-                os.unlink(name, dir_fd=folder)  # half a document is worse than none
-                raise
-            set_attributes(descriptor, mode=mode, owner=owner, mtime_ns=mtime_ns)
-        finally:
-            os.close(descriptor)
 
     def _restore_folder(self, entry: FolderEntry, path: bytes) -> FolderAttributes:
         self._folder(path)
@@ -325,22 +309,6 @@ class _Restore:
         )
 
 
-def restore_link(entry: LinkEntry, path: bytes, folder: int) -> None:
-    """Make the link at ``path``, whose open folder is ``folder``; a file or link in the way gives
-    way.
-    """
-    name = path.rpartition(b"/")[2]
-    try:
-        os.symlink(entry.target, name, dir_fd=folder)
-    except FileExistsError:
-        os.unlink(name, dir_fd=folder)
-        os.symlink(entry.target, name, dir_fd=folder)
-    if os.geteuid() == 0:
-        os.chown(name, entry.uid, entry.gid, dir_fd=folder, follow_symlinks=False)
-    times = (entry.mtime_ns, entry.mtime_ns)
-    os.utime(name, ns=times, dir_fd=folder, follow_symlinks=False)
-
-
 def not_written(path: bytes, error: Exception) -> Finding:
     """Given a path that could not be written, return the finding that says so."""
     reason = error.strerror if isinstance(error, OSError) else f"it has no valid value ({error})"
@@ -368,5 +336,4 @@ def _links_last(entry: Entry) -> bool:
     return isinstance(entry, LinkEntry)
 
 
-_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 _OPEN_FOLDERS = 100

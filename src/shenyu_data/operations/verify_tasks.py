@@ -175,7 +175,7 @@ class _Verify:
         """Whether a document can be read whole; True if not all of its segments are to be read."""
         if readable:
             try:
-                self._result.read_bytes += len(documents.read(version))
+                self._result.read_bytes += documents.check(version)
             except RepositoryError:
                 return False
         return True
@@ -202,7 +202,7 @@ class _Verify:
                 errors.setdefault(name, error)
         if not errors and chosen.issuperset(used):
             try:
-                documents.read(version)
+                documents.check(version)
             except RepositoryError as error:
                 errors[names[0]] = error
         return errors

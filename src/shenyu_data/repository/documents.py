@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
-from shenyu_data.model.errors import RepositoryError
-from shenyu_data.repository.crypto import OwnerKeys
+from shenyu_data.model.errors import ObjectDamaged, RepositoryError
+from shenyu_data.repository.crypto import DIGEST_BYTES, OwnerKeys
 from shenyu_data.repository.delta import compare
 from shenyu_data.repository.format import (
     Entry,
@@ -21,6 +21,9 @@ from shenyu_data.repository.format import (
     object_name,
 )
 from shenyu_data.repository.packs import SEGMENT_BYTES, PackWriter, SegmentReader
+
+LARGE_BYTES = 32 << 20
+"""Larger documents are never held in memory whole."""
 
 MAX_EXTENTS = 24
 """A document in more pieces than this is stored whole again, so that restoring it stays cheap."""
@@ -49,7 +52,35 @@ class DocumentReader:
         for keys in self._keys:
             if keys.digest(data) == file.digest:
                 return data
-        raise damaged(
+        raise self._wrong_digest(file)
+
+    def stream(self, file: FileEntry | LastGood, sink: Callable[[bytes], object]) -> None:
+        """As :meth:`read`, of a document that memory may not hold: give it away piece by piece.
+
+        If this raises, what ``sink`` got is worth nothing.
+        """
+        digests = [keys.new_digest() for keys in self._keys]
+        for extent in file.extents:
+            piece = self._piece(extent)
+            for digest in digests:
+                digest.update(piece)
+            sink(piece)
+        if all(digest.digest(DIGEST_BYTES) != file.digest for digest in digests):
+            raise self._wrong_digest(file)
+
+    def check(self, file: FileEntry | LastGood) -> int:
+        """Read a document, whatever its size, and forget it; return its size in bytes.
+
+        Raises as :meth:`read` does.
+        """
+        if file.size <= LARGE_BYTES:
+            return len(self.read(file))
+        self.stream(file, len)
+        return file.size
+
+    def _wrong_digest(self, file: FileEntry | LastGood) -> ObjectDamaged:
+        extents = file.extents
+        return damaged(
             object_name(ObjectKind.PACK, self._segments[extents[0][0]].pack)
             if extents
             else "a manifest",
@@ -102,7 +133,7 @@ class DocumentWriter:
 
     def add(self, data: bytes, previous: FileEntry | None) -> list[Extent]:
         """Store a document's bytes; ``previous`` is its version in the record before."""
-        if previous is not None and previous.extents:
+        if previous is not None and previous.extents and previous.size <= LARGE_BYTES:
             shared = self._share(data, previous)
             if shared is not None:
                 return shared
