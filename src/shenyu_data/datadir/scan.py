@@ -183,9 +183,12 @@ def _note_unopened(histories: int, owner: bytes, error: OSError, scan: Scan) -> 
         scan.note_unlisted(path_of(owner, Place.HISTORY_FOLDER, b""), error)
 
 
-def scan_shared(folders: DataFolders, paths: Iterable[bytes]) -> Scan:
-    """Stat paths that belong to nobody; those that vanished since the survey are left out."""
-    scan = Scan()
+def scan_shared(folders: DataFolders, paths: Iterable[bytes], *, complete: bool = True) -> Scan:
+    """Stat paths that belong to nobody; those that vanished since the survey are left out.
+
+    ``complete`` false: the survey could not list every folder, so there may be more of them.
+    """
+    scan = Scan(complete)
     for path in paths:
         folder, _, name = path.rpartition(b"/")
         try:

@@ -53,6 +53,8 @@ class Survey:
         self._names = {USERS: 0, HISTORIES: 0, b"": 0}
         self.complete = True
         """Whether every folder could be listed."""
+        self.users_complete = True
+        """Whether the folders users stand in could be: who was not met is then gone."""
 
     def close(self) -> None:
         """Give the temporary file's space back."""
@@ -140,7 +142,7 @@ def survey(
                     folder = entry.is_dir(follow_symlinks=False)
                     below = b"%b/%b" % (path, name) if path else name
                     if below in (USERS, HISTORIES) and not folder:
-                        result.complete = False
+                        result.complete = result.users_complete = False
                         monitor.report(_not_a_folder(below))
                     result.add_shared(shared_bucket(below), below)
                     if folder and depth < MAX_DEPTH:
@@ -152,6 +154,7 @@ def survey(
                 continue  # it vanished since its parent was listed
             except OSError as error:
                 result.complete = False
+                result.users_complete &= path not in (b"", USERS, HISTORIES)
                 monitor.report(unreadable_folder(path, error))
 
 

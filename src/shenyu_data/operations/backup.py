@@ -28,6 +28,7 @@ from shenyu_data.operations.backup_tasks import (
     CapturedBucket,
     CaptureTask,
     CompareTask,
+    Listed,
     capture_buckets,
     compare,
 )
@@ -113,6 +114,7 @@ class _Backup:
         self._tally = Tally()
         self._packed_bytes = 0
         self._complete = True
+        self._listed = Listed(True, True)
         self._packs: frozenset[bytes] = frozenset()
         self._damaged: dict[int, RepositoryError] = {}
         self._new_keys: dict[int, bytes] = {}  # packed: there may be millions
@@ -133,6 +135,7 @@ class _Backup:
                 monitor=self._monitor,
             )
             self._complete = found.complete
+            self._listed = Listed(found.users_complete, found.complete)
             full = self._options.full or parent is None
             jobs = self._options.jobs if found.names > _SMALL else 1
             self._take_over(parent)
@@ -234,7 +237,7 @@ class _Backup:
             for bucket in range(BUCKETS)
         )
         tasks = (
-            CompareTask(self._repository, self._data, batch)
+            CompareTask(self._repository, self._data, batch, self._listed)
             for batch in _batches(work, workers.share(found.names, _COMPARED_A_TASK))
         )
         with self._monitor.task("Comparing", BUCKETS, "buckets") as progress:
@@ -248,7 +251,7 @@ class _Backup:
                         changed.add_user(result.bucket, owner, compressed=owner in compressed)
                     for path in result.changed.shared:
                         changed.add_shared(result.bucket, path)
-                    if result.gone and found.complete:
+                    if result.gone:
                         gone[result.bucket] = result.gone
                     if result.damaged is not None:
                         self._damaged[result.bucket] = result.damaged
@@ -266,7 +269,7 @@ class _Backup:
                 batch,
                 reread=reread,
                 report_special=reread,
-                keep_gone=not self._complete,
+                listed=self._listed,
                 packs=self._packs,
             )
             for batch in _batches(work, workers.share(names, _CAPTURED_A_TASK))
@@ -278,6 +281,7 @@ class _Backup:
                 self._report(result.findings)
                 self._tally.add(result.tally)
                 self._packed_bytes += result.packed_bytes
+                self._complete &= result.complete
                 damaged.update(result.damaged)
                 for bucket in result.buckets:
                     self._add_bucket(bucket)

@@ -54,12 +54,20 @@ class BucketWork(msgspec.Struct):
     """Whether the section must hold the whole bucket, not only what changed."""
 
 
+class Listed(msgspec.Struct):
+    """What the survey could list whole; what it did not meet elsewhere is kept as it was."""
+
+    users: bool
+    shared: bool
+
+
 class CompareTask(msgspec.Struct):
     """Buckets whose owners are to be compared with the parent by stat alone."""
 
     repository: Repository
     data: str
     work: list[BucketWork]
+    listed: Listed
 
 
 class Compared(msgspec.Struct):
@@ -82,8 +90,7 @@ class CaptureTask(msgspec.Struct):
     work: list[BucketWork]
     reread: bool
     report_special: bool
-    keep_gone: bool
-    """Whether owners that were not met are kept as they were: some folder could not be listed."""
+    listed: Listed
     packs: frozenset[bytes]
 
 
@@ -106,15 +113,17 @@ class CaptureResult(msgspec.Struct):
     tally: Tally
     packed_bytes: int
     owners: int
+    complete: bool
 
 
 def compare(task: CompareTask) -> list[Compared]:
     """Scan every owner of some buckets and tell which differ from the parent snapshot."""
     with DataFolders(task.data) as folders:
-        return [_compare_bucket(task.repository, folders, work) for work in task.work]
+        return [_compare_bucket(task, folders, work) for work in task.work]
 
 
-def _compare_bucket(repository: Repository, folders: DataFolders, work: BucketWork) -> Compared:
+def _compare_bucket(task: CompareTask, folders: DataFolders, work: BucketWork) -> Compared:
+    repository = task.repository
     keys = repository.keys
     result = Compared(work.bucket, Owners([], []), [], [], True)
     try:
@@ -132,12 +141,13 @@ def _compare_bucket(repository: Repository, folders: DataFolders, work: BucketWo
     pseudonym = keys.shared_pseudonym(work.bucket)
     row = rows.pop(pseudonym, None)
     if row is not None or work.owners.shared:
-        scan = scan_shared(folders, work.owners.shared)
+        scan = scan_shared(folders, work.owners.shared, complete=task.listed.shared)
         if _differs(repository, scan, row, b"", result):
             result.changed.shared.extend(work.owners.shared)
-            if not scan.entries and row is not None:
+            if not scan.entries and row is not None and scan.complete:
                 result.gone.append(pseudonym)
-    result.gone += rows
+    if task.listed.users:
+        result.gone += rows
     return result
 
 
@@ -147,7 +157,7 @@ def _differs(
     result.findings += _special_files(scan, owner)
     result.complete &= scan.complete
     if not scan.entries and row is None:
-        return False
+        return bool(scan.findings)
     if row is None or not scan.complete:
         return True
     scan.entries.sort()  # by place and name
@@ -173,7 +183,7 @@ class _Capture:
         self._keyring: Keyring = task.repository.keyring()
         self._packs = PackWriter(self._storage)
         self._segments = SegmentReader(self._storage)
-        self._result = CaptureResult([], [], [], Tally(), 0, 0)
+        self._result = CaptureResult([], [], [], Tally(), 0, 0, True)
 
     def run(self) -> CaptureResult:
         try:
@@ -210,16 +220,19 @@ class _Capture:
         for owner, shared in owners:
             if shared:
                 pseudonym = self._keys.shared_pseudonym(work.bucket)
-                scan = scan_shared(folders, work.owners.shared)
+                complete = self._task.listed.shared
+                scan = scan_shared(folders, work.owners.shared, complete=complete)
             else:
                 pseudonym = self._keys.user_pseudonym(owner)
                 scan = scan_user(folders, owner, compressed=owner in work.owners.compressed)
             done.add(pseudonym)
+            self._result.complete &= scan.complete
             candidates = owner_keys.get(pseudonym)
             if candidates is None:
                 candidates = [OwnerKeys(os.urandom(KEY_BYTES))]
             before = self._before(reader, pseudonym, rows.get(pseudonym), candidates)
             if not scan.entries and before is None:
+                self._result.findings += scan.findings
                 continue
             if pseudonym not in owner_keys:
                 owner_keys[pseudonym] = candidates
@@ -238,8 +251,7 @@ class _Capture:
                 )
                 builder.add(pseudonym, signature, candidates[0], taken.record)
             self._result.owners += 1
-        gone = set(work.gone) if not self._task.reread else rows.keys()
-        for pseudonym in sorted(gone - done) if not self._task.keep_gone else ():
+        for pseudonym in self._gone(work, rows, done):
             done.add(pseudonym)
             lost = reader.record(pseudonym, rows[pseudonym], owner_keys.get(pseudonym, []))
             tally.gone += sum(isinstance(entry, FileEntry) for entry in lost.entries)
@@ -252,6 +264,16 @@ class _Capture:
                 if self._task.reread:
                     sums.add(record)
         return CapturedBucket(work.bucket, builder.finish(), work.rewrite, sums.totals(), new_keys)
+
+    def _gone(self, work: BucketWork, rows: dict[bytes, Row], done: set[bytes]) -> list[bytes]:
+        """Return who is in the parent, was not met, and would have been if still there."""
+        gone = (rows.keys() if self._task.reread else set(work.gone)) - done
+        shared = {self._keys.shared_pseudonym(work.bucket)}
+        if not self._task.listed.users:
+            gone &= shared
+        if not self._task.listed.shared:
+            gone -= shared
+        return sorted(gone)
 
     def _take_owner(
         self,
