@@ -39,12 +39,13 @@ from shenyu_data.repository.format import (
     ObjectKind,
     Snapshot,
     check_header,
+    parse_object_name,
 )
 from shenyu_data.repository.keyring import KeyringObject
 from shenyu_data.repository.keyslots import read_slot
 from shenyu_data.repository.manifest import Layer, layers_of
 from shenyu_data.repository.repository import Repository, read_descriptor
-from shenyu_data.repository.snapshots import parse_root, read_copy
+from shenyu_data.repository.snapshots import parse_root, parse_snapshot, read_copy
 
 _SMALL = 1000  # documents: below, starting processes costs more than it saves
 _EXAMPLES = 5
@@ -198,6 +199,7 @@ class _Verify:
             snapshot = bytes.fromhex(base.partition("/")[2])
             try:
                 plain = read_copy(self._storage, self._repository.keys, snapshot, copy)
+                head, root = parse_snapshot(plain), parse_root(plain)
             except RepositoryError as error:
                 self._damaged(copy, error)
                 continue
@@ -205,8 +207,7 @@ class _Verify:
                 continue
             seen.add(base)
             number = len(self._snapshots)
-            self._snapshots.append(msgspec.msgpack.decode(plain, type=Snapshot))
-            root = parse_root(plain)
+            self._snapshots.append(head)
             for bucket in root.buckets:
                 layers = self._layers.setdefault(bucket, {})
                 for layer in layers_of(root, bucket):
@@ -326,11 +327,8 @@ class _Verify:
 
 
 def _is_id(name: str) -> bool:
-    folder, _, base = name.partition("/")
+    folder = name.partition("/")[0]
     if folder in (KEYRINGS, SNAPSHOTS):
-        base = base.removesuffix(COPY_SUFFIX)
-    return (
-        folder in (KEYRINGS, SNAPSHOTS, PACKS, MANIFESTS, SLOTS)
-        and len(base) == 32
-        and set(base) <= set("0123456789abcdef")
-    )
+        name = name.removesuffix(COPY_SUFFIX)
+    known = folder in (KEYRINGS, SNAPSHOTS, PACKS, MANIFESTS, SLOTS)
+    return known and parse_object_name(name) is not None

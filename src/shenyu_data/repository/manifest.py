@@ -89,7 +89,6 @@ class ManifestWriter:
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
-        self.ids: list[bytes] = []
         self.stored_bytes = 0
         self._start()
 
@@ -117,7 +116,6 @@ class ManifestWriter:
     def _close(self) -> None:
         name = object_name(ObjectKind.MANIFEST, self._id)
         self.stored_bytes += self._storage.put(name, self._chunks)
-        self.ids.append(self._id)
         self._start()
 
 
