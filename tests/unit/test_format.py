@@ -62,7 +62,7 @@ def segment_frame() -> bytes:
     ("name", "value"),
     [
         ('derive(M ‖ R, "pseudonyms")', KEYS.pseudonym_key),
-        ('derive(M ‖ R, "snapshots")', KEYS.snapshot_key),
+        ('derive(M ‖ R, "snapshots")', KEYS.derive("snapshots")),
         ("pseudonym of the user alice", KEYS.user_pseudonym(b"alice")),
         (
             "pseudonym that holds example/user.json",

@@ -163,7 +163,7 @@ def test_a_directory_that_counts_too_many_is_a_repository_error() -> None:
     counts = [0] * 256
     counts[7] = 0xFFFFFFFF
     bound_to = b"keyring directory" + object_id
-    directory = seal(KEYS.keyring_key, struct.pack("<256I", *counts), bound_to)
+    directory = seal(KEYS.derive("keyrings"), struct.pack("<256I", *counts), bound_to)
     storage = MemoryStorage()
     name = fmt.object_name(fmt.ObjectKind.KEYRING, object_id)
     storage.put(name, [fmt.header(fmt.ObjectKind.KEYRING), directory])

@@ -204,7 +204,7 @@ def test_noise_instead_of_a_manifest_is_a_repository_error(noise: bytes) -> None
 def sealed_section(records: bytes, rows: bytes) -> tuple[MemoryStorage, Layer]:
     """Store what somebody with all keys could: anything."""
     storage = MemoryStorage()
-    index = seal(KEYS.index_key, rows, b"index" + bytes(16) + bytes([BUCKET]))
+    index = seal(KEYS.derive("indexes"), rows, b"index" + bytes(16) + bytes([BUCKET]))
     storage.put("manifests/" + "0" * 32, [bytes(8), records, index])
     return storage, Layer(bytes(16), bytes(16), 8, len(records), len(index))
 

@@ -69,7 +69,7 @@ def sealed(storage: MemoryStorage, plain: bytes, size: int | None = None) -> byt
     object_id = bytes.fromhex("11" * 16)
     size = len(plain) if size is None else size
     packed = size.to_bytes(4, "little") + Compressor().compress(plain)
-    body = seal(KEYS.snapshot_key, packed, b"snapshot" + object_id)
+    body = seal(KEYS.derive("snapshots"), packed, b"snapshot" + object_id)
     name = fmt.object_name(fmt.ObjectKind.SNAPSHOT, object_id)
     put_twice(storage, name, [fmt.header(fmt.ObjectKind.SNAPSHOT), body])
     return object_id

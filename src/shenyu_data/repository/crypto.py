@@ -7,6 +7,7 @@ Every key seals far fewer than the 2^32 messages that random 96-bit nonces allow
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from functools import cached_property
 
 from blake3 import blake3
@@ -40,9 +41,13 @@ def seal(key: bytes, data: bytes, bound_to: bytes) -> bytes:
 def unseal(key: bytes, sealed: bytes, bound_to: bytes, name: str) -> bytes:
     """Undo :func:`seal`. Raise ObjectDamaged, naming ``name``, if a single bit differs."""
     try:
-        return AESGCM(key).decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], bound_to)
+        return _open(key, sealed, bound_to)
     except (InvalidTag, ValueError):
         raise damaged(name, "it does not authenticate") from None
+
+
+def _open(key: bytes, sealed: bytes, bound_to: bytes) -> bytes:
+    return AESGCM(key).decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], bound_to)
 
 
 class OwnerKeys:
@@ -95,50 +100,52 @@ class OwnerKeys:
 
 
 class Secrets:
-    """The repository key and what is derived from it. Can be pickled for workers; never printed."""
+    """The repository key and what is derived from it. Can be pickled for workers; never printed.
 
-    def __init__(self, master: bytes, repository_id: bytes) -> None:
+    A rotated repository has ``older`` keys, newest first: :meth:`seal` uses ``master`` alone,
+    :meth:`unseal` tries them all. Pseudonyms are derived from the first key there was: they stay.
+    """
+
+    def __init__(self, master: bytes, repository_id: bytes, older: tuple[bytes, ...] = ()) -> None:
         self.master = master
         self.repository_id = repository_id
+        self.older = older
+        self._derived: dict[tuple[bytes, str], bytes] = {}
 
     def __reduce__(self) -> tuple[object, ...]:
-        return Secrets, (self.master, self.repository_id)
+        return Secrets, (self.master, self.repository_id, self.older)
 
     def __repr__(self) -> str:
         return "Secrets(…)"
 
-    def _derive(self, purpose: str) -> bytes:
-        return derive(self.master + self.repository_id, purpose)
+    def derive(self, purpose: str, master: bytes | None = None) -> bytes:
+        """Return the key for ``purpose``, of the newest repository key or of ``master``."""
+        master = self.master if master is None else master
+        key = self._derived.get((master, purpose))
+        if key is None:
+            key = self._derived[master, purpose] = derive(master + self.repository_id, purpose)
+        return key
+
+    def seal(self, purpose: str, data: bytes, bound_to: bytes) -> bytes:
+        """As :func:`seal`, under the key for ``purpose``: keyrings, indexes, snapshots, labels…"""
+        return seal(self.derive(purpose), data, bound_to)
+
+    def unseal(self, purpose: str, sealed: bytes, bound_to: bytes, name: str) -> bytes:
+        """Undo :meth:`seal`, also what was sealed before a rotation. Raise ObjectDamaged."""
+        for master in (self.master, *self.older):
+            with suppress(InvalidTag, ValueError):
+                return _open(self.derive(purpose, master), sealed, bound_to)
+        raise damaged(name, "it does not authenticate")
 
     @cached_property
     def pseudonym_key(self) -> bytes:
         """Turns owners' names into pseudonyms."""
-        return self._derive("pseudonyms")
+        return self.derive("pseudonyms", (self.master, *self.older)[-1])
 
     @cached_property
     def signature_key(self) -> bytes:
         """Turns what a scan saw of an owner into a signature."""
-        return self._derive("signatures")
-
-    @cached_property
-    def keyring_key(self) -> bytes:
-        """Seals keyrings."""
-        return self._derive("keyrings")
-
-    @cached_property
-    def index_key(self) -> bytes:
-        """Seals the indexes of manifest sections."""
-        return self._derive("indexes")
-
-    @cached_property
-    def label_key(self) -> bytes:
-        """Seals the labels of key slots: whoever opens one slot can tell all of them apart."""
-        return self._derive("labels")
-
-    @cached_property
-    def snapshot_key(self) -> bytes:
-        """Seals snapshots."""
-        return self._derive("snapshots")
+        return self.derive("signatures", (self.master, *self.older)[-1])
 
     def user_pseudonym(self, owner: bytes) -> bytes:
         """Given a user's name, return the 16 bytes that stand for it outside."""

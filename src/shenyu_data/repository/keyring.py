@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from shenyu_data.model.errors import RepositoryError
 from shenyu_data.repository.copies import put_twice, read_either
-from shenyu_data.repository.crypto import OVERHEAD_BYTES, OwnerKeys, Secrets, seal, unseal
+from shenyu_data.repository.crypto import OVERHEAD_BYTES, OwnerKeys, Secrets
 from shenyu_data.repository.format import (
     BUCKETS,
     COPY_SUFFIX,
@@ -75,7 +75,7 @@ class KeyringObject:
 
     def __init__(self, storage: Storage, keys: Secrets, name: str) -> None:
         self._storage = storage
-        self._key = keys.keyring_key
+        self._keys = keys
         self.name = name
         self._counts: dict[str, tuple[int, ...]] = {}
 
@@ -93,7 +93,7 @@ class KeyringObject:
         offset = HEADER_BYTES + _DIRECTORY_BYTES
         offset += _sections_bytes(counts[:bucket])
         sealed = self._storage.read(copy, offset, _sections_bytes(counts[bucket : bucket + 1]))
-        rows = unseal(self._key, sealed, self._bound_to(bucket), copy)
+        rows = self._keys.unseal("keyrings", sealed, self._bound_to(bucket), copy)
         return [(pseudonym, key) for pseudonym, key in KEYRING_ROW.iter_unpack(rows)]
 
     def counts_of_copy(self, copy: str) -> tuple[int, ...]:
@@ -101,7 +101,9 @@ class KeyringObject:
         if copy not in self._counts:
             start = self._storage.read(copy, 0, HEADER_BYTES + _DIRECTORY_BYTES)
             check_header(ObjectKind.KEYRING, copy, start)
-            directory = unseal(self._key, start[HEADER_BYTES:], self._bound_to(None), copy)
+            directory = self._keys.unseal(
+                "keyrings", start[HEADER_BYTES:], self._bound_to(None), copy
+            )
             self._counts[copy] = _DIRECTORY.unpack(directory)
         return self._counts[copy]
 
@@ -126,8 +128,8 @@ def write_keyring(
         rows = b"".join(KEYRING_ROW.pack(pseudonym, key) for pseudonym, key in buckets[bucket])
         if rows:
             counts[bucket] = len(rows) // KEYRING_ROW.size
-            sections.append(seal(keys.keyring_key, rows, _bound_to(object_id, bucket)))
-    directory = seal(keys.keyring_key, _DIRECTORY.pack(*counts), _bound_to(object_id, None))
+            sections.append(keys.seal("keyrings", rows, _bound_to(object_id, bucket)))
+    directory = keys.seal("keyrings", _DIRECTORY.pack(*counts), _bound_to(object_id, None))
     name = object_name(ObjectKind.KEYRING, object_id)
     chunks = [header(ObjectKind.KEYRING), directory, *sections]
     return put_twice(storage, name, chunks)

@@ -118,7 +118,7 @@ def add_slot(storage: Storage, keys: Secrets, secret: str, label: str) -> str:
     sealed = seal(_slot_key(slot, secret, recovery), contents, _bound_to(slot, name))
     slot.sealed = base64.b64encode(sealed).decode("ascii")
     about = msgspec.msgpack.encode(Label(label, time.time_ns() // 1_000_000))
-    sealed_label = seal(keys.label_key, about, _label_bound_to(name))
+    sealed_label = keys.seal("labels", about, _label_bound_to(name))
     slot.label = base64.b64encode(sealed_label).decode("ascii")
     slot.check = _check(slot, name)
     storage.put(name, [msgspec.json.format(msgspec.json.encode(slot), indent=2) + b"\n"])
@@ -174,7 +174,7 @@ def read_label(storage: Storage, keys: Secrets, name: str) -> Label:
     slot = read_slot(storage, name)
     try:
         sealed = base64.b64decode(slot.label)
-        about = unseal(keys.label_key, sealed, _label_bound_to(name), name)
+        about = keys.unseal("labels", sealed, _label_bound_to(name), name)
         return msgspec.msgpack.decode(about, type=Label)
     except (ValueError, RecursionError):
         raise damaged(name, "its label is not one") from None

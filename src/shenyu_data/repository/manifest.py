@@ -14,7 +14,7 @@ from typing import NamedTuple
 import msgspec
 from cryptography.exceptions import InvalidTag
 
-from shenyu_data.repository.crypto import NONCE_BYTES, OwnerKeys, Secrets, seal, unseal
+from shenyu_data.repository.crypto import NONCE_BYTES, OwnerKeys, Secrets
 from shenyu_data.repository.format import (
     HEADER_BYTES,
     INDEX_ROW,
@@ -80,7 +80,7 @@ class SectionBuilder:
         if not self._rows:
             return None
         bound_to = _index_bound_to(self._origin, self._bucket)
-        index = seal(self._keys.index_key, b"".join(self._rows), bound_to)
+        index = self._keys.seal("indexes", b"".join(self._rows), bound_to)
         return Section(self._bucket, b"".join(self._records), index)
 
 
@@ -220,7 +220,7 @@ class SectionReader:
         name = object_name(ObjectKind.MANIFEST, layer.manifest)
         sealed = self._storage.read(name, layer.offset + layer.records_bytes, layer.index_bytes)
         bound_to = _index_bound_to(layer.origin, self._bucket)
-        index = unseal(self._keys.index_key, sealed, bound_to, name)
+        index = self._keys.unseal("indexes", sealed, bound_to, name)
         if len(index) % INDEX_ROW.size:
             raise damaged(name, f"the index of bucket {self._bucket} has the wrong size")
         for pseudonym, signature, offset, length in INDEX_ROW.iter_unpack(index):

@@ -12,7 +12,7 @@ import msgspec
 from shenyu_data.model.errors import RepositoryError, SnapshotNotFound
 from shenyu_data.repository.compression import Compressor, Decompressor
 from shenyu_data.repository.copies import put_twice, read_either
-from shenyu_data.repository.crypto import Secrets, seal, unseal
+from shenyu_data.repository.crypto import Secrets
 from shenyu_data.repository.format import (
     COPY_SUFFIX,
     HEADER_BYTES,
@@ -40,7 +40,7 @@ def write_root(storage: Storage, keys: Secrets, root: Root) -> int:
     """Store a root and its copy; after this the snapshot exists. Return the bytes stored."""
     plain = msgspec.msgpack.encode(root)
     packed = _SIZE.pack(len(plain)) + Compressor().compress(plain)
-    sealed = seal(keys.snapshot_key, packed, b"snapshot" + root.id)
+    sealed = keys.seal("snapshots", packed, b"snapshot" + root.id)
     name = object_name(ObjectKind.SNAPSHOT, root.id)
     chunks = [header(ObjectKind.SNAPSHOT), sealed]
     return put_twice(storage, name, chunks)
@@ -153,7 +153,7 @@ def read_copy(storage: Storage, keys: Secrets, snapshot: bytes, name: str) -> by
     """Return the plaintext of one named copy of a root. Raise ObjectMissing or ObjectDamaged."""
     data = storage.read(name)
     check_header(ObjectKind.SNAPSHOT, name, data)
-    packed = unseal(keys.snapshot_key, data[HEADER_BYTES:], b"snapshot" + snapshot, name)
+    packed = keys.unseal("snapshots", data[HEADER_BYTES:], b"snapshot" + snapshot, name)
     if len(packed) < _SIZE.size:
         raise damaged(name, "it is empty")
     (size,) = _SIZE.unpack_from(packed)
