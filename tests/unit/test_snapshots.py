@@ -232,6 +232,7 @@ def shanghai() -> Iterator[None]:
     time.tzset()
 
 
+NOW = datetime(2026, 3, 5, 12, tzinfo=UTC)
 SNAPSHOTS: list[Snapshot] = list_snapshots(
     stored(
         root("a1" * 16, 1, "2026-03-01T02:00"),
@@ -266,10 +267,24 @@ SNAPSHOTS: list[Snapshot] = list_snapshots(
         ("2026-03-01T12:00:00+00:00", 2),
         ("2026-03-01T11:59Z", 1),
         ("9999-12-30", 4),
+        ("latest~0", 5),
+        ("latest~1", 4),
+        ("latest~4", 1),
+        ("3d", 3),  # at 2026-03-05T12:00: an age, even if an id begins so
+        ("3D", 3),
+        ("24h", 5),
+        ("1d", 5),
+        ("0h", 4),
+        ("90min", 5),
+        ("3d ago", 3),
+        ("3 days ago", 3),
+        ("88 hours ago", 3),
+        ("89 hours ago", 2),
+        ("yesterday", 5),
     ],
 )
 def test_a_person_finds_the_snapshot(wanted: str, sequence: int) -> None:
-    assert find_snapshot(SNAPSHOTS, wanted).sequence == sequence
+    assert find_snapshot(SNAPSHOTS, wanted, now=NOW).sequence == sequence
 
 
 @pytest.mark.usefixtures("shanghai")
@@ -286,6 +301,14 @@ def test_a_person_finds_the_snapshot(wanted: str, sequence: int) -> None:
         "0001-01-01",
         "9999-12-31",
         "9999-12-31T23:59:59",
+        "latest~5",
+        "latest~",
+        "latest~-1",
+        "~1",
+        "5d",
+        "3m",
+        "9999y",
+        "in 3 days",
         "0" * 5000,
         "-",
         "٢٠٢٦-٠٣-٠١",
@@ -294,8 +317,31 @@ def test_a_person_finds_the_snapshot(wanted: str, sequence: int) -> None:
 )
 def test_what_names_no_snapshot_or_several_is_said_so(wanted: str) -> None:
     with pytest.raises(SnapshotNotFound) as caught:
-        find_snapshot(SNAPSHOTS, wanted)
+        find_snapshot(SNAPSHOTS, wanted, now=NOW)
     assert caught.value.hint
+
+
+def test_what_could_be_an_age_is_never_taken_for_an_id() -> None:
+    snapshots = list_snapshots(stored(root("5d" * 16, 1, "2026-03-05T00:00")), KEYS)
+    with pytest.raises(SnapshotNotFound) as caught:
+        find_snapshot(snapshots, "5d", now=NOW)
+    assert "give more of" in caught.value.message
+    assert find_snapshot(snapshots, "5d5", now=NOW) == snapshots[0]
+
+
+def test_of_several_snapshots_of_one_moment_the_last_is_found() -> None:
+    roots = [root(f"{number:02x}" * 16, number, "2026-03-01T00:00") for number in (1, 2, 3)]
+    snapshots = list_snapshots(stored(*roots), KEYS)
+    assert find_snapshot(snapshots, "1d", now=NOW).sequence == 3
+    assert find_snapshot(snapshots, "2026-03-01", now=NOW).sequence == 3
+
+
+def test_a_snapshot_of_the_future_is_no_time_ago() -> None:
+    snapshots = list_snapshots(
+        stored(root("11" * 16, 1, "2026-03-01T00:00"), root("22" * 16, 2, "9999-12-31T00:00")),
+        KEYS,
+    )
+    assert find_snapshot(snapshots, "0d", now=NOW).sequence == 1
 
 
 def test_an_empty_name_finds_nothing_even_if_there_is_only_one() -> None:

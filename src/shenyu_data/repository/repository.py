@@ -23,6 +23,7 @@ from shenyu_data.repository.keyring import Keyring
 from shenyu_data.repository.keyslots import add_slot, new_recovery_key, unlock
 from shenyu_data.repository.snapshots import (
     find_snapshot,
+    id_matches,
     list_snapshots,
     read_root,
     snapshot_ids,
@@ -81,7 +82,7 @@ class Repository:
         lost = set(snapshot_ids(self.storage)) - {item.id for item in snapshots}
         if wanted == "latest":
             lost -= {item.parent for item in snapshots}  # what has a child is not the latest
-        elif any(wanted and item.id.hex().startswith(wanted.lower()) for item in snapshots):
+        elif id_matches(snapshots, wanted):
             return
         if lost:
             names = ", ".join(sorted(item.hex()[:8] for item in lost))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TypeVar
 
 import msgspec
 
-from shenyu_data.model.errors import RepositoryError, SnapshotNotFound
+from shenyu_data.model.ages import parse_age
+from shenyu_data.model.errors import RepositoryError, SnapshotNotFound, UsageError
 from shenyu_data.repository.compression import Compressor, Decompressor
 from shenyu_data.repository.copies import put_twice, read_either
 from shenyu_data.repository.crypto import Secrets
@@ -99,42 +101,93 @@ def snapshot_ids(storage: Storage) -> Iterator[bytes]:
             yield parsed[1]
 
 
-def find_snapshot(snapshots: list[Snapshot], wanted: str) -> Snapshot:
-    """Given what a person typed (``latest``, an id prefix, a date or a date and time), return the
-    snapshot.
+def find_snapshot(
+    snapshots: Sequence[Snapshot], wanted: str, *, now: datetime | None = None
+) -> Snapshot:
+    """Given what a person typed, return the snapshot it names; ``snapshots`` are the oldest first.
 
-    A date means the last snapshot of that day, a time the last one not after it; both local unless
-    they end in ``Z`` or an offset. Raise SnapshotNotFound, saying what would be found.
+    That is ``latest``, ``latest~2`` (two before it), an age (``3d``, ``2 hours ago``: the last one
+    at least that old at ``now``), the beginning of an id, ``yesterday`` or a date (the last one
+    up to the end of that day), or a date and time (the last one not after it). Dates and times are
+    local unless they end in ``Z`` or an offset. Raise SnapshotNotFound, saying what would be found.
     """
     if not snapshots:
         raise SnapshotNotFound(
             "the repository holds no snapshots", hint="Make one with `shenyu-data backup`."
         )
-    if wanted == "latest":
-        return snapshots[-1]
-    prefix = wanted.lower()
-    matches = [item for item in snapshots if prefix and item.id.hex().startswith(prefix)]
-    if len(matches) == 1:
-        return matches[0]
-    if len(matches) > 1:
+    if back := _LATEST.fullmatch(wanted):
+        return _nth_before_latest(snapshots, int(back[1] or 0))
+    if (limit := _parse_age(wanted, now)) is None:
+        matches = id_matches(snapshots, wanted)
+        if len(matches) == 1:
+            return matches[0]
+        if len(matches) > 1:
+            raise SnapshotNotFound(
+                f"{len(matches)} snapshots begin with {wanted}", hint="Give more of the id."
+            )
+        limit = _parse_moment(wanted, now)
+    earlier = [item for item in snapshots if limit is not None and item.time < limit]
+    if earlier:  # at the same moment the later in order
+        return max(earlier, key=lambda item: (item.time_ms, item.sequence, item.id))
+    raise SnapshotNotFound(_none_answers(wanted, limit), hint=_HOW_TO_NAME)
+
+
+def id_matches(snapshots: Sequence[Snapshot], wanted: str) -> list[Snapshot]:
+    """Return the snapshots whose id begins with what a person typed.
+
+    An age is none: ``3d`` must not mean one thing or another by the ids there happen to be.
+    """
+    if not wanted or _parse_age(wanted, None) is not None:
+        return []
+    return [item for item in snapshots if item.id.hex().startswith(wanted.lower())]
+
+
+_LATEST = re.compile(r"latest(?:~([0-9]{1,6}))?")
+_HOW_TO_NAME = (
+    "`shenyu-data snapshots` lists them; a snapshot is named by the beginning of its id, `latest`, "
+    "`latest~1` for the one before, a date such as 2026-03-01, or an age such as 3d."
+)
+
+
+def _nth_before_latest(snapshots: Sequence[Snapshot], back: int) -> Snapshot:
+    if back >= len(snapshots):
         raise SnapshotNotFound(
-            f"{len(matches)} snapshots begin with {wanted}", hint="Give more of the id."
+            f"there is no latest~{back}: the repository holds {len(snapshots)} snapshots",
+            hint=_HOW_TO_NAME,
         )
-    limit = _parse_moment(wanted)
-    if limit is not None:
-        earlier = [item for item in snapshots if item.time < limit]
-        if earlier:
-            return max(earlier, key=lambda item: item.time_ms)
-    raise SnapshotNotFound(
-        f"no snapshot answers to {wanted}",
-        hint="`shenyu-data snapshots` lists them; a snapshot is named by the beginning of its id, "
-        "`latest`, or a date such as 2026-03-01.",
-    )
+    return snapshots[-1 - back]
 
 
-def _parse_moment(text: str) -> datetime | None:
-    """Return the moment before which the wanted snapshot lies."""
+def _none_answers(wanted: str, limit: datetime | None) -> str:
+    if limit is None:
+        return f"no snapshot answers to {wanted}"
+    if set(wanted.lower()) <= _HEX_DIGITS:
+        return f"no snapshot is as old as {wanted} says; if it begins an id, give more of that"
+    return f"no snapshot answers to {wanted}: none was taken by then"
+
+
+_HEX_DIGITS = frozenset("0123456789abcdef")
+
+
+def _parse_age(text: str, now: datetime | None) -> datetime | None:
+    """Return the moment before which the wanted snapshot lies, if ``text`` is an age."""
     try:
+        age = timedelta(seconds=parse_age(text.removesuffix(" ago")))
+        return (now or datetime.now(UTC)) - age + _RESOLUTION
+    except (UsageError, OverflowError):
+        return None
+
+
+_RESOLUTION = timedelta(milliseconds=1)
+"""Of snapshots' times: what is not after a moment lies before it and this much more."""
+
+
+def _parse_moment(text: str, now: datetime | None) -> datetime | None:
+    """As :func:`_parse_age`, if ``text`` is ``yesterday``, a date, or a date and time."""
+    try:
+        if text == "yesterday":
+            today = (now or datetime.now(UTC)).astimezone().date()
+            return datetime.combine(today, time()).astimezone(UTC)
         try:
             moment = datetime.combine(date.fromisoformat(text), time()) + timedelta(days=1)
         except ValueError:
