@@ -32,9 +32,9 @@ def restore_command(
 ) -> None:
     """Put a snapshot, or one user of it, into a folder.
 
-    SNAPSHOT is the beginning of an id, `latest`, a date, or an age (3d). The folder must be empty or new. Exits
-    with 1 if a document was torn or unreadable when it was backed up, 4 if the repository is
-    damaged; what is not affected is restored all the same.
+    SNAPSHOT is the beginning of an id, `latest`, a date, or an age (3d). The folder must be empty
+    or new. Exits with 1 if a document was torn or unreadable when it was backed up, 4 if the
+    repository is damaged; what is not affected is restored all the same.
     """
     repository = open_for(call, bulk=user is None)
     root = repository.find(snapshot)

@@ -54,7 +54,9 @@ def snapshots_command(call: Call) -> None:
 @click.option("--user", metavar="U", help="List the documents of this user.")
 @common
 def show_command(call: Call, snapshot: str, user: str | None) -> None:
-    """Show what a snapshot holds: SNAPSHOT is the beginning of an id, `latest`, a date, or an age (3d).
+    """Show what a snapshot holds.
+
+    SNAPSHOT is the beginning of an id, `latest`, a date, or an age (3d).
 
     Exits with 1 if the snapshot is degraded; its torn and unreadable documents are listed.
     """

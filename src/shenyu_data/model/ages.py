@@ -1,4 +1,4 @@
-"""Ages as people type them: ``90d``, ``12h``, ``4 weeks``. Pure; for wherever a time ago is meant."""
+"""Ages as people type them: ``90d``, ``12h``, ``4 weeks``. Pure; used where a time ago is meant."""
 
 from __future__ import annotations
 
