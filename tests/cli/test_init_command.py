@@ -1,12 +1,16 @@
 """``shenyu-data init``: what it makes, what it refuses, and that the recovery key is never lost."""
 
 import os
+import pty
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 
+from shenyu_data.repository.keytext import parse_recovery_key
 from tests.cli.conftest import Said, Shenyu
 
 KEY = re.compile(r"SHENYU-[A-Z2-7]{7}(-[A-Z2-7]{7}){7}")
@@ -46,12 +50,87 @@ def test_the_json_holds_the_recovery_key_which_opens_the_repository(
         "config_file",
         "config_written",
         "recovery_key",
+        "recovery_words",
         "findings",
     }
     assert said.json["config_written"] is True
     assert KEY.fullmatch(said.json["recovery_key"])
     monkeypatch.setenv("SHENYU_DATA_PASSPHRASE", said.json["recovery_key"].lower())
     assert shenyu("backup").status == 0
+
+
+def test_the_words_open_the_repository_and_a_mistyped_one_is_named(
+    bare: Path, shenyu: Shenyu, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = init(shenyu, "--json").json["recovery_words"]
+    monkeypatch.setenv("SHENYU_DATA_PASSPHRASE", " ".join(words))
+    assert shenyu("backup").status == 0
+    for jobs in ("1", "2"):
+        monkeypatch.setenv("SHENYU_DATA_PASSPHRASE", " ".join([*words[:6], "xyzzy", *words[7:]]))
+        said = shenyu("verify", "--json", "--jobs", jobs)
+        assert (said.status, said.json["error"]["code"]) == (4, "wrong-key")
+        assert said.json["error"]["hint"].startswith("Word 7 of the recovery key is not one")
+        assert "xyzzy" not in said.out + said.err
+
+
+def test_the_text_holds_the_words_with_their_numbers_above_the_letters(
+    bare: Path, shenyu: Shenyu
+) -> None:
+    said = init(shenyu)
+    numbered = dict(re.findall(r"(\d+) ([a-z]+)", said.out.partition(":\n\n")[2]))
+    assert list(map(int, numbered)) == [n + 6 * m for n in range(1, 7) for m in range(4)]
+    words = " ".join(numbered[str(number)] for number in range(1, 25))
+    letters = KEY.search(said.out)
+    assert letters is not None
+    assert parse_recovery_key(words) == parse_recovery_key(letters[0])
+
+
+def test_at_a_terminal_with_room_there_is_a_qr_code_of_the_letters(
+    bare: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = at_terminal(["init", "--data", "data", "--repo", "repo"], columns=80)
+    letters = KEY.search(said)
+    assert letters is not None
+    lines = [line for line in said.splitlines() if "▀" in line]
+    import segno
+
+    drawn = []
+    for line in lines:
+        cells = re.sub(r"\x1b\[[0-9;]*m", "", line)
+        drawn.append([int(cell in "▀█") for cell in cells])
+        drawn.append([int(cell in "▄█") for cell in cells])
+    code = segno.make(letters[0], error="m", micro=False)
+    expected = [list(row) for row in code.matrix_iter(border=2) if any(row)]
+    assert [row for row in drawn if any(row)] == expected
+    narrow = at_terminal(["init", "--data", "data", "--repo", "other"], columns=30)
+    assert KEY.search(narrow)
+    assert "▀" not in narrow
+
+
+def at_terminal(words: list[str], columns: int) -> str:
+    """Call the program at a terminal of its own; return what it showed."""
+    controller, terminal = pty.openpty()
+    done = subprocess.Popen(
+        [sys.executable, "-m", "shenyu_data.cli.main", *words],
+        stdin=subprocess.DEVNULL,
+        stdout=terminal,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "COLUMNS": str(columns), "PYTHONUTF8": "1"},
+    )
+    os.close(terminal)
+    shown = b""
+    while True:
+        try:
+            part = os.read(controller, 4096)
+        except OSError:  # the last writer closed it
+            break
+        if not part:
+            break
+        shown += part
+    os.close(controller)
+    _, errors = done.communicate()
+    assert done.returncode == 0, errors
+    return shown.decode()
 
 
 def test_quiet_prints_the_recovery_key_alone_for_it_is_shown_only_once(

@@ -7,7 +7,9 @@ mends, guesses and hurries nothing.
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
+import re
 import struct
 import unicodedata
 from dataclasses import dataclass, field
@@ -81,6 +83,20 @@ def parse_recovery_key(text: str) -> bytes | None:
         return None
     fits = compact.startswith("SHENYU") and len(raw) == 35
     return raw[:32] if fits and blake3(raw[:32]).digest(3) == raw[32:] else None
+
+
+def parse_words(text: str, words: list[str]) -> bytes | None:
+    """Return the key of 24 words, given the English list of BIP 39."""
+    typed = re.sub(r"\b\d{1,2}[.:)]?", " ", text).lower().split()
+    found = [[n for n, full in enumerate(words) if full == word] for word in typed]
+    for number, word in enumerate(typed):
+        if not found[number] and len(word) >= 4:
+            found[number] = [n for n, full in enumerate(words) if full.startswith(word)]
+    if len(typed) != 24 or any(len(numbers) != 1 for numbers in found):
+        return None
+    bits = sum(numbers[0] << 11 * (23 - place) for place, numbers in enumerate(found))
+    raw = (bits >> 8).to_bytes(32, "big")
+    return raw if hashlib.sha256(raw).digest()[0] == bits & 0xFF else None
 
 
 def open_slot(name: str, text: bytes, secret: str) -> tuple[bytes, bytes] | None:

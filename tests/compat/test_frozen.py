@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mnemonic import Mnemonic
 
 from shenyu_data.model.monitor import CollectingMonitor, SilentMonitor
 from shenyu_data.operations.backup import BackupOptions, backup
@@ -97,6 +98,16 @@ def test_the_independent_reader_uses_nothing_of_the_program() -> None:
     assert roots - sys.stdlib_module_names == {"blake3", "cryptography", "msgspec", "zstandard"}
     code = "import sys, reader; sys.exit(any('shenyu' in name for name in sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], cwd=HERE, check=False).returncode == 0
+
+
+def test_the_independent_reader_reads_a_recovery_key_as_words() -> None:
+    words = Mnemonic("english").wordlist
+    page = (HERE.parents[1] / "docs" / "format.md").read_text(encoding="utf-8")
+    text = page.split("```words\n")[1].split("```")[0]
+    shortened = " ".join(f"{number}. {word[:4]}" for number, word in enumerate(text.split(), 1))
+    assert reader.parse_words(text, words) == bytes(range(32))
+    assert reader.parse_words(shortened.upper(), words) == bytes(range(32))
+    assert reader.parse_words(text.replace("liar", "lion"), words) is None
 
 
 def test_the_independent_reader_lists_the_snapshots_in_order(

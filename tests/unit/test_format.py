@@ -24,6 +24,7 @@ from shenyu_data.repository import format as fmt
 from shenyu_data.repository import keyslots
 from shenyu_data.repository.compression import DICTIONARY_BLAKE3, Compressor, Decompressor
 from shenyu_data.repository.crypto import OwnerKeys, Secrets, derive, seal, unseal
+from shenyu_data.repository.keytext import parse_recovery_key, recovery_words
 from shenyu_data.repository.repository import (
     create_repository,
     open_repository,
@@ -106,7 +107,10 @@ def test_the_slot_of_the_page_opens_with_its_passphrase_and_tells_its_label() ->
 def test_the_recovery_key_of_the_page_is_the_bytes_it_says() -> None:
     text = re.search(r"`(SHENYU-[A-Z2-7-]+)`", PAGE)
     assert text is not None
-    assert keyslots.parse_recovery_key(text[1]) == MASTER
+    assert parse_recovery_key(text[1]) == MASTER
+    words = block("words")
+    assert parse_recovery_key(words) == MASTER
+    assert recovery_words(text[1]) == words.split()
 
 
 def test_the_descriptor_of_the_page_is_sound() -> None:

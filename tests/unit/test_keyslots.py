@@ -18,13 +18,12 @@ from shenyu_data.repository import keyslots
 from shenyu_data.repository.crypto import Secrets
 from shenyu_data.repository.keyslots import (
     add_slot,
-    new_recovery_key,
-    parse_recovery_key,
     read_label,
     read_slot,
     slot_names,
     unlock,
 )
+from shenyu_data.repository.keytext import new_recovery_key, parse_recovery_key
 from shenyu_data.repository.repository import create_repository
 from shenyu_data.storage.memory import MemoryStorage
 

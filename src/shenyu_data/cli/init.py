@@ -7,8 +7,10 @@ import os
 import click
 
 from shenyu_data.cli.common import Call, common
+from shenyu_data.cli.keys_shown import recovery_key_text, show_qr
 from shenyu_data.cli.terminal import say
 from shenyu_data.operations.initialize import InitializeOptions, initialize
+from shenyu_data.repository.keytext import recovery_words
 
 
 @click.command("init")
@@ -31,11 +33,14 @@ def init_command(call: Call) -> None:
     text = (
         f"Created the repository {stats.repository}.\n"
         f"{config} {stats.config_file}.\n\n"
-        f"Recovery key, shown only now; keep it away from this machine:\n\n"
-        f"    {stats.recovery_key}\n"
+        "Recovery key, shown only now; keep it, as words or as letters, away from this machine:"
+        f"\n\n{recovery_key_text(stats.recovery_key)}\n"
     )
     if call.quiet and not call.as_json:
         say(stats.recovery_key)
+    elif not call.as_json:
+        say(text)
+        show_qr(stats.recovery_key)
     call.finish(
         {
             "repository": stats.repository,
@@ -43,7 +48,8 @@ def init_command(call: Call) -> None:
             "config_file": stats.config_file,
             "config_written": stats.config_written,
             "recovery_key": stats.recovery_key,
+            "recovery_words": recovery_words(stats.recovery_key),
         },
-        text,
+        "",
         findings=bool(failed),
     )

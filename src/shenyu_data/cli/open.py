@@ -5,7 +5,9 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 from shenyu_data.cli.common import Call
+from shenyu_data.model.errors import WrongKey
 from shenyu_data.operations.workers import import_processes
+from shenyu_data.repository.keytext import explain_words
 from shenyu_data.repository.repository import Repository, open_repository
 from shenyu_data.storage.local import LocalStorage
 
@@ -17,9 +19,14 @@ def open_for(call: Call, *, bulk: bool = False) -> Repository:
     needs.
     """
     storage, secret = LocalStorage(call.repository_location), call.passphrase()
-    if not bulk or call.jobs == 1:
-        return open_repository(storage, secret)
-    with ThreadPoolExecutor(1) as thread:
-        opening = thread.submit(open_repository, storage, secret)
-        import_processes()
-        return opening.result()
+    try:
+        if not bulk or call.jobs == 1:
+            return open_repository(storage, secret)
+        with ThreadPoolExecutor(1) as thread:
+            opening = thread.submit(open_repository, storage, secret)
+            import_processes()
+            return opening.result()
+    except WrongKey as error:
+        if why := explain_words(secret):
+            raise WrongKey(error.message, hint=why) from None
+        raise

@@ -21,6 +21,7 @@ from blake3 import blake3
 from shenyu_data.model.errors import ObjectMissing, RepositoryError, WrongKey
 from shenyu_data.repository.crypto import KEY_BYTES, Secrets, derive, seal, unseal
 from shenyu_data.repository.format import SLOTS, damaged, new_id, parse_object_name
+from shenyu_data.repository.keytext import parse_recovery_key
 from shenyu_data.storage.protocol import Storage
 
 ARGON2_MEMORY_KIB = 64 << 10
@@ -29,9 +30,6 @@ ARGON2_LANES = 4
 _MAX_MEMORY_KIB = 1 << 20  # what a forged slot may make us spend
 _MAX_ITERATIONS = 32
 _MAX_LANES = 16
-
-_RECOVERY_PREFIX = "SHENYU-"
-_RECOVERY_CHECK_BYTES = 3
 
 
 class _Slot(msgspec.Struct, kw_only=True):
@@ -62,36 +60,6 @@ class Label(msgspec.Struct, frozen=True):
 
     text: str
     created_ms: int
-
-
-def new_recovery_key() -> str:
-    """Return a fresh recovery key: 256 random bits and a checksum, in groups of base 32 (RFC
-    4648).
-    """
-    raw = secrets.token_bytes(KEY_BYTES)
-    text = base64.b32encode(raw + blake3(raw).digest(_RECOVERY_CHECK_BYTES)).decode("ascii")
-    groups = [text[start : start + 7] for start in range(0, len(text), 7)]
-    return _RECOVERY_PREFIX + "-".join(groups)
-
-
-def parse_recovery_key(text: str) -> bytes | None:
-    """Given what a person typed, return the 32 bytes if it is a recovery key with a right checksum,
-    else None.
-    """
-    compact = "".join(text.split()).upper().replace("-", "")
-    prefix = _RECOVERY_PREFIX.rstrip("-")
-    if not compact.startswith(prefix):
-        return None
-    try:
-        raw = base64.b32decode(compact[len(prefix) :])
-    except ValueError:
-        return None
-    key, check = raw[:KEY_BYTES], raw[KEY_BYTES:]
-    if len(key) != KEY_BYTES or not secrets.compare_digest(
-        blake3(key).digest(_RECOVERY_CHECK_BYTES), check
-    ):
-        return None
-    return key
 
 
 def add_slot(storage: Storage, keys: Secrets, secret: str, label: str) -> str:

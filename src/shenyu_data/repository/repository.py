@@ -20,7 +20,8 @@ from shenyu_data.repository.format import (
     damaged,
 )
 from shenyu_data.repository.keyring import Keyring
-from shenyu_data.repository.keyslots import add_slot, new_recovery_key, unlock
+from shenyu_data.repository.keyslots import add_slot, unlock
+from shenyu_data.repository.keytext import new_recovery_key
 from shenyu_data.repository.snapshots import (
     find_snapshot,
     id_matches,
