@@ -1,5 +1,6 @@
 """``shenyu-data restore``: into which folder, of whom, and what it exits with."""
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ KEYS: dict[str, Any] = {
     "snapshot": str,
     "target": str,
     "user": (str, type(None)),
+    "history": (str, type(None)),
+    "chat": (str, type(None)),
     "documents": int,
     "document_bytes": int,
     "folders": int,
@@ -49,6 +52,30 @@ def test_one_user_is_restored_alone(backed_up: Path, shenyu: Shenyu) -> None:
     assert (said.status, said.json["user"], said.json["documents"]) == (0, "ben", 2)
     files = {path for path, node in read_tree("target").nodes.items() if node.kind == "file"}
     assert files == {b"users/ben.json", HISTORY.encode()}
+
+
+def test_one_history_is_restored_alone(backed_up: Path, shenyu: Shenyu) -> None:
+    words = ("restore", "latest", "--to", "target", "--user", "ben")
+    said = shenyu(*words, "--history", "chat-history", "--json")
+    assert (said.status, said.json["history"], said.json["documents"]) == (0, "chat-history", 1)
+    files = {path for path, node in read_tree("target").nodes.items() if node.kind == "file"}
+    assert files == {HISTORY.encode()}
+    said = shenyu(*words, "--history", "other", "--overwrite", "--json")
+    assert (said.status, said.json["error"]["code"]) == (2, "history-not-found")
+
+
+def test_one_chat_is_restored_as_a_history_of_its_own(backed_up: Path, shenyu: Shenyu) -> None:
+    chats = json.loads(Path("data", HISTORY).read_bytes())
+    words = ("restore", "latest", "--to", "target", "--user", "ben")
+    said = shenyu(*words, "--chat", str(chats[1]["id"]), "--json")
+    assert (said.status, said.json["chat"], said.json["documents"]) == (0, str(chats[1]["id"]), 1)
+    assert json.loads(Path("target", HISTORY).read_bytes()) == [chats[1]]
+    files = {path for path, node in read_tree("target").nodes.items() if node.kind == "file"}
+    assert files == {HISTORY.encode()}
+    said = shenyu(*words, "--chat", "nosuch", "--overwrite", "--json")
+    assert (said.status, said.json["error"]["code"]) == (2, "chat-not-found")
+    said = shenyu("restore", "latest", "--to", "other", "--chat", "1", "--json")
+    assert (said.status, said.json["error"]["code"]) == (2, "usage")
 
 
 def test_a_folder_that_holds_something_is_refused(backed_up: Path, shenyu: Shenyu) -> None:

@@ -15,6 +15,8 @@ CONTRACT = {
     "ObjectExists": ("object-exists", 3),
     "ObjectMissing": ("object-missing", 4),
     "OwnerNotFound": ("user-not-found", 2),
+    "HistoryNotFound": ("history-not-found", 2),
+    "ChatNotFound": ("chat-not-found", 2),
     "RepositoryError": ("repository", 4),
     "ShenyuDataError": ("failed", 3),
     "SnapshotNotFound": ("snapshot-not-found", 2),

@@ -33,7 +33,7 @@ _ABOUT = {
     "backup": "Take a snapshot of the data directory.",
     "snapshots": "List the snapshots, oldest first.",
     "show": "Show what a snapshot holds.",
-    "restore": "Put a snapshot, or one user of it, into a folder.",
+    "restore": "Put a snapshot, or one user, history or chat of it, back.",
     "verify": "Check that everything the snapshots need is there and unaltered.",
     "validate": "Check the documents of the data directory.",
     "config": "Check or show the configuration.",

@@ -9,14 +9,19 @@ import click
 from shenyu_data.cli.common import Call, common
 from shenyu_data.cli.open import open_for
 from shenyu_data.cli.render import number, size
+from shenyu_data.model.errors import UsageError
 from shenyu_data.model.findings import printable
 from shenyu_data.operations.restore import RestoreOptions, plan_restore, restore
+from shenyu_data.repository.format import Root
+from shenyu_data.repository.repository import Repository
 
 
 @click.command("restore")
 @click.argument("snapshot")
 @click.option("--to", "target", metavar="DIR", required=True, help="The folder to restore into.")
 @click.option("--user", metavar="U", help="Restore only this user.")
+@click.option("--history", metavar="KEY", help="Restore only this history of the user.")
+@click.option("--chat", metavar="ID", help="Restore only this chat of the user.")
 @click.option("--overwrite", is_flag=True, help="Allow a folder that is not empty.")
 @click.option("--last-good", is_flag=True, help="Of torn documents, restore the last good version.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and stop.")
@@ -26,46 +31,76 @@ def restore_command(
     snapshot: str,
     target: str,
     user: str | None,
+    history: str | None,
+    chat: str | None,
     overwrite: bool,
     last_good: bool,
     dry_run: bool,
 ) -> None:
-    """Put a snapshot, or one user of it, into a folder.
+    """Put a snapshot, or one user, history or chat of it, into a folder.
 
     SNAPSHOT is the beginning of an id, `latest`, a date, or an age (3d). The folder must be empty
     or new. Exits with 1 if a document was torn or unreadable when it was backed up, 4 if the
     repository is damaged; what is not affected is restored all the same.
     """
+    if user is None and (history is not None or chat is not None):
+        raise UsageError("whose history or chat?", hint="Name the user with --user.")
     repository = open_for(call, bulk=user is None)
     root = repository.find(snapshot)
     options = RestoreOptions(
         user=os.fsencode(user) if user is not None else None,
+        history=os.fsencode(history) if history is not None else None,
+        chat=chat,
         overwrite=overwrite,
         last_good=last_good,
         jobs=call.jobs,
     )
+    _restore_to(call, repository, root, target, options, dry_run)
+
+
+def _what(options: RestoreOptions) -> str:
+    """Return what is restored, for people: ``chat 17 of user ben of snapshot``."""
+    parts = []
+    if options.chat is not None:
+        parts.append(f"chat {printable(options.chat)}")
+    if options.history is not None:
+        parts.append(f"history {printable(options.history)}")
+    if options.user is not None:
+        parts.append(f"user {printable(options.user)}")
+    return " of ".join([*parts, "snapshot"])
+
+
+def _restore_to(
+    call: Call,
+    repository: Repository,
+    root: Root,
+    target: str,
+    options: RestoreOptions,
+    dry_run: bool,
+) -> None:
     plan = plan_restore(root, target, options)
-    if user is not None:
-        user = printable(options.user or b"")
     where = printable(plan.target)
-    what = f"user {user} of snapshot" if user is not None else "snapshot"
+    what = f"{_what(options)} {root.id.hex()[:8]}"
+    scope = {
+        "snapshot": root.id.hex(),
+        "target": plan.target,
+        "user": printable(options.user) if options.user is not None else None,
+        "history": printable(options.history) if options.history is not None else None,
+        "chat": options.chat,
+    }
     if dry_run:
         document = {
-            "snapshot": root.id.hex(),
-            "target": plan.target,
-            "user": user,
+            **scope,
             "documents": plan.documents,
             "document_bytes": plan.document_bytes,
             "dry_run": True,
         }
-        call.finish(document, f"Would restore {what} {root.id.hex()[:8]} into {where}.")
+        call.finish(document, f"Would restore {what} into {where}.")
         return
     stats = restore(repository, root, target, options, call.monitor)
     call.finish(
         {
-            "snapshot": stats.snapshot.hex(),
-            "target": plan.target,
-            "user": user,
+            **scope,
             "documents": stats.documents,
             "document_bytes": stats.document_bytes,
             "folders": stats.folders,
@@ -76,7 +111,7 @@ def restore_command(
             "elapsed_s": round(stats.elapsed_s, 3),
             "dry_run": False,
         },
-        f"Restored {what} {root.id.hex()[:8]} into {where} in {stats.elapsed_s:.1f} s: "
+        f"Restored {what} into {where} in {stats.elapsed_s:.1f} s: "
         f"{number(stats.documents, 'document')}, {size(stats.document_bytes)}"
         + (f"; {stats.torn} torn or unreadable" if stats.torn else "")
         + (f"; {stats.failed} not written" if stats.failed else "")

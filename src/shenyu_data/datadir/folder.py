@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from shenyu_data.model.errors import DataDirectoryError, UsageError
 
@@ -56,6 +56,20 @@ def open_folder(root: int, path: bytes) -> int:
     descriptor = os.open(b".", FOLDER_FLAGS, dir_fd=root)
     for part in path.split(b"/") if path else ():
         try:
+            below = os.open(part, FOLDER_FLAGS, dir_fd=descriptor)
+        finally:
+            os.close(descriptor)
+        descriptor = below
+    return descriptor
+
+
+def make_folder(root: int, path: bytes, *, mode: int = 0o700) -> int:
+    """As :func:`open_folder`, but make what is missing of the path, with ``mode``."""
+    descriptor = os.open(b".", FOLDER_FLAGS, dir_fd=root)
+    for part in path.split(b"/") if path else ():
+        try:
+            with suppress(FileExistsError):
+                os.mkdir(part, mode, dir_fd=descriptor)
             below = os.open(part, FOLDER_FLAGS, dir_fd=descriptor)
         finally:
             os.close(descriptor)

@@ -7,6 +7,8 @@
     │   ├── ConfigError             the configuration file or an environment variable
     │   ├── SnapshotNotFound        no snapshot, or several, answer to that name
     │   ├── OwnerNotFound           the snapshot holds no such user
+    │   ├── HistoryNotFound         the user has no such history there
+    │   ├── ChatNotFound            there is no such chat there
     │   └── TargetNotEmpty          the folder to restore into already holds something
     ├── DataDirectoryError          the live data directory cannot be used            exit 3
     ├── StorageError                the place where the repository lies failed        exit 3
@@ -78,6 +80,18 @@ class OwnerNotFound(UsageError):
     """The snapshot holds nothing of that user."""
 
     code = "user-not-found"
+
+
+class HistoryNotFound(UsageError):
+    """The user has no history of that storage key in the snapshot."""
+
+    code = "history-not-found"
+
+
+class ChatNotFound(UsageError):
+    """No history that was looked into has a chat of that id."""
+
+    code = "chat-not-found"
 
 
 class TargetNotEmpty(UsageError):

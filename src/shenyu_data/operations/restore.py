@@ -14,15 +14,19 @@ from collections.abc import Iterator
 
 import msgspec
 
-from shenyu_data.datadir.folder import open_folder
-from shenyu_data.model.errors import (
-    OwnerNotFound,
-    TargetNotEmpty,
-    UsageError,
-)
+from shenyu_data.datadir.folder import make_folder, open_folder
+from shenyu_data.model.chats_edit import alone
+from shenyu_data.model.errors import TargetNotEmpty, UsageError
 from shenyu_data.model.findings import Finding, printable
+from shenyu_data.model.layout import path_of
 from shenyu_data.model.monitor import Monitor
-from shenyu_data.operations.restore_files import restore_link
+from shenyu_data.operations.restore_files import Attributes, restore_link, write_document
+from shenyu_data.operations.restore_pick import (
+    find_chat,
+    history_not_found,
+    open_owner,
+    owner_not_found,
+)
 from shenyu_data.operations.restore_tasks import (
     NOT_WRITABLE,
     FolderAttributes,
@@ -41,13 +45,16 @@ _SMALL = 1000  # documents: below, starting processes costs more than it saves
 
 
 class RestoreOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """``user`` restores only that user. ``overwrite`` lets the target hold files: those in the way
-    are replaced.
+    """``user`` restores only that user, ``history`` only that history of the user, ``chat`` a
+    history of that one chat.
 
-    ``last_good`` restores, of documents captured torn, the last good version instead.
+    ``overwrite`` lets the target hold files: those in the way are replaced. ``last_good`` restores,
+    of documents captured torn, the last good version instead.
     """
 
     user: bytes | None = None
+    history: bytes | None = None
+    chat: str | None = None
     overwrite: bool = False
     last_good: bool = False
     jobs: int = 1
@@ -97,10 +104,12 @@ def restore(
 ) -> RestoreStats:
     """Restore the snapshot ``root`` into the folder ``target``, which is made if it is missing.
 
-    Raise TargetNotEmpty if it holds anything (unless ``options.overwrite``), OwnerNotFound if the
-    snapshot holds nothing of the user.
+    Raise TargetNotEmpty if it holds anything (unless ``options.overwrite``), OwnerNotFound,
+    HistoryNotFound or ChatNotFound if the snapshot holds nothing of that name.
     """
     started = time.monotonic()
+    if options.user is not None and options.chat is not None:
+        return _restore_chat(repository, root, target, options.user, options.chat, options, monitor)
     _prepare(target, options)
     totals = RestoreCounts()
     folders: list[FolderAttributes] = []
@@ -122,10 +131,9 @@ def restore(
             for finding in result.findings:
                 monitor.report(finding)
     if options.user is not None and not totals.owners:
-        raise OwnerNotFound(
-            f"the snapshot {root.id.hex()[:8]} holds no user {printable(options.user)}",
-            hint="`shenyu-data show SNAPSHOT` counts its users; names are those of users/*.json.",
-        )
+        raise owner_not_found(root, options.user)
+    if options.history is not None and not totals.met:
+        raise history_not_found(options.history)
     descriptor = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         _make_links(descriptor, links, totals, monitor)
@@ -142,6 +150,54 @@ def restore(
         torn=totals.torn,
         failed=totals.failed,
         damaged=totals.damaged,
+        elapsed_s=time.monotonic() - started,
+    )
+
+
+def _restore_chat(
+    repository: Repository,
+    root: Root,
+    target: str,
+    user: bytes,
+    chat: str,
+    options: RestoreOptions,
+    monitor: Monitor,
+) -> RestoreStats:
+    """Write a history that holds one chat."""
+    started = time.monotonic()
+    found = find_chat(
+        open_owner(repository, root, user), options.history, chat, last_good=options.last_good
+    )
+    _prepare(target, options)
+    data = alone(found.history, found.chat)
+    folder, _, name = path_of(user, found.entry.place, found.entry.name).rpartition(b"/")
+    attributes = Attributes(
+        found.version.mode,
+        (found.entry.uid, found.entry.gid) if os.geteuid() == 0 else None,
+        found.version.mtime_ns,
+    )
+    failed = 0
+    descriptor = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        below = make_folder(descriptor, folder)
+        try:
+            write_document(below, name, data, attributes)
+        finally:
+            os.close(below)
+    except NOT_WRITABLE as error:
+        failed = 1
+        monitor.report(not_written(folder + b"/" + name, error))
+    finally:
+        os.close(descriptor)
+    return RestoreStats(
+        snapshot=root.id,
+        documents=1 - failed,
+        document_bytes=0 if failed else len(data),
+        folders=0,
+        links=0,
+        torn=int(found.version is not found.entry),
+        failed=failed,
+        damaged=0,
         elapsed_s=time.monotonic() - started,
     )
 
@@ -183,7 +239,9 @@ def _tasks(
     if options.user is not None:
         bucket = repository.keys.user_bucket(options.user)
         work = {bucket: layers_of(root, bucket)}
-        yield RestoreTask(repository, target, work, options.user, options.last_good)
+        yield RestoreTask(
+            repository, target, work, options.user, options.history, options.last_good
+        )
         return
     share = max(1, min(2000, root.totals.documents // (4 * jobs)))
     work, documents = {}, 0
@@ -191,10 +249,10 @@ def _tasks(
         work[bucket] = layers_of(root, bucket)
         documents += ref.totals.documents
         if documents >= share:
-            yield RestoreTask(repository, target, work, None, options.last_good)
+            yield RestoreTask(repository, target, work, None, None, options.last_good)
             work, documents = {}, 0
     if work:
-        yield RestoreTask(repository, target, work, None, options.last_good)
+        yield RestoreTask(repository, target, work, None, None, options.last_good)
 
 
 def _make_links(

@@ -23,6 +23,7 @@ from shenyu_data.operations.restore_files import (
     stream_document,
     write_document,
 )
+from shenyu_data.operations.restore_pick import is_of_history
 from shenyu_data.repository.crypto import OwnerKeys
 from shenyu_data.repository.documents import LARGE_BYTES, DocumentReader
 from shenyu_data.repository.format import (
@@ -41,12 +42,13 @@ from shenyu_data.repository.repository import Repository
 
 
 class RestoreTask(msgspec.Struct):
-    """Buckets to restore, or of one bucket the one ``user``."""
+    """Buckets to restore, or of one bucket the one ``user``, or of that the one ``history``."""
 
     repository: Repository
     target: str
     work: dict[int, list[Layer]]
     user: bytes | None
+    history: bytes | None
     last_good: bool
 
 
@@ -54,6 +56,7 @@ class RestoreCounts(msgspec.Struct):
     """What was written, and what was not."""
 
     owners: int = 0
+    met: int = 0  # documents, restored or not
     documents: int = 0
     document_bytes: int = 0
     folders: int = 0
@@ -162,6 +165,8 @@ class _Restore:
             if path is None:
                 self._refuse(entry.name)
                 continue
+            if not self._is_wanted(entry):
+                continue
             try:
                 if isinstance(entry, FileEntry):
                     self._restore_file(entry, path, documents)
@@ -190,8 +195,13 @@ class _Restore:
         for folder in folders:
             self._close(folder.path)
 
+    def _is_wanted(self, entry: Entry) -> bool:
+        history = self._task.history
+        return history is None or is_of_history(entry.place, entry.name, history)
+
     def _restore_file(self, entry: FileEntry, path: bytes, documents: DocumentReader) -> None:
         counts = self._result.counts
+        counts.met += 1
         version: FileEntry | LastGood = entry
         if entry.state >= FileState.TORN:
             counts.torn += 1

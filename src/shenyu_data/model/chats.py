@@ -1,0 +1,228 @@
+"""The chats of one history as pieces of its bytes: where each lies, which it is, how old it is.
+Pure.
+
+A history is an array of chats (the application's) or one chat (the guide's). Whoever changes one
+chat of it leaves the bytes of all others as they are: see ``chats_edit.py``, ``chats_merge.py``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from datetime import UTC, datetime
+from typing import Any, Literal, NamedTuple, NoReturn
+
+import msgspec
+
+from shenyu_data.model.documents import Unparsable, parse
+from shenyu_data.model.notes import LATEST_MS, is_number
+
+_FIRST_CLOCK_MS = 100_000_000_000  # in 1973; smaller numbers are counters, not clocks
+
+_TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{},]', re.DOTALL)
+_BLANKS = b" \t\r\n"
+_decode_any = msgspec.json.Decoder(msgspec.Raw).decode
+_decode_value = msgspec.json.Decoder().decode
+
+Identity = tuple[str, int]
+"""Which chat it is within its history: what tells chats apart, and how many such came before."""
+
+
+class Chat(NamedTuple):
+    """One chat: its identity, its bytes (``start`` to ``end`` of its history), its value."""
+
+    identity: Identity
+    start: int
+    end: int
+    value: Any
+
+    @property
+    def key(self) -> str | None:
+        """Its id as :func:`chat_key` gives it; None if it has none."""
+        return chat_key(self.value.get("id")) if isinstance(self.value, dict) else None
+
+    @property
+    def messages(self) -> int:
+        """How many messages it holds."""
+        found = self.value.get("messages") if isinstance(self.value, dict) else None
+        return len(found) if isinstance(found, list) else 0
+
+
+class History(NamedTuple):
+    """A history's bytes and its chats, in the order of the file.
+
+    ``inside`` is what lies between the brackets of an array; None if the file is one chat.
+    """
+
+    data: bytes
+    chats: list[Chat]
+    inside: tuple[int, int] | None
+
+    def text(self, index: int) -> bytes:
+        """Return the bytes of one chat."""
+        return self.data[self.chats[index].start : self.chats[index].end]
+
+    def find(self, key: str) -> list[int]:
+        """Return where the chats with this id stand."""
+        return [index for index, chat in enumerate(self.chats) if chat.key == key]
+
+    @property
+    def messages(self) -> int:
+        """How many messages all chats hold."""
+        return sum(chat.messages for chat in self.chats)
+
+
+def read_history(data: bytes) -> History:
+    """Find the chats of a history. Raise Unparsable if the application could not read it, or if it
+    holds neither an array nor an object.
+    """
+    _check(data)
+    start = len(data) - len(data.lstrip(_BLANKS))
+    end = len(data.rstrip(_BLANKS))
+    if data[start : start + 1] == b"{":
+        value = _value(data)
+        return History(data, [Chat(_identity(value, {}), start, end, value)], None)
+    if data[start : start + 1] != b"[":
+        raise _no_history()
+    chats: list[Chat] = []
+    seen: dict[str, int] = {}
+    for first, last in _elements(data, start):
+        value = _value(data[first:last])
+        chats.append(Chat(_identity(value, seen), first, last, value))
+    return History(data, chats, (start + 1, end - 1))
+
+
+def chat_key(identity: object) -> str | None:
+    """Return what tells chats apart: a number and the same digits in a string are one chat."""
+    if isinstance(identity, str):
+        return identity
+    if isinstance(identity, float) and identity.is_integer():
+        return str(int(identity))
+    return str(identity) if is_number(identity) else None
+
+
+def same_value(one: object, other: object) -> bool:
+    """Whether two JSON values are the same, in whatever order their members stand."""
+    return _canonical(one) == _canonical(other)
+
+
+def clock_ms(value: object) -> float | None:
+    """Return when a chat began, in milliseconds since 1970, as far as it says so.
+
+    By its id if that is such a number (the application's are), else by its ``timestamp``, else by
+    the first message that has one.
+    """
+    if not isinstance(value, dict):
+        return None
+    key = chat_key(value.get("id"))
+    if key is not None and key.isascii() and key.isdecimal() and len(key) <= 16:
+        moment = _moment(int(key))
+        if moment is not None:
+            return moment
+    moment = _moment(value.get("timestamp"))
+    if moment is not None:
+        return moment
+    messages = value.get("messages")
+    for message in messages if isinstance(messages, list) else []:
+        if isinstance(message, dict):
+            moment = _moment(message.get("timestamp"))
+            if moment is not None:
+                return moment
+    return None
+
+
+def _moment(value: object) -> float | None:
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int | float):
+        return float(value) if _FIRST_CLOCK_MS <= value <= LATEST_MS else None
+    if not isinstance(value, str):
+        return None
+    try:
+        moment = datetime.fromisoformat(value)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000
+    except (ValueError, OverflowError):
+        return None
+
+
+def _check(data: bytes) -> None:
+    try:
+        _decode_any(data)
+    except RecursionError:
+        raise _too_deep() from None
+    except msgspec.DecodeError:
+        parse(data)  # says what is wrong, or takes what only the application does
+
+
+def _value(text: bytes) -> Any:
+    try:
+        return _decode_value(text)
+    except RecursionError:
+        raise _too_deep() from None
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        try:
+            return json.loads(text.decode("utf-8", "replace"), parse_constant=_no_constant)
+        except RecursionError:
+            raise _too_deep() from None
+        except ValueError:
+            raise _no_history() from None
+
+
+def _elements(data: bytes, start: int) -> list[tuple[int, int]]:
+    """Return where the elements of the array at ``start`` begin and end; it is known to be JSON."""
+    found: list[tuple[int, int]] = []
+    depth, first = 0, start + 1
+    for token in _TOKEN.finditer(data, start):
+        mark = data[token.start()]
+        if mark in b"[{":
+            depth += 1
+        elif mark in b"]}":
+            depth -= 1
+        if (mark == ord(",") and depth == 1) or depth == 0:
+            piece = data[first : token.start()]
+            text = piece.strip(_BLANKS)
+            if text:
+                begin = first + len(piece) - len(piece.lstrip(_BLANKS))
+                found.append((begin, begin + len(text)))
+            first = token.end()
+        if depth == 0:
+            break
+    return found
+
+
+def _identity(value: object, seen: dict[str, int]) -> Identity:
+    key = chat_key(value.get("id")) if isinstance(value, dict) else None
+    if key is None:  # the same words are the same chat
+        digest = hashlib.blake2b(_canonical(value).encode("utf-8", "surrogatepass"), digest_size=16)
+        name = "=" + digest.hexdigest()
+    else:
+        name = "#" + key
+    count = seen.get(name, 0)
+    seen[name] = count + 1
+    return name, count
+
+
+def _canonical(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(name)
+
+
+def _too_deep() -> Unparsable:
+    return _unparsable("json-too-deep", "warning", "JSON nested so deep that it is not looked into")
+
+
+def _no_history() -> Unparsable:
+    return _unparsable("not-json", "error", "neither an array of chats nor one chat")
+
+
+def _unparsable(code: str, severity: Literal["error", "warning"], message: str) -> Unparsable:
+    return Unparsable(
+        code=code,
+        severity=severity,
+        message=message,
+        hint="Restore the document, or see what wrote it.",
+    )
