@@ -53,6 +53,18 @@ def test_the_configuration_file_is_looked_for_in_order(
     assert settings(shenyu, "--config", str(flag))["data"] == ("/flag", "file")
 
 
+def test_the_retention_in_force_is_shown_with_where_it_comes_from(
+    place: Path, shenyu: Shenyu
+) -> None:
+    rules, source = settings(shenyu)["retention"]
+    assert (rules["keep_within"], rules["keep_daily"], source) == ("30d", 30, "default")
+    with (place / "shenyu-data.toml").open("a") as file:
+        file.write('[retention]\nkeep_last = 3\nkeep_tagged = ["release"]\n')
+    assert settings(shenyu)["retention"] == ({"keep_last": 3, "keep_tagged": ["release"]}, "file")
+    assert settings(shenyu)["grace"] == ("1d", "default")
+    assert "keep_last 3, keep_tagged ['release']" in shenyu("config", "show").out
+
+
 def test_without_any_configuration_everything_can_be_given_by_flags(
     backed_up: Path, shenyu: Shenyu
 ) -> None:

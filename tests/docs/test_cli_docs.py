@@ -16,9 +16,17 @@ import pytest
 from shenyu_data.cli.common import run
 from shenyu_data.cli.main import VERBS, shenyu_data
 from shenyu_data.model import errors
-from shenyu_data.model.config import DESCRIPTIONS, ENVIRONMENT, Config, parse_config
+from shenyu_data.model.config import (
+    DESCRIPTIONS,
+    ENVIRONMENT,
+    RETENTION_DESCRIPTIONS,
+    Config,
+    RetentionTable,
+    parse_config,
+)
 from shenyu_data.model.errors import ShenyuDataError
 from shenyu_data.model.findings import Finding
+from shenyu_data.model.retention import DEFAULT_GRACE_S, DEFAULT_RETENTION
 from shenyu_data.operations.configuration import _usual_places
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -175,6 +183,23 @@ def test_every_configuration_key_is_documented() -> None:
     for key, (_, _, meaning) in zip(listed, table, strict=True):
         start = DESCRIPTIONS[key].split(".")[0]
         assert meaning.replace("`", "").startswith(start), key
+
+
+def test_every_retention_key_is_documented() -> None:
+    part = sections(CONFIGURATION, 2)["What is kept"]
+    listed = {codes(row[0])[0]: row[2].replace("`", "") for row in rows(part)}
+    described = {key: about.replace("`", "") for key, about in RETENTION_DESCRIPTIONS.items()}
+    assert listed == described
+    assert list(listed) == list(described) == list(RetentionTable.__struct_fields__)
+
+
+def test_the_retention_that_is_shown_is_the_default() -> None:
+    part = sections(CONFIGURATION, 2)["What is kept"]
+    (example,) = re.findall(r"^```toml\n(.*?)```", part, re.MULTILINE | re.DOTALL)
+    table = parse_config(example, "example").retention
+    assert table is not None
+    assert table.policy() == DEFAULT_RETENTION
+    assert table.grace_s() == DEFAULT_GRACE_S
 
 
 def test_every_environment_variable_is_documented() -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shenyu_data.model.ages import parse_age
+from shenyu_data.model.ages import format_age, parse_age
 from shenyu_data.model.errors import UsageError
 
 
@@ -48,3 +48,11 @@ def test_whatever_is_typed_is_an_age_or_a_usage_error(text: str) -> None:
         assert parse_age(text) >= 0
     except UsageError:
         return
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(30 * 86400, "30d"), (36 * 3600, "36h"), (5400, "90min"), (61, "61s"), (0, "0s")],
+)
+def test_an_age_is_written_in_the_greatest_unit_that_fits(seconds: int, text: str) -> None:
+    assert format_age(seconds) == text

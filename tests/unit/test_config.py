@@ -1,13 +1,22 @@
 """The configuration file: what it may say, and that what ``init`` writes reads back."""
 
+import re
 import tomllib
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shenyu_data.model.config import DESCRIPTIONS, Config, parse_config, sample
+from shenyu_data.model.config import (
+    DESCRIPTIONS,
+    RETENTION_DESCRIPTIONS,
+    Config,
+    RetentionTable,
+    parse_config,
+    sample,
+)
 from shenyu_data.model.errors import ConfigError
+from shenyu_data.model.retention import Retention
 
 
 def test_every_key_is_described_and_every_described_key_exists() -> None:
@@ -25,6 +34,8 @@ def test_every_key_is_read() -> None:
         passphrase_file = "/secret"
         passphrase_command = ["pass", "show", "x"]
         jobs = 3
+        [retention]
+        keep_daily = 7
     """
     assert parse_config(text, "x.toml") == Config(
         data="/data",
@@ -32,7 +43,44 @@ def test_every_key_is_read() -> None:
         passphrase_file="/secret",
         passphrase_command=["pass", "show", "x"],
         jobs=3,
+        retention=RetentionTable(keep_daily=7),
     )
+
+
+def test_the_retention_table_gives_a_policy_and_a_grace() -> None:
+    text = """
+        [retention]
+        keep_last = 1
+        keep_hourly = 2
+        keep_daily = 3
+        keep_weekly = 4
+        keep_monthly = 5
+        keep_yearly = 6
+        keep_within = "30d"
+        keep_tagged = ["release"]
+        keep_verified = 7
+        grace = "12h"
+    """
+    table = parse_config(text, "x.toml").retention
+    assert table is not None
+    assert table.policy() == Retention(
+        keep_last=1,
+        keep_hourly=2,
+        keep_daily=3,
+        keep_weekly=4,
+        keep_monthly=5,
+        keep_yearly=6,
+        keep_within=30 * 86_400,
+        keep_tagged=["release"],
+        keep_verified=7,
+    )
+    assert table.grace_s() == 12 * 3600
+
+
+def test_a_grace_alone_is_no_policy() -> None:
+    table = parse_config('[retention]\ngrace = "2d"', "x.toml").retention
+    assert table is not None
+    assert table.policy() is None
 
 
 @pytest.mark.parametrize(
@@ -49,6 +97,14 @@ def test_every_key_is_read() -> None:
         ("passphrase_command = [1]", "passphrase_command"),
         ("data = 'a'\ndata = 'b'", "TOML"),
         ("data", "TOML"),
+        ("retention = 3", "retention"),
+        ("[retention]\nkeep_dayly = 3", "keep_dayly"),
+        ("[retention]\nkeep_daily = -1", "keep_daily"),
+        ("[retention]\nkeep_daily = '3'", "keep_daily"),
+        ("[retention]\nkeep_within = 30", "keep_within"),
+        ("[retention]\nkeep_within = '30'", "30 is not an age"),
+        ("[retention]\ngrace = 'soon'", "soon is not an age"),
+        ("[retention]\nkeep_tagged = '*'", "keep_tagged"),
         ("data = '\0'", "TOML"),
     ],
 )
@@ -82,6 +138,12 @@ def test_what_is_written_reads_back_whatever_the_names(values: dict[str, object]
 
 def test_the_sample_explains_every_key() -> None:
     text = sample({"jobs": 2})
-    for name, about in DESCRIPTIONS.items():
+    for name, about in (DESCRIPTIONS | RETENTION_DESCRIPTIONS).items():
         assert f"# {about}\n" in text
-        assert f"# {name} =\n" in text or name == "jobs"
+        assert f"# {name} =\n" in text or name in ("jobs", "retention")
+
+
+def test_nothing_but_the_table_follows_the_table_in_the_sample() -> None:
+    after = sample({"jobs": 2}).partition("# [retention]\n")[2]
+    assert all(line.startswith("#") for line in after.splitlines())
+    assert re.findall(r"^# (\w+) =$", after, re.MULTILINE) == list(RETENTION_DESCRIPTIONS)

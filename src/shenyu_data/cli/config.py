@@ -9,8 +9,10 @@ import click
 
 from shenyu_data.cli.common import Call, common
 from shenyu_data.cli.open import open_for
-from shenyu_data.cli.render import table
+from shenyu_data.cli.render import fields, table
+from shenyu_data.model.ages import format_age
 from shenyu_data.model.errors import DataDirectoryError
+from shenyu_data.model.retention import Retention
 
 
 @click.group("config", context_settings={"help_option_names": ["-h", "--help"]})
@@ -23,10 +25,7 @@ def config_command() -> None:
 def show(call: Call) -> None:
     """Show what is in force and where it comes from. Secrets are not shown."""
     document = _effective(call)
-    rows = [
-        (key, "(not set)" if item["value"] is None else str(item["value"]), item["source"])
-        for key, item in document.items()
-    ]
+    rows = [(key, _as_text(item["value"]), item["source"]) for key, item in document.items()]
     call.finish({"settings": document}, table(("key", "value", "from"), rows))
 
 
@@ -63,6 +62,24 @@ def _effective(call: Call) -> dict[str, Any]:
         "data": (settings.data, sources.get("data", "default")),
         "repository": (settings.repository, sources.get("repository", "default")),
         "jobs": (call.jobs, sources["jobs"]),
+        "retention": (_rules(settings.retention), sources["retention"]),
+        "grace": (format_age(settings.grace_s), sources["grace"]),
         "passphrase": (passphrase, source),
     }
     return {key: {"value": value, "source": source} for key, (value, source) in values.items()}
+
+
+def _rules(retention: Retention) -> dict[str, Any]:
+    """Return the rules that are set, as the configuration file has them."""
+    values = {name: value for name, value in fields(retention).items() if value}
+    if retention.keep_within:
+        values["keep_within"] = format_age(retention.keep_within)
+    return values
+
+
+def _as_text(value: Any) -> str:
+    if value is None:
+        return "(not set)"
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {one}" for name, one in value.items()) or "(no rule)"
+    return str(value)

@@ -33,3 +33,11 @@ def parse_age(text: str) -> int:
             hint="Write a number and a unit: 90min, 12h, 90d, 4w or 1y.",
         )
     return int(matched[1]) * seconds
+
+
+def format_age(seconds: int) -> str:
+    """Return an age in the greatest of ``d``, ``h``, ``min`` and ``s`` that it is a multiple of."""
+    for unit, length in (("d", _DAY_S), ("h", _HOUR_S), ("min", 60)):
+        if seconds and seconds % length == 0:
+            return f"{seconds // length}{unit}"
+    return f"{seconds}s"

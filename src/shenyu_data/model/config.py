@@ -12,7 +12,9 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from shenyu_data.model.errors import ConfigError
+from shenyu_data.model.ages import parse_age
+from shenyu_data.model.errors import ConfigError, UsageError
+from shenyu_data.model.retention import Count, Retention
 
 CONFIG_NAME = "shenyu-data.toml"
 
@@ -28,6 +30,43 @@ ENVIRONMENT = {
 Name = Annotated[str, Meta(min_length=1)]
 
 
+class RetentionTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The table ``[retention]``: what ``prune`` keeps. Ages are texts such as ``30d``."""
+
+    keep_last: Count | None = None
+    keep_hourly: Count | None = None
+    keep_daily: Count | None = None
+    keep_weekly: Count | None = None
+    keep_monthly: Count | None = None
+    keep_yearly: Count | None = None
+    keep_within: Name | None = None
+    keep_tagged: list[Name] | None = None
+    keep_verified: Count | None = None
+    grace: Name | None = None
+
+    def __post_init__(self) -> None:
+        for age in (self.keep_within, self.grace):
+            try:
+                parse_age(age) if age is not None else None
+            except UsageError as error:
+                raise ValueError(f"{error.message}. {error.hint}") from None
+
+    def policy(self) -> Retention | None:
+        """Return the policy it describes, or None if it has no ``keep_`` key."""
+        values = {
+            name: value
+            for name, value in msgspec.structs.asdict(self).items()
+            if name != "grace" and value is not None
+        }
+        if self.keep_within is not None:
+            values["keep_within"] = parse_age(self.keep_within)
+        return Retention(**values) if values else None
+
+    def grace_s(self) -> int | None:
+        """Return the grace in seconds, or None if it is not said."""
+        return parse_age(self.grace) if self.grace is not None else None
+
+
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the configuration file says; every key may be left out."""
 
@@ -36,6 +75,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     passphrase_file: Name | None = None
     passphrase_command: list[str] | None = None
     jobs: Annotated[int, Meta(ge=1, le=64)] | None = None
+    retention: RetentionTable | None = None
 
 
 DESCRIPTIONS = {
@@ -44,8 +84,23 @@ DESCRIPTIONS = {
     "passphrase_file": "A file whose first line is the passphrase or the recovery key.",
     "passphrase_command": "A command, as a list of words, that prints the passphrase; no shell.",
     "jobs": "How many processes work at once. Default: one for each core, at most 8.",
+    "retention": "What prune keeps. With any keep_ key, only what these say.",
 }
 """What each key of the configuration file means."""
+
+RETENTION_DESCRIPTIONS = {
+    "keep_last": "Keep this many of the newest.",
+    "keep_hourly": "Keep the last one of each of this many hours that have one.",
+    "keep_daily": "The same for days.",
+    "keep_weekly": "The same for weeks, from Monday to Sunday.",
+    "keep_monthly": "The same for months.",
+    "keep_yearly": "The same for years.",
+    "keep_within": "Keep everything that is no older than this age.",
+    "keep_tagged": 'Keep those with one of these tags; "*" means any tag.',
+    "keep_verified": "Keep at least this many that a full verify proved; never fewer than 1.",
+    "grace": "How long what is to be deleted waits, so that no running backup misses it.",
+}
+"""What each key of the table ``[retention]`` means."""
 
 
 def parse_config(text: str, name: str) -> Config:
@@ -69,6 +124,8 @@ def sample(values: Mapping[str, Any]) -> str:
     """
     lines = ["# shenyu-data: see `shenyu-data config show` for what is in force.", ""]
     for name, about in DESCRIPTIONS.items():
+        if name == "retention":  # a table: everything after it would belong to it
+            continue
         lines.append(f"# {about}")
         value = values.get(name)
         if value is None:
@@ -76,7 +133,10 @@ def sample(values: Mapping[str, Any]) -> str:
         else:
             lines.append(f"{name} = {_toml(value)}")
         lines.append("")
-    return "\n".join(lines)
+    lines += [f"# {DESCRIPTIONS['retention']}", "# [retention]"]
+    for name, about in RETENTION_DESCRIPTIONS.items():
+        lines += [f"# {about}", f"# {name} ="]
+    return "\n".join([*lines, ""])
 
 
 def _toml(value: str | int | list[str]) -> str:

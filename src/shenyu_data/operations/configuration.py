@@ -14,6 +14,7 @@ import msgspec
 
 from shenyu_data.model.config import CONFIG_NAME, Config, parse_config
 from shenyu_data.model.errors import ConfigError
+from shenyu_data.model.retention import DEFAULT_GRACE_S, DEFAULT_RETENTION, Retention
 
 Source = Literal["flag", "environment", "file", "default"]
 
@@ -31,6 +32,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     jobs: int | None
     passphrase_file: str | None
     passphrase_command: list[str] | None
+    retention: Retention
+    grace_s: int
     sources: dict[str, Source]
 
 
@@ -73,6 +76,10 @@ def load_settings(
     else:
         sources["config_file"] = "environment" if named else "default"
     sources["jobs"] = "flag" if jobs is not None else "file" if config.jobs else "default"
+    retention = config.retention.policy() if config.retention else None
+    sources["retention"] = "file" if retention is not None else "default"
+    grace_s = config.retention.grace_s() if config.retention else None
+    sources["grace"] = "file" if grace_s is not None else "default"
     return Settings(
         config_file=path,
         data=choose("data", data, "SHENYU_DATA_DIR", config.data),
@@ -82,6 +89,8 @@ def load_settings(
         if config.passphrase_file
         else None,
         passphrase_command=config.passphrase_command,
+        retention=retention if retention is not None else DEFAULT_RETENTION,
+        grace_s=grace_s if grace_s is not None else DEFAULT_GRACE_S,
         sources=sources,
     )
 
