@@ -1,7 +1,8 @@
 """The retention policy: snapshots in; keep or drop, with reasons, out. Pure.
 
 Periods are days, weeks and so on **that have a snapshot**, so that a machine that was off for
-months loses nothing. Of each period the last good snapshot stands for it.
+months loses nothing. Of each period the last good snapshot stands for it; periods that have none
+but degraded ones take no good one's place.
 
 The clock is not trusted. What is newest is said by the order in which snapshots were taken, never
 by their times. A snapshot dated in the future is kept and counts for nothing until its time comes.
@@ -192,22 +193,17 @@ class _Policy:
         good = self._newest(self._whole, lambda item: not item.degraded)
         if good and good[0] != self._whole[-1]:
             self._keep(good[0], "newest that is not degraded")
-        least = max(1, self._retention.keep_verified or 0)
+        wanted = self._retention.keep_verified or 0
+        least = max(1, wanted)
         proved = [i for i in good if self._items[i].verified]
         for number, i in enumerate(proved[:least], 1):
             self._keep(i, f"newest verified {number} of {least}")
-        missing = least - len(proved)
-        if missing > 0:
-            self._stand_in(good, missing)
-
-    def _stand_in(self, good: list[int], missing: int) -> None:
-        """Too few good snapshots are verified: keep good ones that are not, and degraded ones that
-        are.
-        """
-        for i in [i for i in good if not self._items[i].verified][:missing]:
+        # Where good ones are not verified, both good ones that are not and degraded ones that are.
+        unproved = [i for i in good if not self._items[i].verified]
+        for i in unproved[: max(0, wanted - len(proved))]:
             self._keep(i, "too few are verified")
         degraded = self._newest(self._whole, lambda item: item.verified and item.degraded)
-        for i in degraded[:missing]:
+        for i in degraded[: max(0, least - len(proved))]:
             self._keep(i, "newest verified, though degraded")
 
     def _keep_periods(self) -> None:
@@ -228,9 +224,16 @@ class _Policy:
             if there is None or not self._items[i].degraded or self._items[there].degraded:
                 standing[key] = i
         where = "" if timeline == 1 else f"; timeline {timeline}"
-        for number, key in enumerate(sorted(standing, reverse=True)[:count], 1):
+        newest = sorted(standing, reverse=True)
+        good = [key for key in newest if not self._items[standing[key]].degraded]
+        for number, key in enumerate(good[:count], 1):
             text = f"{period} {number} of {count} ({label_of(period, key)}{where})"
             self._keep(standing[key], text)
+        for key in newest[:count]:  # beside the good ones: a run of degraded ones ousts none
+            if self._items[standing[key]].degraded:
+                self._keep(
+                    standing[key], f"{period} ({label_of(period, key)}{where}; none is good)"
+                )
 
     def _keep_within(self) -> None:
         within = self._retention.keep_within or 0
