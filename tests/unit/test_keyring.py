@@ -49,7 +49,11 @@ ROWS = st.dictionaries(
 @given(ROWS)
 def test_every_key_comes_back_from_its_bucket(rows: dict[int, list[tuple[bytes, bytes]]]) -> None:
     storage = stored(rows)
-    (item,) = Keyring(storage, KEYS).objects
+    objects = Keyring(storage, KEYS).objects
+    if not any(rows.values()):
+        assert objects == []
+        return
+    (item,) = objects
     for copy in storage.objects:
         assert item.size_of_copy(copy) == len(storage.objects[copy])
         for bucket in {*rows, 0, 255}:

@@ -108,6 +108,7 @@ def _restore_to(
             "torn": stats.torn,
             "failed": stats.failed,
             "damaged": stats.damaged,
+            "erased": stats.erased,
             "elapsed_s": round(stats.elapsed_s, 3),
             "dry_run": False,
         },
@@ -115,7 +116,8 @@ def _restore_to(
         f"{number(stats.documents, 'document')}, {size(stats.document_bytes)}"
         + (f"; {stats.torn} torn or unreadable" if stats.torn else "")
         + (f"; {stats.failed} not written" if stats.failed else "")
-        + (f"; {stats.damaged} damaged" if stats.damaged else ""),
+        + (f"; {stats.damaged} damaged" if stats.damaged else "")
+        + (f"; {number(stats.erased, 'user')} erased since, left out" if stats.erased else ""),
         findings=bool(stats.torn),
         failed=bool(stats.failed),
         damaged=bool(stats.damaged),

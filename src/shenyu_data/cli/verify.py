@@ -60,4 +60,9 @@ def verify_command(call: Call, read_data: float | None) -> None:
     )
     document = fields(stats)
     document["elapsed_s"] = round(stats.elapsed_s, 3)
-    call.finish({"verified": sound, **document}, text, damaged=not sound)
+    call.finish(
+        {"verified": sound, **document},
+        text,
+        findings=bool(call.monitor.count("warning")),
+        damaged=not sound,
+    )

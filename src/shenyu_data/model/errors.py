@@ -9,6 +9,7 @@
     │   ├── OwnerNotFound           the snapshot holds no such user
     │   ├── HistoryNotFound         the user has no such history there
     │   ├── ChatNotFound            there is no such chat there
+    │   ├── OwnerErased             the user was erased; what the snapshot holds cannot be read
     │   └── TargetNotEmpty          the folder to restore into already holds something
     ├── DataDirectoryError          the live data directory cannot be used            exit 3
     ├── StorageError                the place where the repository lies failed        exit 3
@@ -92,6 +93,12 @@ class ChatNotFound(UsageError):
     """No history that was looked into has a chat of that id."""
 
     code = "chat-not-found"
+
+
+class OwnerErased(UsageError):
+    """The user was erased: what the snapshot holds of it cannot be read any more."""
+
+    code = "user-erased"
 
 
 class TargetNotEmpty(UsageError):

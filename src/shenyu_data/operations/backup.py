@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import Executor
 from typing import Literal, TypeVar
 
@@ -19,7 +19,7 @@ import msgspec
 from shenyu_data import __version__
 from shenyu_data.datadir.folder import check_outside
 from shenyu_data.datadir.survey import Survey, survey
-from shenyu_data.model.errors import RepositoryError
+from shenyu_data.model.errors import RepositoryError, ShenyuDataError
 from shenyu_data.model.findings import Finding, printable
 from shenyu_data.model.monitor import Monitor
 from shenyu_data.operations.backup_owner import Tally
@@ -44,10 +44,11 @@ from shenyu_data.repository.format import (
     new_id,
     parse_object_name,
 )
-from shenyu_data.repository.keyring import write_keyring
+from shenyu_data.repository.keyring import rewrite_keyrings, write_keyring
 from shenyu_data.repository.manifest import Layer, ManifestWriter, RootBuckets, layers_of
 from shenyu_data.repository.repository import Repository
 from shenyu_data.repository.snapshots import write_root
+from shenyu_data.repository.tombstones import Tombstone, Tombstones, read_tombstones
 
 MAX_LAYERS = 12
 """A bucket with this many sections is written whole again by the next backup that changes it."""
@@ -116,6 +117,8 @@ class _Backup:
         self._complete = True
         self._listed = Listed(True, True)
         self._packs: frozenset[bytes] = frozenset()
+        self._tombstones = Tombstones()
+        self._erased: frozenset[bytes] = frozenset()
         self._damaged: dict[int, RepositoryError] = {}
         self._new_keys: dict[int, bytes] = {}  # packed: there may be millions
         self._layers: dict[int, list[Layer]] = {}
@@ -126,6 +129,7 @@ class _Backup:
         time_ms = time.time_ns() // 1_000_000
         parent = self._find_parent()
         keys = self._repository.keys
+        self._tombstones = self._read_tombstones()
         with Survey(BUCKETS) as found:
             survey(
                 self._data,
@@ -150,9 +154,14 @@ class _Backup:
                         redo = self._capture(workers, work, changed.names, full)
                 if redo:
                     self._capture(workers, self._full_work(found, redo), 0, full)
+                if buried := self._newly_buried():
+                    self._erased = frozenset(stone.pseudonym for stone in buried)
+                    buckets = {pseudonym[0] for pseudonym in self._erased}
+                    self._capture(workers, self._full_work(found, buckets), 0, full)
         if self._tally.stored_again:
             self._monitor.report(_stored_again(self._tally.stored_again))
         stored = self._store_keys()
+        self._check_nobody_was_erased()
         self._manifests.finish()
         stored += self._manifests.stored_bytes + self._packed_bytes
         root = self._root(parent, full, time_ms, stored, time.monotonic() - started)
@@ -201,10 +210,10 @@ class _Backup:
             self._totals[bucket] = ref.totals
 
     def _full_work(
-        self, found: Survey, only: Mapping[int, RepositoryError] | None = None
+        self, found: Survey, only: Collection[int] | None = None
     ) -> Iterator[BucketWork]:
-        """Every owner of every bucket, or ``only`` of those whose parent turned out to be
-        damaged.
+        """Every owner of every bucket, or ``only`` of those that are done again without the
+        parent.
         """
         for bucket in range(BUCKETS) if only is None else sorted(only):
             owners = found.bucket(bucket)
@@ -232,12 +241,13 @@ class _Backup:
     def _compare(self, workers: _Workers, found: Survey, changed: Survey) -> dict[int, list[bytes]]:
         """Put what differs from the parent into ``changed``; return who is gone, by bucket."""
         gone: dict[int, list[bytes]] = {}
+        buried = frozenset(stone.pseudonym for stone in self._tombstones)
         work = (
             BucketWork(bucket, found.bucket(bucket), self._layers.get(bucket, []))
             for bucket in range(BUCKETS)
         )
         tasks = (
-            CompareTask(self._repository, self._data, batch, self._listed)
+            CompareTask(self._repository, self._data, batch, self._listed, buried)
             for batch in _batches(work, workers.share(found.names, _COMPARED_A_TASK))
         )
         with self._monitor.task("Comparing", BUCKETS, "buckets") as progress:
@@ -271,6 +281,7 @@ class _Backup:
                 report_special=reread,
                 listed=self._listed,
                 packs=self._packs,
+                erased=self._erased,
             )
             for batch in _batches(work, workers.share(names, _CAPTURED_A_TASK))
         )
@@ -297,6 +308,7 @@ class _Backup:
             layers = [*layers, Layer(self._id, *self._manifests.add(result.section))]
         self._layers[bucket] = layers
         self._totals[bucket] = result.totals
+        self._new_keys.pop(bucket, None)
         if result.new_keys:
             self._new_keys[bucket] = b"".join(KEYRING_ROW.pack(*row) for row in result.new_keys)
 
@@ -307,6 +319,31 @@ class _Backup:
             bucket: KEYRING_ROW.iter_unpack(packed) for bucket, packed in self._new_keys.items()
         }
         return write_keyring(self._repository.storage, self._repository.keys, rows)
+
+    def _read_tombstones(self) -> Tombstones:
+        failures: list[RepositoryError] = []
+        return read_tombstones(self._repository.storage, self._repository.keys, failures)
+
+    def _newly_buried(self) -> list[Tombstone]:
+        """Return the tombstones of owners who were erased while this backup ran.
+
+        An erasure first stores its tombstone, then destroys the keys it finds; a backup first
+        stores its keys, then looks for tombstones: one of the two sees the other.
+        """
+        return self._read_tombstones().since(self._tombstones)
+
+    def _check_nobody_was_erased(self) -> None:
+        lately = {stone.pseudonym for stone in self._newly_buried()} - self._erased
+        if lately:
+            rewrite_keyrings(
+                self._repository.storage,
+                self._repository.keys,
+                lambda pseudonym, _: pseudonym not in lately,
+            )
+            raise ShenyuDataError(
+                "a user was erased just when the snapshot was about to be stored; it was not",
+                hint="Run the backup again.",
+            )
 
     def _root(
         self, parent: Root | None, full: bool, time_ms: int, stored: int, elapsed_s: float

@@ -68,6 +68,8 @@ class CompareTask(msgspec.Struct):
     data: str
     work: list[BucketWork]
     listed: Listed
+    buried: frozenset[bytes]
+    """Pseudonyms with a tombstone: the parent may hold them, unreadable."""
 
 
 class Compared(msgspec.Struct):
@@ -92,6 +94,8 @@ class CaptureTask(msgspec.Struct):
     report_special: bool
     listed: Listed
     packs: frozenset[bytes]
+    erased: frozenset[bytes]
+    """Pseudonyms of owners who were erased while this backup ran: they are left out."""
 
 
 class CapturedBucket(msgspec.Struct):
@@ -126,11 +130,18 @@ def _compare_bucket(task: CompareTask, folders: DataFolders, work: BucketWork) -
     repository = task.repository
     keys = repository.keys
     result = Compared(work.bucket, Owners([], []), [], [], True)
+    reader = SectionReader(repository.storage, keys, work.bucket, work.layers)
     try:
-        rows = SectionReader(repository.storage, keys, work.bucket, work.layers).rows()
+        rows = reader.rows()
     except RepositoryError as error:
         result.damaged = error
         return result
+    for pseudonym in task.buried & rows.keys():
+        owner_keys = repository.keyring().bucket(work.bucket).get(pseudonym, [])
+        if not _opens(reader, pseudonym, rows[pseudonym], owner_keys):
+            # The capture drops what else the bucket holds of erased owners.
+            del rows[pseudonym]
+            result.gone.append(pseudonym)
     for owner in work.owners.users:
         scan = scan_user(folders, owner, compressed=owner in work.owners.compressed)
         pseudonym = keys.user_pseudonym(owner)
@@ -149,6 +160,14 @@ def _compare_bucket(task: CompareTask, folders: DataFolders, work: BucketWork) -
     if task.listed.users:
         result.gone += rows
     return result
+
+
+def _opens(reader: SectionReader, pseudonym: bytes, row: Row, keys: list[OwnerKeys]) -> bool:
+    try:
+        reader.record(pseudonym, row, keys)
+    except RepositoryError:
+        return False
+    return True
 
 
 def _differs(
@@ -207,11 +226,14 @@ class _Capture:
     def _take_bucket(self, folders: DataFolders, work: BucketWork, tally: Tally) -> CapturedBucket:
         reader = SectionReader(self._storage, self._keys, work.bucket, work.layers)
         rows = reader.rows()
-        if work.rewrite:
-            reader.load()
         owner_keys = self._keyring.bucket(work.bucket)
+        erased = self._drop_erased(reader, rows, owner_keys)
+        rewrite = work.rewrite or erased
+        recount = self._task.reread or erased  # nobody can say what erased owners had added
+        if rewrite:
+            reader.load()
         builder = SectionBuilder(self._keys, self._task.origin, work.bucket)
-        sums = _Sums(Totals() if self._task.reread else work.totals)
+        sums = _Sums(Totals() if recount else work.totals)
         new_keys: list[tuple[bytes, bytes]] = []
         owners = [(owner, False) for owner in work.owners.users]
         if work.owners.shared:
@@ -225,6 +247,8 @@ class _Capture:
             else:
                 pseudonym = self._keys.user_pseudonym(owner)
                 scan = scan_user(folders, owner, compressed=owner in work.owners.compressed)
+            if pseudonym in self._task.erased:
+                continue
             done.add(pseudonym)
             self._result.complete &= scan.complete
             candidates = owner_keys.get(pseudonym)
@@ -238,7 +262,7 @@ class _Capture:
                 owner_keys[pseudonym] = candidates
                 new_keys.append((pseudonym, candidates[0].key))
             taken = self._take_owner(folders, owner, shared, before, scan, candidates, tally)
-            if before is not None and not self._task.reread:
+            if before is not None and not recount:
                 sums.add(before.record, -1)
             if taken.record is None:
                 builder.add_gone(pseudonym)
@@ -255,19 +279,37 @@ class _Capture:
             done.add(pseudonym)
             lost = reader.record(pseudonym, rows[pseudonym], owner_keys.get(pseudonym, []))
             tally.gone += sum(isinstance(entry, FileEntry) for entry in lost.entries)
-            if not self._task.reread:
+            if not recount:
                 sums.add(lost, -1)
-            if not work.rewrite:
+            if not rewrite:
                 builder.add_gone(pseudonym)
-        if work.rewrite:
+        if rewrite:
             for record in self._carry_over(reader, rows, done, owner_keys, builder):
-                if self._task.reread:
+                if recount:
                     sums.add(record)
-        return CapturedBucket(work.bucket, builder.finish(), work.rewrite, sums.totals(), new_keys)
+        return CapturedBucket(work.bucket, builder.finish(), rewrite, sums.totals(), new_keys)
+
+    def _drop_erased(
+        self, reader: SectionReader, rows: dict[bytes, Row], keys: dict[bytes, list[OwnerKeys]]
+    ) -> bool:
+        """Take owners who were erased out of ``rows``; whether there were any."""
+        tombstones = self._keyring.tombstones
+        erased = [
+            pseudonym
+            for pseudonym, row in rows.items()
+            if tombstones.of(pseudonym)
+            and (
+                pseudonym in self._task.erased
+                or not _opens(reader, pseudonym, row, keys.get(pseudonym, []))
+            )
+        ]
+        for pseudonym in erased:
+            del rows[pseudonym]
+        return bool(erased)
 
     def _gone(self, work: BucketWork, rows: dict[bytes, Row], done: set[bytes]) -> list[bytes]:
         """Return who is in the parent, was not met, and would have been if still there."""
-        gone = (rows.keys() if self._task.reread else set(work.gone)) - done
+        gone = (rows.keys() if self._task.reread else rows.keys() & set(work.gone)) - done
         shared = {self._keys.shared_pseudonym(work.bucket)}
         if not self._task.listed.users:
             gone &= shared

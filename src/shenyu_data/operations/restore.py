@@ -25,6 +25,7 @@ from shenyu_data.operations.restore_pick import (
     find_chat,
     history_not_found,
     open_owner,
+    owner_erased,
     owner_not_found,
 )
 from shenyu_data.operations.restore_tasks import (
@@ -73,7 +74,9 @@ class RestorePlan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RestoreStats(msgspec.Struct, frozen=True, kw_only=True):
-    """What a restore did. ``failed`` entries were damaged, or could not be written."""
+    """What a restore did. ``erased`` users are left out; ``failed`` entries were damaged, or could
+    not be written.
+    """
 
     snapshot: bytes
     documents: int
@@ -83,6 +86,7 @@ class RestoreStats(msgspec.Struct, frozen=True, kw_only=True):
     torn: int
     failed: int
     damaged: int
+    erased: int
     elapsed_s: float
 
 
@@ -105,7 +109,8 @@ def restore(
     """Restore the snapshot ``root`` into the folder ``target``, which is made if it is missing.
 
     Raise TargetNotEmpty if it holds anything (unless ``options.overwrite``), OwnerNotFound,
-    HistoryNotFound or ChatNotFound if the snapshot holds nothing of that name.
+    HistoryNotFound or ChatNotFound if the snapshot holds nothing of that name, OwnerErased if the
+    user was erased since.
     """
     started = time.monotonic()
     if options.user is not None and options.chat is not None:
@@ -130,9 +135,11 @@ def restore(
             hard_links += result.hard_links
             for finding in result.findings:
                 monitor.report(finding)
-    if options.user is not None and not totals.owners:
+    if options.user is not None and totals.erased:
+        raise owner_erased(root, options.user)
+    if options.user is not None and not totals.owners and not totals.damaged:
         raise owner_not_found(root, options.user)
-    if options.history is not None and not totals.met:
+    if options.history is not None and not totals.met and not totals.damaged:
         raise history_not_found(options.history)
     descriptor = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -150,6 +157,7 @@ def restore(
         torn=totals.torn,
         failed=totals.failed,
         damaged=totals.damaged,
+        erased=totals.erased,
         elapsed_s=time.monotonic() - started,
     )
 
@@ -240,7 +248,13 @@ def _tasks(
         bucket = repository.keys.user_bucket(options.user)
         work = {bucket: layers_of(root, bucket)}
         yield RestoreTask(
-            repository, target, work, options.user, options.history, options.last_good
+            repository,
+            target,
+            work,
+            options.user,
+            options.history,
+            options.last_good,
+            root.sequence,
         )
         return
     share = max(1, min(2000, root.totals.documents // (4 * jobs)))
@@ -249,10 +263,12 @@ def _tasks(
         work[bucket] = layers_of(root, bucket)
         documents += ref.totals.documents
         if documents >= share:
-            yield RestoreTask(repository, target, work, None, None, options.last_good)
+            yield RestoreTask(
+                repository, target, work, None, None, options.last_good, root.sequence
+            )
             work, documents = {}, 0
     if work:
-        yield RestoreTask(repository, target, work, None, None, options.last_good)
+        yield RestoreTask(repository, target, work, None, None, options.last_good, root.sequence)
 
 
 def _make_links(

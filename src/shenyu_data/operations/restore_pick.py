@@ -7,7 +7,14 @@ from typing import NamedTuple
 
 from shenyu_data.model.chats import Chat, History, read_history
 from shenyu_data.model.documents import Unparsable
-from shenyu_data.model.errors import ChatNotFound, HistoryNotFound, OwnerNotFound, UsageError
+from shenyu_data.model.errors import (
+    ChatNotFound,
+    HistoryNotFound,
+    OwnerErased,
+    OwnerNotFound,
+    RepositoryError,
+    UsageError,
+)
 from shenyu_data.model.findings import printable
 from shenyu_data.model.layout import JSON_SUFFIX, Place, kind_of
 from shenyu_data.repository.crypto import OwnerKeys
@@ -43,7 +50,9 @@ class FoundChat(NamedTuple):
 
 
 def open_owner(repository: Repository, root: Root, user: bytes) -> OwnerDocuments:
-    """Open what a snapshot holds of a user. Raise OwnerNotFound if it holds nothing."""
+    """Open what a snapshot holds of a user. Raise OwnerNotFound if it holds nothing, OwnerErased if
+    the user was erased since.
+    """
     owner = find_owner(repository, root, user)
     if owner is None:
         raise owner_not_found(root, user)
@@ -55,6 +64,15 @@ def owner_not_found(root: Root, user: bytes) -> OwnerNotFound:
     return OwnerNotFound(
         f"the snapshot {root.id.hex()[:8]} holds no user {printable(user)}",
         hint="`shenyu-data show SNAPSHOT` counts its users; names are those of users/*.json.",
+    )
+
+
+def owner_erased(root: Root, user: bytes = b"") -> OwnerErased:
+    """Return the error that says that what a snapshot held of a user was erased."""
+    return OwnerErased(
+        f"the user {printable(user)}{' ' * bool(user)}was erased; what the snapshot "
+        f"{root.id.hex()[:8]} held of it cannot be read any more",
+        hint="Nothing brings it back. A later snapshot may hold what the user wrote since.",
     )
 
 
@@ -72,8 +90,14 @@ def find_record(
     row = reader.rows().get(pseudonym)
     if row is None:
         return None
-    keys = repository.keyring().bucket(bucket).get(pseudonym, [])
-    record = reader.record(pseudonym, row, keys)
+    keyring = repository.keyring()
+    keys = keyring.bucket(bucket).get(pseudonym, [])
+    try:
+        record = reader.record(pseudonym, row, keys)
+    except RepositoryError:
+        if keyring.tombstones.covers(pseudonym, root.sequence):
+            raise owner_erased(root) from None
+        raise
     segments = SegmentReader(repository.storage)
     return OwnerDocuments(record, keys, DocumentReader(record.segments, keys, segments))
 

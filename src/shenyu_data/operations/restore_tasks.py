@@ -50,6 +50,8 @@ class RestoreTask(msgspec.Struct):
     user: bytes | None
     history: bytes | None
     last_good: bool
+    sequence: int
+    """That of the snapshot: it tells what was erased since."""
 
 
 class RestoreCounts(msgspec.Struct):
@@ -57,6 +59,7 @@ class RestoreCounts(msgspec.Struct):
 
     owners: int = 0
     met: int = 0  # documents, restored or not
+    erased: int = 0
     documents: int = 0
     document_bytes: int = 0
     folders: int = 0
@@ -147,7 +150,10 @@ class _Restore:
             try:
                 record = reader.record(pseudonym, row, candidates)
             except RepositoryError as error:
-                self._damaged(f"one user (pseudonym {pseudonym.hex()})", error)
+                if keyring.tombstones.covers(pseudonym, self._task.sequence):
+                    self._result.counts.erased += 1
+                else:
+                    self._damaged(f"one user (pseudonym {pseudonym.hex()})", error)
                 continue
             self._result.counts.owners += 1
             self._restore_owner(record, candidates)

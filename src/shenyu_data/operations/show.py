@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from shenyu_data.model.errors import OwnerNotFound
+from shenyu_data.model.errors import OwnerErased, OwnerNotFound, RepositoryError
 from shenyu_data.model.findings import printable
 from shenyu_data.model.layout import kind_of, path_of
 from shenyu_data.repository.format import FileEntry, FileState, OwnerRecord, Root
@@ -32,8 +32,8 @@ class DocumentInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def show_user(repository: Repository, root: Root, user: bytes) -> list[DocumentInfo]:
-    """List a user's documents. Raise OwnerNotFound if there is nothing, RepositoryError if it is
-    damaged.
+    """List a user's documents. Raise OwnerNotFound if there is nothing, OwnerErased if the user was
+    erased, RepositoryError if it is damaged.
     """
     bucket = repository.keys.user_bucket(user)
     pseudonym = repository.keys.user_pseudonym(user)
@@ -44,8 +44,17 @@ def show_user(repository: Repository, root: Root, user: bytes) -> list[DocumentI
             f"the snapshot {root.id.hex()[:8]} holds no user {printable(user)}",
             hint="A user is named as in users/NAME.json; try another snapshot.",
         )
-    keys = repository.keyring().bucket(bucket).get(pseudonym, [])
-    return list(_documents(reader.record(pseudonym, row, keys)))
+    keyring = repository.keyring()
+    keys = keyring.bucket(bucket).get(pseudonym, [])
+    try:
+        return list(_documents(reader.record(pseudonym, row, keys)))
+    except RepositoryError:
+        if keyring.tombstones.covers(pseudonym, root.sequence):
+            raise OwnerErased(
+                f"the user {printable(user)} was erased",
+                hint="Nothing of it can be read in this snapshot; a later one may hold it again.",
+            ) from None
+        raise
 
 
 def show_degraded(repository: Repository, root: Root) -> Iterator[DocumentInfo]:
@@ -57,7 +66,12 @@ def show_degraded(repository: Repository, root: Root) -> Iterator[DocumentInfo]:
         reader = SectionReader(repository.storage, repository.keys, bucket, layers_of(root, bucket))
         owner_keys = keyring.bucket(bucket)
         for pseudonym, row in reader.rows().items():
-            record = reader.record(pseudonym, row, owner_keys.get(pseudonym, []))
+            try:
+                record = reader.record(pseudonym, row, owner_keys.get(pseudonym, []))
+            except RepositoryError:
+                if keyring.tombstones.covers(pseudonym, root.sequence):
+                    continue
+                raise
             for info in _documents(record):
                 if info.state in ("torn", "unreadable"):
                     yield info

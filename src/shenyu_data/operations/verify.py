@@ -25,6 +25,7 @@ from shenyu_data.operations.verify_tasks import (
 )
 from shenyu_data.operations.workers import open_executor, run_tasks
 from shenyu_data.repository.compression import DICTIONARY_BLAKE3
+from shenyu_data.repository.crypto import fingerprint
 from shenyu_data.repository.format import (
     BUCKETS,
     COPY_SUFFIX,
@@ -33,9 +34,14 @@ from shenyu_data.repository.format import (
     HEADER_BYTES,
     KEYRINGS,
     MANIFESTS,
+    MOVED,
     PACKS,
+    PROOFS,
+    PRUNES,
     SLOTS,
     SNAPSHOTS,
+    TOMBSTONES,
+    TWICE,
     ObjectKind,
     Snapshot,
     check_header,
@@ -46,6 +52,7 @@ from shenyu_data.repository.keyslots import read_slot
 from shenyu_data.repository.manifest import Layer, layers_of
 from shenyu_data.repository.repository import Repository, read_descriptor
 from shenyu_data.repository.snapshots import parse_root, parse_snapshot, read_copy
+from shenyu_data.repository.tombstones import read_tombstone_copy, read_tombstones
 
 _SMALL = 1000  # documents: below, starting processes costs more than it saves
 _EXAMPLES = 5
@@ -59,12 +66,15 @@ class VerifyOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class VerifyStats(msgspec.Struct, frozen=True, kw_only=True):
-    """What was checked. ``unused_bytes`` belong to no snapshot: an interrupted backup left them."""
+    """What was checked. ``erased_records`` are of users who were erased, as they should be;
+    ``unused_bytes`` belong to no snapshot: an interrupted backup left them.
+    """
 
     snapshots: int
     objects: int
     object_bytes: int
     owners: int
+    erased_records: int
     documents: int
     segments: int
     read_bytes: int
@@ -109,6 +119,7 @@ class _Verify:
         sizes = {info.name: info.size for info in self._storage.list("")}
         self._check_small_objects(sizes)
         self._check_keyrings(sizes)
+        self._check_tombstones(sizes)
         self._check_roots(sizes)
         self._check_headers(sizes)
         pack_bytes = {
@@ -119,7 +130,7 @@ class _Verify:
         documents = max((item.totals.documents for item in self._snapshots), default=0)
         jobs = self._options.jobs if documents > _SMALL else 1
         used_packs: set[bytes] = set()
-        owners = checked = segments = read_bytes = 0
+        owners = erased = checked = segments = read_bytes = 0
         with (
             open_executor(jobs) as executor,
             self._monitor.task("Verifying", len(self._layers), "buckets") as progress,
@@ -128,6 +139,7 @@ class _Verify:
             for result in run_tasks(executor, verify_buckets, tasks, waiting=jobs + 1):
                 progress.advance(result.buckets)
                 owners += result.owners
+                erased += result.erased
                 checked += result.documents
                 segments += result.segments
                 read_bytes += result.read_bytes
@@ -147,6 +159,7 @@ class _Verify:
             objects=len(sizes),
             object_bytes=sum(sizes.values()),
             owners=owners,
+            erased_records=erased,
             documents=checked,
             segments=segments,
             read_bytes=read_bytes,
@@ -181,17 +194,30 @@ class _Verify:
 
     def _check_keyrings(self, sizes: dict[str, int]) -> None:
         sound: set[str] = set()
+        stones = read_tombstones(self._storage, self._repository.keys, [])
         for base, copy in self._pairs(sizes, KEYRINGS):
             item = KeyringObject(self._storage, self._repository.keys, base)
             try:
                 if item.size_of_copy(copy) != sizes[copy]:
                     raise ObjectDamaged(f"{copy} has the wrong size")
                 for bucket in range(BUCKETS):
-                    item.bucket_of_copy(copy, bucket)
+                    for pseudonym, key in item.bucket_of_copy(copy, bucket):
+                        if stones.of(pseudonym) and stones.is_dead(fingerprint(key)):
+                            self._monitor.report(_came_back(copy))
                 sound.add(base)
             except RepositoryError as error:
                 self._damaged(copy, error)
         self._tell_twins(KEYRINGS, sound, "users whose key only it held cannot be restored")
+
+    def _check_tombstones(self, sizes: dict[str, int]) -> None:
+        sound: set[str] = set()
+        for base, copy in self._pairs(sizes, TOMBSTONES):
+            try:
+                read_tombstone_copy(self._storage, self._repository.keys, copy)
+                sound.add(base)
+            except RepositoryError as error:
+                self._damaged(copy, error)
+        self._tell_twins(TOMBSTONES, sound, "who was erased may come back from an old copy")
 
     def _check_roots(self, sizes: dict[str, int]) -> None:
         seen: set[str] = set()
@@ -258,6 +284,7 @@ class _Verify:
 
     def _tasks(self, pack_bytes: dict[bytes, int], count: int) -> Iterator[VerifyTask]:
         share = self._options.read_percent / 100
+        sequences = [item.sequence for item in self._snapshots]
         numbers: dict[frozenset[int], SnapshotNumbers] = {}
         batch: dict[int, dict[Layer, SnapshotNumbers]] = {}
         size = max(1, len(self._layers) // count)
@@ -267,10 +294,10 @@ class _Verify:
                 for layer, users in layers.items()
             }
             if len(batch) >= size:
-                yield VerifyTask(self._repository, batch, pack_bytes, share)
+                yield VerifyTask(self._repository, batch, pack_bytes, share, sequences)
                 batch = {}
         if batch:
-            yield VerifyTask(self._repository, batch, pack_bytes, share)
+            yield VerifyTask(self._repository, batch, pack_bytes, share, sequences)
 
     def _damaged(self, name: str, error: RepositoryError) -> None:
         self._affected.setdefault(name, _Affected(error))
@@ -326,9 +353,20 @@ class _Verify:
         return f"affects {affected.documents} documents of {users} owners in {where}: {names}"
 
 
+def _came_back(copy: str) -> Finding:
+    return Finding(
+        code="destroyed-key-back",
+        severity="warning",
+        path=copy,
+        message="it holds the key of a user who was erased; no reader uses it",
+        hint="An old copy of this object came back, or an erasure was interrupted: "
+        "`shenyu-data prune` destroys the key, and so does erasing the user again.",
+    )
+
+
 def _is_id(name: str) -> bool:
     folder = name.partition("/")[0]
-    if folder in (KEYRINGS, SNAPSHOTS):
+    if folder in TWICE:
         name = name.removesuffix(COPY_SUFFIX)
-    known = folder in (KEYRINGS, SNAPSHOTS, PACKS, MANIFESTS, SLOTS)
+    known = folder in (*TWICE, PACKS, MANIFESTS, SLOTS, PROOFS, PRUNES, MOVED)
     return known and parse_object_name(name) is not None

@@ -41,6 +41,8 @@ class VerifyTask(msgspec.Struct):
     work: dict[int, dict[Layer, SnapshotNumbers]]
     pack_bytes: dict[bytes, int]
     share: float
+    sequences: list[int]
+    """Of the snapshots, by number: they tell what was erased since."""
 
 
 class Damage(msgspec.Struct):
@@ -59,6 +61,7 @@ class VerifyResult(msgspec.Struct):
     damages: list[Damage] = field(default_factory=list)
     used_packs: set[bytes] = field(default_factory=set)
     owners: int = 0
+    erased: int = 0
     documents: int = 0
     segments: int = 0
     read_bytes: int = 0
@@ -74,17 +77,15 @@ class _Verify:
     def __init__(self, task: VerifyTask) -> None:
         self._task = task
         self._segments = SegmentReader(task.repository.storage)
+        self._keyring: Keyring = task.repository.keyring()
         self._result = VerifyResult(buckets=len(task.work))
 
     def run(self) -> VerifyResult:
-        keyring = self._task.repository.keyring()
         for bucket, layers in self._task.work.items():
-            self._check_bucket(bucket, layers, keyring)
+            self._check_bucket(bucket, layers)
         return self._result
 
-    def _check_bucket(
-        self, bucket: int, layers: dict[Layer, SnapshotNumbers], keyring: Keyring
-    ) -> None:
+    def _check_bucket(self, bucket: int, layers: dict[Layer, SnapshotNumbers]) -> None:
         repository = self._task.repository
         reader = SectionReader(repository.storage, repository.keys, bucket, list(layers))
         versions: dict[bytes, list[Row]] = {}
@@ -97,7 +98,7 @@ class _Verify:
             except RepositoryError as error:
                 what = f"all users of bucket {bucket}"
                 self._result.damages.append(Damage(name, error, what, None, snapshots))
-        owner_keys = keyring.bucket(bucket)
+        owner_keys = self._keyring.bucket(bucket)
         for pseudonym, rows in versions.items():
             self._result.owners += any(row.length for row in rows)
             self._check_owner(reader, layers, pseudonym, rows, owner_keys.get(pseudonym, []))
@@ -122,6 +123,10 @@ class _Verify:
             try:
                 record = reader.record(pseudonym, row, keys)
             except RepositoryError as error:
+                newest = max((self._task.sequences[number] for number in snapshots), default=0)
+                if self._keyring.tombstones.covers(pseudonym, newest):
+                    self._result.erased += 1
+                    continue
                 name = object_name(ObjectKind.MANIFEST, row.layer.manifest)
                 if not keys:
                     error = ObjectMissing("no keyring holds this user's key", hint=error.hint)

@@ -1,4 +1,4 @@
-"""Objects that are stored twice: keyrings and snapshots are small, and everything hangs on them."""
+"""Objects that are stored twice: what is small and everything hangs on."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from shenyu_data.model.errors import ObjectExists, ObjectMissing, RepositoryError, StorageError
-from shenyu_data.repository.format import COPY_SUFFIX, KEYRINGS, SNAPSHOTS, parse_object_name
+from shenyu_data.repository.format import COPY_SUFFIX, TWICE, parse_object_name
 from shenyu_data.storage.protocol import Storage
 
 T = TypeVar("T")
@@ -38,7 +38,7 @@ def mend_copies(storage: Storage) -> list[str]:
     ever taken byte for byte from its twin: whether that is sound is checked by whoever reads it.
     """
     mended = []
-    for folder in (KEYRINGS, SNAPSHOTS):
+    for folder in TWICE:
         names = {info.name for info in storage.list(folder)}
         for base in sorted({name.removesuffix(COPY_SUFFIX) for name in names}):
             if parse_object_name(base) is None:

@@ -50,6 +50,11 @@ def _open(key: bytes, sealed: bytes, bound_to: bytes) -> bytes:
     return AESGCM(key).decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], bound_to)
 
 
+def fingerprint(key: bytes) -> bytes:
+    """Given an owner key, return 16 bytes that tell it from others and reveal nothing of it."""
+    return blake3(key, derive_key_context=_CONTEXT + "fingerprint").digest(16)
+
+
 class OwnerKeys:
     """The three keys of one owner, all derived from the one random key that the keyring keeps."""
 

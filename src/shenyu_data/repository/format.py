@@ -29,8 +29,15 @@ KEYRINGS = "keys"
 PACKS = "packs"
 MANIFESTS = "manifests"
 SNAPSHOTS = "snapshots"
+TOMBSTONES = "tombstones"
+PROOFS = "proofs"
+PRUNES = "prunes"
+MOVED = "moved"
 COPY_SUFFIX = ".copy"
-"""Keyrings and snapshots are small and everything hangs on them: each is stored twice."""
+"""What is small and everything hangs on is stored twice."""
+
+TWICE = (KEYRINGS, SNAPSHOTS, TOMBSTONES)
+"""The folders of such objects."""
 
 
 class ObjectKind(IntEnum):
@@ -40,6 +47,10 @@ class ObjectKind(IntEnum):
     PACK = 2
     MANIFEST = 3
     SNAPSHOT = 4
+    TOMBSTONE = 5
+    PROOF = 6
+    PRUNE = 7
+    MOVED = 8
 
 
 _FOLDERS = {
@@ -47,6 +58,10 @@ _FOLDERS = {
     ObjectKind.PACK: PACKS,
     ObjectKind.MANIFEST: MANIFESTS,
     ObjectKind.SNAPSHOT: SNAPSHOTS,
+    ObjectKind.TOMBSTONE: TOMBSTONES,
+    ObjectKind.PROOF: PROOFS,
+    ObjectKind.PRUNE: PRUNES,
+    ObjectKind.MOVED: MOVED,
 }
 
 

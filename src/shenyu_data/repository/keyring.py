@@ -1,19 +1,20 @@
 """The keyring: every owner's random key, in objects sealed under the repository key, by bucket.
 
-A backup that meets new owners adds one keyring object; all objects together are the keyring. When
-there are many, a backup adds one that holds everything, and prune may drop the others. Destroying
-an owner's key in all of them makes every backup of that owner unreadable. Each object is stored
-twice.
+A backup that meets new owners adds keyring objects; all objects together are the keyring, less the
+keys that a tombstone says were destroyed. Destroying an owner's key in all of them makes every
+backup of that owner unreadable. Each object is stored twice.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from functools import cached_property
 
-from shenyu_data.model.errors import RepositoryError
+from shenyu_data.model.errors import ObjectMissing, RepositoryError
 from shenyu_data.repository.copies import put_twice, read_either
-from shenyu_data.repository.crypto import OVERHEAD_BYTES, OwnerKeys, Secrets
+from shenyu_data.repository.crypto import OVERHEAD_BYTES, OwnerKeys, Secrets, fingerprint
 from shenyu_data.repository.format import (
     BUCKETS,
     COPY_SUFFIX,
@@ -28,7 +29,11 @@ from shenyu_data.repository.format import (
     object_name,
     parse_object_name,
 )
+from shenyu_data.repository.tombstones import Tombstones, read_tombstones
 from shenyu_data.storage.protocol import Storage
+
+ROWS_AN_OBJECT = 1 << 16
+"""About as many keys go into one object: destroying one writes its object anew."""
 
 _DIRECTORY = struct.Struct(f"<{BUCKETS}I")
 _DIRECTORY_BYTES = _DIRECTORY.size + OVERHEAD_BYTES
@@ -45,6 +50,11 @@ class Keyring:
             KeyringObject(storage, keys, name) for name in sorted(names) if parse_object_name(name)
         ]
 
+    @cached_property
+    def tombstones(self) -> Tombstones:
+        """Who was erased. What cannot be read is passed over: verify names it."""
+        return read_tombstones(self._storage, self._keys, [])
+
     @property
     def objects(self) -> list[KeyringObject]:
         """The keyring objects, sorted by name."""
@@ -53,9 +63,10 @@ class Keyring:
     def bucket(self, bucket: int) -> dict[bytes, list[OwnerKeys]]:
         """Return the keys of a bucket's owners by pseudonym.
 
-        Nearly always one each; two when two backups met the same new owner at once. An object
-        neither of whose copies can be read is passed over (verify names it): its owners then have
-        no key.
+        Nearly always one each; the first seals what is new. Several when two backups met the same
+        new owner at once, or after a rotation. Destroyed keys are left out, wherever they come
+        from. An object neither of whose copies can be read is passed over (verify names it): its
+        owners then have no key.
         """
         found: dict[bytes, list[OwnerKeys]] = {}
         for item in self._objects:
@@ -64,10 +75,16 @@ class Keyring:
             except RepositoryError:
                 continue
             for pseudonym, key in rows:
+                if self._is_dead(pseudonym, key):
+                    continue
                 known = found.setdefault(pseudonym, [])
                 if all(keys.key != key for keys in known):
                     known.append(OwnerKeys(key))
         return found
+
+    def _is_dead(self, pseudonym: bytes, key: bytes) -> bool:
+        stones = self.tombstones
+        return bool(stones.of(pseudonym)) and stones.is_dead(fingerprint(key))
 
 
 class KeyringObject:
@@ -118,9 +135,67 @@ class KeyringObject:
 def write_keyring(
     storage: Storage, keys: Secrets, buckets: Mapping[int, Iterable[tuple[bytes, bytes]]]
 ) -> int:
-    """Store a keyring object, twice, with (pseudonym, key) rows by bucket; return the bytes
+    """Store (pseudonym, key) rows by bucket in keyring objects, each twice; return the bytes
     stored.
     """
+    stored = 0
+    some: dict[int, list[tuple[bytes, bytes]]] = {}
+    for bucket in sorted(buckets):
+        some[bucket] = list(buckets[bucket])
+        if sum(map(len, some.values())) >= ROWS_AN_OBJECT:
+            stored += _write_object(storage, keys, some)
+            some = {}
+    if any(some.values()):
+        stored += _write_object(storage, keys, some)
+    return stored
+
+
+def rewrite_keyrings(
+    storage: Storage, keys: Secrets, keep: Callable[[bytes, bytes], bool]
+) -> tuple[list[str], list[RepositoryError]]:
+    """Store anew, without the (pseudonym, key) rows for which ``keep`` is false, every keyring
+    object that holds one; destroy the old ones.
+
+    Looks again until none is left: a backup that runs meanwhile may bring a copy back. Return the
+    names of what was destroyed, and what is wrong with objects that cannot be read and so may
+    still hold such rows.
+    """
+    destroyed: list[str] = []
+    while True:
+        failures: list[RepositoryError] = []
+        found = False
+        for item in Keyring(storage, keys).objects:
+            try:
+                found |= _rewrite_object(storage, keys, item, keep, destroyed)
+            except RepositoryError as error:
+                failures.append(error)
+        if not found:
+            return destroyed, failures
+
+
+def _rewrite_object(
+    storage: Storage,
+    keys: Secrets,
+    item: KeyringObject,
+    keep: Callable[[bytes, bytes], bool],
+    destroyed: list[str],
+) -> bool:
+    buckets = {bucket: item.bucket(bucket) for bucket in range(BUCKETS)}
+    kept = {bucket: [row for row in rows if keep(*row)] for bucket, rows in buckets.items() if rows}
+    if sum(map(len, kept.values())) == sum(map(len, buckets.values())):
+        return False
+    if any(kept.values()):
+        _write_object(storage, keys, kept)
+    for name in (item.name, item.name + COPY_SUFFIX):
+        with suppress(ObjectMissing):
+            storage.delete(name)
+            destroyed.append(name)
+    return True
+
+
+def _write_object(
+    storage: Storage, keys: Secrets, buckets: Mapping[int, Sequence[tuple[bytes, bytes]]]
+) -> int:
     object_id = new_id()
     counts = [0] * BUCKETS
     sections = []

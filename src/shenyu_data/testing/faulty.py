@@ -11,12 +11,14 @@ import os
 import threading
 import time
 from collections.abc import Callable, Container, Iterator, Sequence
-from typing import Literal
+from typing import Literal, TypeVar
 
 from shenyu_data.model.errors import ObjectDamaged, StorageError, StorageFull
 from shenyu_data.storage.atomic import TEMPORARY_PREFIX
 from shenyu_data.storage.local import LocalStorage
 from shenyu_data.storage.protocol import ObjectInfo, Storage
+
+T = TypeVar("T")
 
 Moment = Literal["before", "halfway", "after"]
 MOMENTS: tuple[Moment, ...] = ("before", "halfway", "after")
@@ -31,6 +33,7 @@ class FaultyStorage:
     """Do what ``inner`` does until put number ``at_put`` (from 0) goes wrong at ``moment``.
 
     With ``error`` that put raises it, and later ones work again; without, the process dies.
+    With ``at_change`` the process dies before or after that put or delete, counted together.
     Puts that would take more than ``room_bytes`` in all raise StorageFull (see :meth:`make_room`).
     Objects in ``unreadable`` cannot be read, as if their sectors were bad. Every put waits
     ``delay_s``. ``before_put`` is called with each put's name before anything else happens: a place
@@ -42,6 +45,7 @@ class FaultyStorage:
         inner: Storage,
         *,
         at_put: int | None = None,
+        at_change: int | None = None,
         moment: Moment = "before",
         error: StorageError | None = None,
         room_bytes: int | None = None,
@@ -52,7 +56,9 @@ class FaultyStorage:
         self.inner = inner
         self.puts = 0
         self.dead = False
+        self.changes = 0
         self._at_put = at_put
+        self._at_change = at_change
         self._moment = moment
         self._error = error
         self._room_bytes = room_bytes
@@ -85,7 +91,7 @@ class FaultyStorage:
             number, self.puts = self.puts, self.puts + 1
             self._take_room(name, sum(map(len, chunks)))
             if number != self._at_put:
-                return self.inner.put(name, chunks)
+                return self._change(lambda: self.inner.put(name, chunks), name)
             if self._moment == "halfway":
                 self._leave_half(name, chunks)
             elif self._moment == "after":
@@ -108,9 +114,19 @@ class FaultyStorage:
         return self.inner.list(folder)
 
     def delete(self, name: str) -> None:
-        """As the inner storage."""
-        self._check_alive()
-        self.inner.delete(name)
+        """As the inner storage, unless it goes wrong."""
+        with self._lock:
+            self._check_alive()
+            self._change(lambda: self.inner.delete(name), name)
+
+    def _change(self, change: Callable[[], T], name: str) -> T:
+        number, self.changes = self.changes, self.changes + 1
+        if number != self._at_change:
+            return change()
+        if self._moment != "before":
+            change()
+        self.dead = True
+        raise Crash(f"at change {number}, {self._moment} {name}")
 
     def _check_alive(self) -> None:
         if self.dead:

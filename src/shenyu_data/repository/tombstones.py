@@ -1,0 +1,137 @@
+"""Tombstones: who was erased, when, and which keys may never be used again.
+
+One is stored, twice, before an owner's keys are destroyed. From then on no reader uses those keys,
+even if an old keyring object comes back; and restore, import and copy do not bring the owner back.
+Neither a name nor a key stands in a tombstone, only the pseudonym and fingerprints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Annotated
+
+import msgspec
+
+from shenyu_data.model.errors import RepositoryError
+from shenyu_data.repository.copies import put_twice, read_either
+from shenyu_data.repository.crypto import Secrets
+from shenyu_data.repository.format import (
+    COPY_SUFFIX,
+    HEADER_BYTES,
+    TOMBSTONES,
+    Count,
+    ObjectId,
+    ObjectKind,
+    TimeMs,
+    check_header,
+    damaged,
+    header,
+    new_id,
+    object_name,
+    parse_object_name,
+)
+from shenyu_data.storage.protocol import Storage
+
+Fingerprint = Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
+
+
+class Tombstone(msgspec.Struct, array_like=True, frozen=True):
+    """One erasure. Snapshots up to ``sequence`` may hold the owner, unreadable; ``keys`` are the
+    fingerprints of the keys destroyed (:func:`shenyu_data.repository.crypto.fingerprint`).
+    """
+
+    pseudonym: ObjectId
+    time_ms: TimeMs
+    sequence: Count
+    keys: list[Fingerprint]
+
+
+class Tombstones:
+    """All erasures that a repository knows of."""
+
+    def __init__(self, stones: Iterable[Tombstone] = ()) -> None:
+        self._by_pseudonym: dict[bytes, list[Tombstone]] = {}
+        self._dead: set[bytes] = set()
+        for stone in stones:
+            known = self._by_pseudonym.setdefault(stone.pseudonym, [])
+            if stone not in known:
+                known.append(stone)
+            self._dead.update(stone.keys)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._by_pseudonym.values()))
+
+    def __iter__(self) -> Iterator[Tombstone]:
+        for stones in self._by_pseudonym.values():
+            yield from stones
+
+    def of(self, pseudonym: bytes) -> list[Tombstone]:
+        """Return an owner's tombstones: none, or one for each time it was erased."""
+        return self._by_pseudonym.get(pseudonym, [])
+
+    def is_dead(self, fingerprint: bytes) -> bool:
+        """Whether the key with this fingerprint was destroyed."""
+        return fingerprint in self._dead
+
+    def covers(self, pseudonym: bytes, sequence: int) -> bool:
+        """Whether what a snapshot of this sequence holds of the owner was erased.
+
+        An owner who came back after an erasure has new keys, in later snapshots.
+        """
+        return any(stone.sequence >= sequence for stone in self.of(pseudonym))
+
+    def since(self, earlier: Tombstones) -> list[Tombstone]:
+        """Return the tombstones that are not among ``earlier`` ones."""
+        return [stone for stone in self if stone not in earlier.of(stone.pseudonym)]
+
+
+def write_tombstones(storage: Storage, keys: Secrets, stones: Iterable[Tombstone]) -> str:
+    """Store an object with these tombstones, twice; return its name."""
+    object_id = new_id()
+    sealed = keys.seal("tombstones", msgspec.msgpack.encode(list(stones)), _bound_to(object_id))
+    name = object_name(ObjectKind.TOMBSTONE, object_id)
+    put_twice(storage, name, [header(ObjectKind.TOMBSTONE), sealed])
+    return name
+
+
+def read_tombstones(
+    storage: Storage, keys: Secrets, failures: list[RepositoryError] | None = None
+) -> Tombstones:
+    """Return all tombstones.
+
+    An object neither of whose copies can be read is passed over, and its error added to
+    ``failures``; without such a list, it is raised.
+    """
+    stones: list[Tombstone] = []
+    for name in tombstone_names(storage):
+        try:
+            stones += read_either(name, lambda copy: read_tombstone_copy(storage, keys, copy))
+        except RepositoryError as error:
+            if failures is None:
+                raise
+            failures.append(error)
+    return Tombstones(stones)
+
+
+def read_tombstone_copy(storage: Storage, keys: Secrets, copy: str) -> list[Tombstone]:
+    """Read one named copy of an object. Raise ObjectMissing or ObjectDamaged."""
+    data = storage.read(copy)
+    check_header(ObjectKind.TOMBSTONE, copy, data)
+    parsed = parse_object_name(copy.removesuffix(COPY_SUFFIX))
+    if parsed is None:
+        raise damaged(copy, "it is not named as a tombstone is")
+    plain = keys.unseal("tombstones", data[HEADER_BYTES:], _bound_to(parsed[1]), copy)
+    try:
+        return msgspec.msgpack.decode(plain, type=list[Tombstone])
+    except (msgspec.DecodeError, RecursionError):
+        raise damaged(copy, "it does not hold tombstones") from None
+
+
+def tombstone_names(storage: Storage) -> list[str]:
+    """Return the names of the objects, without those of their copies."""
+    names = {info.name.removesuffix(COPY_SUFFIX) for info in storage.list(TOMBSTONES)}
+    return sorted(name for name in names if parse_object_name(name))
+
+
+def _bound_to(object_id: bytes) -> bytes:
+    return b"tombstones" + object_id

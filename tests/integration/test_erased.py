@@ -1,0 +1,261 @@
+"""Destroying an owner's keys, seen from backup, restore and verify."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from shenyu_data.model.errors import OwnerErased, ShenyuDataError
+from shenyu_data.model.monitor import CollectingMonitor
+from shenyu_data.operations.backup import BackupOptions, backup
+from shenyu_data.operations.restore import RestoreOptions, restore
+from shenyu_data.operations.show import show_user
+from shenyu_data.repository.crypto import Secrets
+from shenyu_data.repository.erasure import DestroyedKeys, destroy_keys, sweep_dead_keys
+from shenyu_data.repository.format import KEYRINGS
+from shenyu_data.repository.keyring import Keyring
+from shenyu_data.repository.manifest import SectionReader, layers_of
+from shenyu_data.repository.repository import Repository
+from shenyu_data.storage.memory import MemoryStorage
+from shenyu_data.testing.application import chat
+from shenyu_data.testing.faulty import MOMENTS, Crash, FaultyStorage, Moment
+from shenyu_data.testing.scenario import Past, bring_back, check_whole, look, rich_past, take
+from shenyu_data.testing.tree import Tree
+
+BOB = b"bob"
+
+
+@pytest.fixture
+def past(tmp_path: Path) -> Past:
+    return rich_past(tmp_path / "data")
+
+
+def erase(repository: Repository, user: bytes = BOB, time_ms: int = 1) -> DestroyedKeys:
+    pseudonym = repository.keys.user_pseudonym(user)
+    return destroy_keys(repository.storage, repository.keys, pseudonym, time_ms)
+
+
+def without(tree: Tree, user: str) -> dict[bytes, object]:
+    name = user.encode()
+    return {
+        path: item
+        for path, item in tree.nodes.items()
+        if path != b"users/" + name + b".json"
+        and path != b"histories/" + name
+        and not path.startswith(b"histories/" + name + b"/")
+    }
+
+
+def contents(tree: Tree) -> dict[bytes, object]:
+    return dict(tree.nodes)
+
+
+def remove_live(past: Past, user: str = "bob") -> None:
+    shutil.rmtree(past.data.folder / "histories" / user, ignore_errors=True)
+    (past.data.folder / "users" / f"{user}.json").unlink(missing_ok=True)
+
+
+def test_no_snapshot_gives_the_user_and_every_snapshot_gives_all_others(past: Past) -> None:
+    erase(past.repository)
+    for taken in past.taken:
+        restored = bring_back(past.repository, taken.snapshot)
+        assert restored.findings == []
+        assert restored.stats is not None and restored.stats.erased == 1
+        assert contents(restored.tree) == without(taken.tree, "bob")
+
+
+def test_asking_for_the_erased_user_says_so(past: Past, tmp_path: Path) -> None:
+    erase(past.repository)
+    root = past.repository.root(past.taken[-1].snapshot)
+    with pytest.raises(OwnerErased, match="bob was erased"):
+        show_user(past.repository, root, BOB)
+    with pytest.raises(OwnerErased, match="bob was erased"):
+        options = RestoreOptions(user=BOB)
+        restore(past.repository, root, str(tmp_path / "to"), options, CollectingMonitor())
+
+
+def test_no_pack_and_no_manifest_is_touched(past: Past) -> None:
+    storage = past.repository.storage
+    before = {info.name for info in storage.list("")}
+    done = erase(past.repository)
+    after = {info.name for info in storage.list("")}
+    assert {name.partition("/")[0] for name in before - after} == {KEYRINGS}
+    assert {name.partition("/")[0] for name in after - before} == {KEYRINGS, "tombstones"}
+    assert sorted(done.objects) == sorted(before - after)
+    assert done.failures == []
+
+
+def test_the_key_is_nowhere_in_the_repository(past: Past) -> None:
+    storage, keys = past.repository.storage, past.repository.keys
+    pseudonym = keys.user_pseudonym(BOB)
+    before = Keyring(storage, keys).bucket(pseudonym[0])[pseudonym]
+    assert before
+    erase(past.repository)
+    for item in Keyring(storage, keys).objects:
+        for bucket in range(256):
+            assert all(owner != pseudonym for owner, _ in item.bucket(bucket))
+
+
+def test_verify_calls_it_sound_and_counts(past: Past) -> None:
+    erase(past.repository)
+    verified = look(past.repository)
+    assert verified.errors == {}
+    assert verified.stats.erased_records > 0
+    assert [item.code for item in verified.findings if item.severity != "info"] == []
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_the_next_backup_goes_on_without_the_user(past: Past, full: bool) -> None:
+    erase(past.repository)
+    remove_live(past)
+    past.data.prepend_chat(f"{5:064x}", chat(904))
+    taken = take(past.repository, past.data, full=full)
+    assert taken.findings == []
+    check_whole(past.repository, taken)
+    root = past.repository.root(taken.snapshot)
+    assert root.totals.users == sum(
+        path.startswith(b"users/") and item.kind == "file" and path.count(b"/") == 1
+        for path, item in taken.tree.nodes.items()
+    )
+    assert look(past.repository).errors == {}
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_a_user_who_comes_back_is_backed_up_anew(past: Past, full: bool) -> None:
+    erase(past.repository)
+    remove_live(past)
+    past.data.add_user("bob", [chat(1)])
+    taken = take(past.repository, past.data, full=full)
+    assert taken.findings == []
+    check_whole(past.repository, taken)
+    old = bring_back(past.repository, past.taken[0].snapshot)
+    assert contents(old.tree) == without(past.taken[0].tree, "bob")
+    again = take(past.repository, past.data)
+    assert again.stats.read_documents == 0
+    check_whole(past.repository, again)
+
+
+def test_a_user_whose_files_are_still_there_is_backed_up_anew(past: Past) -> None:
+    """Nothing but the keys was erased; the documents are the owner's to remove."""
+    erase(past.repository)
+    taken = take(past.repository, past.data)
+    assert taken.findings == []
+    check_whole(past.repository, taken)
+
+
+def test_damage_of_a_user_who_came_back_is_called_damage(past: Past) -> None:
+    erase(past.repository)
+    remove_live(past)
+    past.data.add_user("bob", [chat(1)])
+    taken = take(past.repository, past.data)
+    repository = past.copy()
+    assert isinstance(repository.storage, MemoryStorage)
+    pseudonym = repository.keys.user_pseudonym(BOB)
+    layers = layers_of(repository.root(taken.snapshot), pseudonym[0])
+    row = SectionReader(repository.storage, repository.keys, pseudonym[0], layers).rows()[pseudonym]
+    name = f"manifests/{row.layer.manifest.hex()}"
+    data = bytearray(repository.storage.objects[name])
+    data[row.layer.offset + row.offset + 20] ^= 1
+    repository.storage.objects[name] = bytes(data)
+    restored = bring_back(repository, taken.snapshot)
+    assert restored.stats is not None
+    assert (restored.stats.damaged, restored.stats.erased) == (1, 0)
+    assert name in look(repository).errors
+
+
+def test_an_old_keyring_that_comes_back_opens_nothing_and_is_reported_and_swept(past: Past) -> None:
+    storage = past.repository.storage
+    assert isinstance(storage, MemoryStorage)
+    old = {name: data for name, data in storage.objects.items() if name.startswith(KEYRINGS)}
+    erase(past.repository)
+    storage.objects.update(old)
+    restored = bring_back(past.repository, past.taken[0].snapshot)
+    assert contents(restored.tree) == without(past.taken[0].tree, "bob")
+    assert "destroyed-key-back" in {item.code for item in look(past.repository).findings}
+    assert sweep_dead_keys(storage, past.repository.keys)
+    assert "destroyed-key-back" not in {item.code for item in look(past.repository).findings}
+    assert bring_back(past.repository, past.taken[1].snapshot).findings == []
+    assert sweep_dead_keys(storage, past.repository.keys) == []
+
+
+def test_erasing_twice_does_no_more_than_once(past: Past) -> None:
+    first = erase(past.repository, time_ms=1)
+    second = erase(past.repository, time_ms=2)
+    assert second.tombstone == first.tombstone
+    assert second.objects == []
+
+
+@pytest.mark.parametrize("moment", MOMENTS[::2])
+def test_killed_anywhere_the_user_is_whole_or_gone_and_again_finishes(
+    past: Past, moment: Moment
+) -> None:
+    for at in range(100):
+        repository = past.copy()
+        faulty = FaultyStorage(repository.storage, at_change=at, moment=moment)
+        try:
+            erase(Repository(faulty, repository.keys))
+        except Crash:
+            assert at < 99
+        else:
+            break
+        restored = bring_back(repository, past.taken[2].snapshot)
+        assert restored.findings == []
+        assert contents(restored.tree) in (
+            contents(past.taken[2].tree),
+            without(past.taken[2].tree, "bob"),
+        )
+        erase(repository)
+        restored = bring_back(repository, past.taken[2].snapshot)
+        assert contents(restored.tree) == without(past.taken[2].tree, "bob")
+        assert {item.code for item in look(repository).findings} <= {"unused-objects"}
+    assert at > 4
+
+
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("folder", ["packs", "keys", "manifests", "snapshots"])
+@pytest.mark.parametrize("who", ["bob", "dora"])  # known to the repository, and new to it
+def test_an_erasure_while_a_backup_runs_leaves_nothing(
+    past: Past, folder: str, who: str, full: bool
+) -> None:
+    repository = past.copy()
+    storage = repository.storage
+    past.data.add_user("dora", [chat(7)])
+    past.data.add_user("emil", [chat(8)])
+    past.data.prepend_chat("bob", chat(950))
+
+    acts = iter([True])
+
+    def meanwhile(name: str) -> None:
+        if name.startswith(folder) and next(acts, False):
+            remove_live(past, who)
+            erase(repository, who.encode())
+
+    faulty = Repository(FaultyStorage(storage, before_put=meanwhile), repository.keys)
+    monitor = CollectingMonitor()
+    try:
+        stats = backup(str(past.data.folder), faulty, BackupOptions(full=full), monitor)
+    except ShenyuDataError as error:
+        assert "Run the backup again" in error.hint
+    else:
+        restored = bring_back(repository, stats.snapshot)
+        assert f"users/{who}.json".encode() not in restored.tree.nodes
+        assert b"users/emil.json" in restored.tree.nodes
+    pseudonym = repository.keys.user_pseudonym(who.encode())
+    assert Keyring(storage, repository.keys).bucket(pseudonym[0]).get(pseudonym, []) == []
+    taken = take(repository, past.data)
+    check_whole(repository, taken)
+
+
+def test_the_tombstone_names_neither_the_user_nor_the_key(past: Past) -> None:
+    erase(past.repository)
+    storage = past.repository.storage
+    for info in storage.list("tombstones"):
+        data = storage.read(info.name)
+        assert BOB not in data
+        assert past.repository.keys.user_pseudonym(BOB) not in data
+
+
+def test_another_repositorys_tombstones_do_not_open(past: Past) -> None:
+    erase(past.repository)
+    other = Repository(past.repository.storage, Secrets(b"x" * 32, b"y" * 16))
+    assert len(Keyring(other.storage, other.keys).tombstones) == 0
