@@ -23,6 +23,7 @@ KEYS: dict[str, Any] = {
     "torn": int,
     "failed": int,
     "damaged": int,
+    "erased": int,
     "elapsed_s": float,
     "dry_run": bool,
     "findings": list,

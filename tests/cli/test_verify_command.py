@@ -13,6 +13,7 @@ VERIFY_KEYS = {
     "objects",
     "object_bytes",
     "owners",
+    "erased_records",
     "documents",
     "segments",
     "read_bytes",

@@ -23,7 +23,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
-KINDS = {"keys": 1, "packs": 2, "manifests": 3, "snapshots": 4}
+KINDS = {"keys": 1, "packs": 2, "manifests": 3, "snapshots": 4, "tombstones": 5}
 DICTIONARY = "86eae5a72a4b5acfa3a311befc62ba229a4306d7b38ab37eb7509cdc69f7f6c1"
 
 
@@ -53,6 +53,7 @@ class Tree:
 
     nodes: dict[bytes, Node] = field(default_factory=dict)
     damaged: list[str] = field(default_factory=list)
+    erased: list[bytes] = field(default_factory=list)
 
 
 class OwnerKeys(NamedTuple):
@@ -145,6 +146,7 @@ class Repository:
         self._keyring_key = derive(material, "keyrings")
         self._index_key = derive(material, "indexes")
         self._snapshot_key = derive(material, "snapshots")
+        self._tombstone_key = derive(material, "tombstones")
         dictionary = self._read("dictionary-1")
         if blake3(dictionary).hexdigest() != DICTIONARY:
             raise Damaged("dictionary-1 is another")
@@ -162,8 +164,11 @@ class Repository:
         """Return what a snapshot holds, or only what it holds of one user."""
         tree = Tree()
         wanted = None if user is None else blake3(b"u" + user, key=self.pseudonym_key).digest(16)
+        stones = self._tombstones()
+        dead = {key for stone in stones for key in stone[3]}
+        erased = {stone[0] for stone in stones if stone[2] >= root["sequence"]}
         for bucket in sorted(root["buckets"]) if wanted is None else [wanted[0]]:
-            keys = self._keys(bucket)
+            keys = self._keys(bucket, dead)
             for pseudonym, (origin, manifest, offset, length) in self._rows(root, bucket).items():
                 if wanted not in (None, pseudonym):
                     continue
@@ -174,7 +179,10 @@ class Repository:
                     record = unseal([key.record for key in mine], sealed, bound_to)
                     self._restore_owner(tree, msgspec.msgpack.decode(record), mine, last_good)
                 except Damaged as error:
-                    tree.damaged.append(f"owner {pseudonym.hex()}: {error}")
+                    if pseudonym in erased:
+                        tree.erased.append(pseudonym)
+                    else:
+                        tree.damaged.append(f"owner {pseudonym.hex()}: {error}")
         return tree
 
     def _restore_owner(
@@ -247,7 +255,15 @@ class Repository:
                     rows[pseudonym] = (origin, manifest, offset + start, length)
         return rows
 
-    def _keys(self, bucket: int) -> dict[bytes, list[OwnerKeys]]:
+    def _tombstones(self) -> list[Any]:
+        stones = []
+        for name in self._names("tombstones"):
+            bound_to = b"tombstones" + bytes.fromhex(name.removeprefix("tombstones/"))
+            plain = self._open_either(name, self._tombstone_key, bound_to, 8)
+            stones += msgspec.msgpack.decode(plain)
+        return stones
+
+    def _keys(self, bucket: int, dead: set[bytes]) -> dict[bytes, list[OwnerKeys]]:
         found: dict[bytes, list[OwnerKeys]] = {}
         for name in self._names("keys"):
             object_id = bytes.fromhex(name[5:])
@@ -259,6 +275,8 @@ class Repository:
                 start = 1060 + sum(sizes[:bucket])
                 rows = self._open_either(name, self._keyring_key, bound_to, start, sizes[bucket])
                 for pseudonym, key in struct.iter_unpack("<16s32s", rows):
+                    if derive(key, "fingerprint", 16) in dead:
+                        continue
                     three = derive(key, "owner", 96)
                     keys = OwnerKeys(three[:32], three[32:64], three[64:])
                     found.setdefault(pseudonym, []).append(keys)

@@ -24,6 +24,7 @@ from shenyu_data.model.monitor import CollectingMonitor, SilentMonitor
 from shenyu_data.operations.backup import BackupOptions, backup
 from shenyu_data.operations.restore import RestoreOptions, restore
 from shenyu_data.operations.verify import VerifyOptions, verify
+from shenyu_data.repository.erasure import destroy_keys
 from shenyu_data.repository.repository import Repository, create_repository, open_repository
 from shenyu_data.storage.local import LocalStorage
 from tests.compat import reader
@@ -267,6 +268,30 @@ def test_the_independent_reader_restores_what_the_program_backs_up_now(
         independent = reader.Repository(folder, recovery_key)
         for root, wanted in zip(independent.snapshots(), expected, strict=True):
             assert describe_tree(independent.restore(root)) == wanted
+
+
+def test_the_independent_reader_leaves_out_who_was_erased(tmp_path: Path) -> None:
+    data, folder = tmp_path / "data", tmp_path / "repository"
+    lay_out(
+        os.fsencode(data),
+        {b"users/a.json": ("file", b"{}"), b"users/b.json": ("file", b"[]")},
+    )
+    with new_repository(folder) as (repository, recovery_key):
+        backup(str(data), repository, BackupOptions(), SilentMonitor())
+        keyrings = {path: path.read_bytes() for path in (folder / "keys").iterdir()}
+        pseudonym = repository.keys.user_pseudonym(b"a")
+        destroy_keys(repository.storage, repository.keys, pseudonym, 1)
+        backup(str(data), repository, BackupOptions(), SilentMonitor())  # a came back
+        for again in (False, True):
+            if again:
+                for path, content in keyrings.items():
+                    path.write_bytes(content)
+            independent = reader.Repository(folder, recovery_key)
+            before, after = map(independent.restore, independent.snapshots())
+            assert sorted(before.nodes) == [b"", b"users", b"users/b.json"]
+            assert (before.erased, before.damaged) == ([pseudonym], [])
+            assert b"users/a.json" in after.nodes
+            assert (after.erased, after.damaged) == ([], [])
 
 
 def test_the_independent_reader_restores_one_user(tmp_path: Path) -> None:

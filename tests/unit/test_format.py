@@ -30,6 +30,7 @@ from shenyu_data.repository.repository import (
     open_repository,
     read_descriptor,
 )
+from shenyu_data.repository.tombstones import Tombstone
 from shenyu_data.storage.memory import MemoryStorage
 
 PAGE = (Path(__file__).parents[2] / "docs" / "format.md").read_text(encoding="utf-8")
@@ -145,6 +146,7 @@ def table_after(heading: str) -> list[str]:
         fmt.LastGood,
         fmt.FolderEntry,
         fmt.LinkEntry,
+        Tombstone,
     ],
 )
 def test_the_page_lists_the_fields_of_a_structure_in_order(struct: type[msgspec.Struct]) -> None:

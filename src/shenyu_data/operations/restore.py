@@ -206,6 +206,7 @@ def _restore_chat(
         torn=int(found.version is not found.entry),
         failed=failed,
         damaged=0,
+        erased=0,
         elapsed_s=time.monotonic() - started,
     )
 
