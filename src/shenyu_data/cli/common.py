@@ -143,7 +143,11 @@ def common(verb: F) -> F:
 
     @click.option("--config", metavar="FILE", help="The configuration file.")
     @click.option("--data", metavar="DIR", help="The data directory.")
-    @click.option("--repo", metavar="LOCATION", help="The repository: a local folder.")
+    @click.option(
+        "--repo",
+        metavar="LOCATION",
+        help="The repository: a local folder, or a bucket: s3://, gs://, az://.",
+    )
     @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
     @click.option("--quiet", is_flag=True, help="Print errors and nothing else.")
     @click.option("--verbose", is_flag=True, help="Print more, and tracebacks.")

@@ -9,7 +9,7 @@ from shenyu_data.model.errors import WrongKey
 from shenyu_data.operations.workers import import_processes
 from shenyu_data.repository.keytext import explain_words
 from shenyu_data.repository.repository import Repository, open_repository
-from shenyu_data.storage.local import LocalStorage
+from shenyu_data.storage.open import open_storage
 
 
 def open_for(call: Call, *, bulk: bool = False) -> Repository:
@@ -18,7 +18,7 @@ def open_for(call: Call, *, bulk: bool = False) -> Repository:
     Deriving a key from a passphrase takes 0.1 s on another core: time to import what bulk work
     needs.
     """
-    storage, secret = LocalStorage(call.repository_location), call.passphrase()
+    storage, secret = open_storage(call.repository_location), call.passphrase()
     try:
         if not bulk or call.jobs == 1:
             return open_repository(storage, secret)

@@ -80,7 +80,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 DESCRIPTIONS = {
     "data": "The data directory: the folder that holds users/ and histories/.",
-    "repository": "Where backups live: a local folder.",
+    "repository": "Where backups live: a local folder, or s3://, gs://, az:// with a bucket.",
     "passphrase_file": "A file whose first line is the passphrase or the recovery key.",
     "passphrase_command": "A command, as a list of words, that prints the passphrase; no shell.",
     "jobs": "How many processes work at once. Default: one for each core, at most 8.",

@@ -15,6 +15,7 @@ import msgspec
 from shenyu_data.model.config import CONFIG_NAME, Config, parse_config
 from shenyu_data.model.errors import ConfigError
 from shenyu_data.model.retention import DEFAULT_GRACE_S, DEFAULT_RETENTION, Retention
+from shenyu_data.storage.open import is_remote
 
 Source = Literal["flag", "environment", "file", "default"]
 
@@ -68,7 +69,7 @@ def load_settings(
                 return candidate
         if value is not None:
             sources[key] = "file"
-            return os.path.join(base, value)
+            return value if is_remote(value) else os.path.join(base, value)
         return None
 
     if config_file:

@@ -14,6 +14,7 @@ from shenyu_data.model.monitor import Monitor
 from shenyu_data.repository.repository import create_repository
 from shenyu_data.storage.atomic import write_file
 from shenyu_data.storage.local import LocalStorage
+from shenyu_data.storage.open import open_storage
 
 
 class InitializeOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,8 +47,8 @@ def initialize(
             f"there is no data directory {data}",
             hint="Give the folder that holds users/ and histories/, with --data.",
         )
-    storage = LocalStorage(repository)
-    check_outside(data, storage.folder)
+    storage = open_storage(repository)
+    check_outside(data, storage.location)
     if not any(os.path.isdir(os.path.join(data, name)) for name in ("users", "histories")):
         monitor.report(
             Finding(
@@ -58,27 +59,32 @@ def initialize(
                 hint="Check --data: it should be the folder that holds them.",
             )
         )
-    if os.path.isdir(storage.folder) and os.listdir(storage.folder):
-        raise UsageError(
-            f"{storage.folder} is not empty",
-            hint="Choose a new or empty folder for the repository, or use the one that is there.",
-        )
-    storage.create()
+    if isinstance(storage, LocalStorage):
+        _make_folder(storage)
     created, recovery_key = create_repository(storage, passphrase)
     config_file = options.config_file or CONFIG_NAME
-    values = {"data": os.path.abspath(data), "repository": storage.folder}
+    values = {"data": os.path.abspath(data), "repository": storage.location}
     try:
         written = _write_config(config_file, values)
     except (OSError, UnicodeError) as error:
         written = False
         monitor.report(_not_written(config_file, error))
     return InitializeStats(
-        repository=storage.folder,
+        repository=storage.location,
         repository_id=created.keys.repository_id.hex(),
         config_file=config_file,
         config_written=written,
         recovery_key=recovery_key,
     )
+
+
+def _make_folder(storage: LocalStorage) -> None:
+    if os.path.isdir(storage.folder) and os.listdir(storage.folder):
+        raise UsageError(
+            f"{storage.folder} is not empty",
+            hint="Choose a new or empty folder for the repository, or use the one that is there.",
+        )
+    storage.create()
 
 
 def _write_config(path: str, values: dict[str, str]) -> bool:

@@ -128,8 +128,10 @@ def _start_processes(jobs: int) -> ProcessPoolExecutor:
     import multiprocessing
     from concurrent.futures import ProcessPoolExecutor
 
-    # A fork starts at once and shares the modules' memory; elsewhere than on Linux it is not safe.
-    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    # A fork starts at once and shares the modules' memory; elsewhere than on Linux it is not safe,
+    # nor is it once the object stores' library runs threads of its own (docs/design/storage.md).
+    forks = sys.platform == "linux" and "obstore" not in sys.modules
+    context = multiprocessing.get_context("fork" if forks else "spawn")
     executor = ProcessPoolExecutor(
         jobs, mp_context=context, initializer=_begin_worker, initargs=(os.getpid(),)
     )
@@ -142,7 +144,7 @@ def _start_processes(jobs: int) -> ProcessPoolExecutor:
             executor.submit(os.getpid)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    if sys.platform == "linux":  # where all processes are there from the beginning
+    if forks:  # then all processes are there from the beginning
         threading.Thread(target=_watch, args=(executor,), daemon=True).start()
     return executor
 

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 TEMPORARY_PREFIX = ".tmp-"
 
 _BUFFERS_A_CALL = 512  # below every system's IOV_MAX
+_ZEROS_BYTES = 1 << 20
 
 
 def write_file(
@@ -73,6 +74,16 @@ def write_all(descriptor: int, chunks: Sequence[bytes]) -> int:
                 rest = rest[os.write(descriptor, rest) :]
         total += wanted
     return total
+
+
+def overwrite(descriptor: int) -> None:
+    """Put zeros over all of an open file's bytes, durably. What a file system or a disk that never
+    writes in place keeps of them elsewhere is out of reach.
+    """
+    size = os.fstat(descriptor).st_size
+    for start in range(0, size, _ZEROS_BYTES):
+        write_all(descriptor, [bytes(min(_ZEROS_BYTES, size - start))])
+    os.fsync(descriptor)
 
 
 def set_attributes(

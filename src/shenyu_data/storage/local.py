@@ -14,7 +14,7 @@ from shenyu_data.model.errors import (
     StorageError,
     StorageFull,
 )
-from shenyu_data.storage.atomic import sync_folder, write_file
+from shenyu_data.storage.atomic import overwrite, sync_folder, write_file
 from shenyu_data.storage.protocol import ObjectInfo, check_name, is_name_part
 
 _OPEN_FILES = 16
@@ -122,6 +122,29 @@ class LocalStorage:
             raise ObjectMissing(f"the object {name} is missing from {self.folder}") from None
         except OSError as error:
             raise _translate(error, "delete", path) from error
+
+    def destroy(self, name: str) -> None:
+        """Overwrite an object's file with zeros, durably, then delete it.
+
+        A file with further names (hard links) is emptied under all of them.
+        """
+        path = self._path(name)
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+            try:
+                overwrite(descriptor)
+            finally:
+                os.close(descriptor)
+        except FileNotFoundError:
+            raise ObjectMissing(f"the object {name} is missing from {self.folder}") from None
+        except OSError as error:
+            if error.errno not in _DAMAGE:  # of a link or a folder there is nothing to overwrite
+                raise _translate(error, "overwrite", path) from error
+        self.delete(name)
+
+    def keeps_versions(self) -> bool:
+        """Say no: what snapshots of the file system may keep, nobody can know."""
+        return False
 
     def _path(self, name: str) -> str:
         return os.path.join(self.folder, check_name(name))

@@ -58,3 +58,11 @@ class MemoryStorage:
             del self.objects[check_name(name)]
         except KeyError:
             raise ObjectMissing(f"the object {name} is missing from {self.location}") from None
+
+    def destroy(self, name: str) -> None:
+        """As :meth:`delete`."""
+        self.delete(name)
+
+    def keeps_versions(self) -> bool:
+        """Say no."""
+        return False

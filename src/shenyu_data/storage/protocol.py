@@ -1,4 +1,5 @@
-"""What a storage must do. Implementations: local folder, memory; the suite in testing/ proves one.
+"""What a storage must do. Implementations: local folder, object store, memory; the suite in
+testing/ proves one.
 
 A storage holds immutable objects under short names such as ``packs/5f…``. Nothing here needs a
 conditional write, a rename or a lock on the far side: no object is ever overwritten, and every
@@ -34,8 +35,8 @@ class Storage(Protocol):
         """Store the chunks, joined, as a new object; return its size in bytes.
 
         When this returns the object is durable and whole; if it raises, or the process dies, no
-        object of that name exists. Raise ObjectExists if there is one already, StorageFull if there
-        is no room.
+        object of that name exists: or, where the far side's answer was lost, it is whole. Raise
+        ObjectExists if there is one already, StorageFull if there is no room.
         """
         ...
 
@@ -56,6 +57,16 @@ class Storage(Protocol):
 
     def delete(self, name: str) -> None:
         """Remove the object. Raise ObjectMissing if there is none."""
+        ...
+
+    def destroy(self, name: str) -> None:
+        """Remove the object as :meth:`delete` does, its bytes overwritten first where the storage
+        can: for keys, that nothing of them should be found on the medium.
+        """
+        ...
+
+    def keeps_versions(self) -> bool | None:
+        """Whether what is deleted here lives on as an old version; None: it cannot be told."""
         ...
 
 

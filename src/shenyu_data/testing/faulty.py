@@ -128,6 +128,15 @@ class FaultyStorage:
         self.dead = True
         raise Crash(f"at change {number}, {self._moment} {name}")
 
+    def destroy(self, name: str) -> None:
+        """As the inner storage."""
+        self._check_alive()
+        self.inner.destroy(name)
+
+    def keeps_versions(self) -> bool | None:
+        """As the inner storage."""
+        return self.inner.keeps_versions()
+
     def _check_alive(self) -> None:
         if self.dead:
             raise Crash("a dead process did something")

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 from shenyu_data.storage.protocol import ObjectInfo, Storage
 
-Verb = Literal["put", "read", "list", "delete"]
+Verb = Literal["put", "read", "list", "delete", "destroy"]
 
 
 class StorageCall(NamedTuple):
@@ -78,6 +78,15 @@ class RecordingStorage:
         """As the inner storage; recorded if it succeeds."""
         self.inner.delete(name)
         self._record("delete", name, 0)
+
+    def destroy(self, name: str) -> None:
+        """As the inner storage; recorded if it succeeds."""
+        self.inner.destroy(name)
+        self._record("destroy", name, 0)
+
+    def keeps_versions(self) -> bool | None:
+        """As the inner storage; not recorded."""
+        return self.inner.keeps_versions()
 
     def _record(self, verb: Verb, name: str, size_bytes: int) -> None:
         with self._lock:

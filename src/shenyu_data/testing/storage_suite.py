@@ -55,6 +55,9 @@ BAD_NAMES = (
 class StorageSuite:
     """Tests that an empty ``storage`` must pass."""
 
+    keeps_versions: bool | None = False
+    """What it must say about old versions when it holds something."""
+
     crosses_processes = True
     """Whether a pickled copy is the same place. If not, pickling it must fail loudly."""
 
@@ -131,6 +134,26 @@ class StorageSuite:
         storage.put("packs/a", [b"second"])
         assert storage.read("packs/a") == b"second"
 
+    def test_a_destroyed_object_is_gone_as_a_deleted_one_is(self, storage: Storage) -> None:
+        """Nothing reads or lists it, of whatever size it was; its name is free."""
+        for size in (0, 5, 3_000_000):
+            storage.put("keys/a", [b"x" * size])
+            assert storage.read("keys/a", 0, 5) == b"x" * min(size, 5)
+            storage.destroy("keys/a")
+            with pytest.raises(ObjectMissing, match="keys/a"):
+                storage.read("keys/a")
+            with pytest.raises(ObjectMissing, match="keys/a"):
+                storage.destroy("keys/a")
+            assert list(storage.list("")) == []
+        storage.put("keys/a", [b"anew"])
+        assert storage.read("keys/a") == b"anew"
+
+    def test_it_says_whether_it_keeps_what_is_deleted(self, storage: Storage) -> None:
+        """With or without objects; of an empty storage it may not know."""
+        assert storage.keeps_versions() in (True, False, None)
+        storage.put("packs/a", [b"x"])
+        assert storage.keeps_versions() is self.keeps_versions
+
     def test_listings_are_sorted_complete_and_sized(self, storage: Storage) -> None:
         """A folder lists what is in it, the empty name lists everything, each sorted by name."""
         names = ["b/2", "b/10", "b/1", "a/9", "ab/1", "top", "a-b/1", "b.c"]
@@ -167,6 +190,8 @@ class StorageSuite:
             storage.read(name)
         with pytest.raises(ValueError, match="name"):
             storage.delete(name)
+        with pytest.raises(ValueError, match="name"):
+            storage.destroy(name)
         assert list(storage.list("")) == []
 
     def test_of_many_concurrent_puts_of_one_name_exactly_one_wins(self, storage: Storage) -> None:
