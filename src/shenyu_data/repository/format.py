@@ -273,7 +273,9 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """A snapshot without its lists of sections: what listings need.
 
     ``sequence`` is one more than the parent's, so that order survives a clock set back.
-    ``incomplete`` says that a folder could not be listed.
+    ``incomplete`` says that a folder could not be listed. ``partial``: only some users were looked
+    at, everything else is as in the parent. ``safety``: the program took it of its own accord,
+    before it changed live data.
     """
 
     id: ObjectId
@@ -290,6 +292,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     read_bytes: int
     stored_bytes: int
     elapsed_ms: int
+    partial: bool = False
+    safety: bool = False
 
     @property
     def degraded(self) -> bool:
