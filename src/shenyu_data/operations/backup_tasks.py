@@ -201,7 +201,7 @@ class _Capture:
         self._keys = task.repository.keys
         self._keyring: Keyring = task.repository.keyring()
         self._packs = PackWriter(self._storage)
-        self._segments = SegmentReader(self._storage)
+        self._segments = SegmentReader(self._storage, self._keys)
         self._result = CaptureResult([], [], [], Tally(), 0, 0, True)
 
     def run(self) -> CaptureResult:
