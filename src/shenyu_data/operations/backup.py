@@ -169,7 +169,8 @@ class _Backup:
                 if full:
                     redo = self._capture(workers, self._full_work(found), found.names, full)
                 elif self._partial:
-                    redo = self._capture(workers, self._changed_work(found, {}), found.names, full)
+                    work = self._changed_work(found, self._buried_since(parent))
+                    redo = self._capture(workers, work, found.names, full)
                 else:
                     with Survey(BUCKETS) as changed:
                         gone = self._compare(workers, found, changed)
@@ -221,6 +222,14 @@ class _Backup:
         for error in failures:
             self._monitor.report(_damaged_parent(error))
         return self._repository.root(snapshots[-1].id) if snapshots else None
+
+    def _buried_since(self, parent: Root | None) -> dict[int, list[bytes]]:
+        """Return who was erased since the parent, by bucket: what it holds of them is left out."""
+        buried: dict[int, list[bytes]] = {}
+        for stone in self._tombstones:
+            if parent is not None and stone.sequence >= parent.sequence:
+                buried.setdefault(stone.pseudonym[0], []).append(stone.pseudonym)
+        return buried
 
     def _name_users(self, found: Survey) -> None:
         for user in self._options.only_users or ():
