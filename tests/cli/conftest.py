@@ -89,6 +89,8 @@ def place(made_once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     base = tmp_path / "place"
     shutil.copytree(made_once, base, symlinks=True)
     (base / "shenyu-data.toml").write_text('data = "data"\nrepository = "repo"\njobs = 1\n')
+    (base / "new-passphrase").write_text("another one\n")
+    (base / "new-passphrase").chmod(0o600)
     monkeypatch.chdir(base)
     # The recovery key opens as well, and without the 0.1 s that a passphrase takes.
     monkeypatch.setenv("SHENYU_DATA_PASSPHRASE", (base / "recovery").read_text())

@@ -23,6 +23,7 @@ VERBS = {
     "restore": "restore",
     "verify": "verify",
     "validate": "validate",
+    "key": "key",
     "config": "config",
 }
 """Every verb, in the order of the help, and the module of this package it lives in."""
@@ -36,6 +37,7 @@ _ABOUT = {
     "restore": "Put a snapshot, or one user, history or chat of it, back.",
     "verify": "Check that everything the snapshots need is there and unaltered.",
     "validate": "Check the documents of the data directory.",
+    "key": "List, add and remove the keys that open the repository.",
     "config": "Check or show the configuration.",
 }
 

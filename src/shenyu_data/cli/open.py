@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 
 from shenyu_data.cli.common import Call
 from shenyu_data.model.errors import WrongKey
+from shenyu_data.operations.last_use import remember_use, state_folder
 from shenyu_data.operations.workers import import_processes
 from shenyu_data.repository.keytext import explain_words
 from shenyu_data.repository.repository import Repository, open_repository
 from shenyu_data.storage.open import open_storage
+from shenyu_data.storage.protocol import Storage
 
 
 def open_for(call: Call, *, bulk: bool = False) -> Repository:
@@ -19,6 +22,12 @@ def open_for(call: Call, *, bulk: bool = False) -> Repository:
     needs.
     """
     storage, secret = open_storage(call.repository_location), call.passphrase()
+    repository = _open(call, storage, secret, bulk)
+    remember_use(state_folder(os.environ), repository)
+    return repository
+
+
+def _open(call: Call, storage: Storage, secret: str, bulk: bool) -> Repository:
     try:
         if not bulk or call.jobs == 1:
             return open_repository(storage, secret)

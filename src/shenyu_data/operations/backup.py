@@ -409,6 +409,7 @@ class _Backup:
             elapsed_ms=int(elapsed_s * 1000),
             partial=self._partial,
             safety=self._options.safety,
+            slot=self._repository.slot,
             origins=buckets.origins,
             manifests=buckets.manifests,
             buckets=buckets.buckets,

@@ -253,7 +253,7 @@ class _Capture:
             self._result.complete &= scan.complete
             candidates = owner_keys.get(pseudonym)
             if candidates is None:
-                candidates = [OwnerKeys(os.urandom(KEY_BYTES))]
+                candidates = self._keys.owner_keys(os.urandom(KEY_BYTES))
             before = self._before(reader, pseudonym, rows.get(pseudonym), candidates)
             if not scan.entries and before is None:
                 self._result.findings += scan.findings
@@ -335,7 +335,7 @@ class _Capture:
             shared,
             before,
             writer,
-            candidates[0],
+            candidates,
             usable=self._task.packs,
             reread=self._task.reread,
             tally=tally,

@@ -33,10 +33,11 @@ TOMBSTONES = "tombstones"
 PROOFS = "proofs"
 PRUNES = "prunes"
 MOVED = "moved"
+GENERATIONS = "generations"
 COPY_SUFFIX = ".copy"
 """What is small and everything hangs on is stored twice."""
 
-TWICE = (KEYRINGS, SNAPSHOTS, TOMBSTONES)
+TWICE = (KEYRINGS, SNAPSHOTS, TOMBSTONES, GENERATIONS)
 """The folders of such objects."""
 
 
@@ -51,6 +52,7 @@ class ObjectKind(IntEnum):
     PROOF = 6
     PRUNE = 7
     MOVED = 8
+    GENERATION = 9
 
 
 _FOLDERS = {
@@ -62,6 +64,7 @@ _FOLDERS = {
     ObjectKind.PROOF: PROOFS,
     ObjectKind.PRUNE: PRUNES,
     ObjectKind.MOVED: MOVED,
+    ObjectKind.GENERATION: GENERATIONS,
 }
 
 
@@ -294,6 +297,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     elapsed_ms: int
     partial: bool = False
     safety: bool = False
+    slot: ObjectId | None = None
+    """The key slot that opened the repository for this backup: so the slot's last use is known."""
 
     @property
     def degraded(self) -> bool:
