@@ -14,8 +14,6 @@ KEYS = {
     "parent",
     "tag",
     "degraded",
-    "partial",
-    "safety",
     "data",
     "program",
     "totals",

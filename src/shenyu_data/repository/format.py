@@ -33,11 +33,10 @@ TOMBSTONES = "tombstones"
 PROOFS = "proofs"
 PRUNES = "prunes"
 MOVED = "moved"
-GENERATIONS = "generations"
 COPY_SUFFIX = ".copy"
 """What is small and everything hangs on is stored twice."""
 
-TWICE = (KEYRINGS, SNAPSHOTS, TOMBSTONES, GENERATIONS)
+TWICE = (KEYRINGS, SNAPSHOTS, TOMBSTONES)
 """The folders of such objects."""
 
 
@@ -52,7 +51,6 @@ class ObjectKind(IntEnum):
     PROOF = 6
     PRUNE = 7
     MOVED = 8
-    GENERATION = 9
 
 
 _FOLDERS = {
@@ -64,7 +62,6 @@ _FOLDERS = {
     ObjectKind.PROOF: PROOFS,
     ObjectKind.PRUNE: PRUNES,
     ObjectKind.MOVED: MOVED,
-    ObjectKind.GENERATION: GENERATIONS,
 }
 
 
@@ -276,9 +273,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """A snapshot without its lists of sections: what listings need.
 
     ``sequence`` is one more than the parent's, so that order survives a clock set back.
-    ``incomplete`` says that a folder could not be listed. ``partial``: only some users were looked
-    at, everything else is as in the parent. ``safety``: the program took it of its own accord,
-    before it changed live data.
+    ``incomplete`` says that a folder could not be listed.
     """
 
     id: ObjectId
@@ -295,10 +290,6 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     read_bytes: int
     stored_bytes: int
     elapsed_ms: int
-    partial: bool = False
-    safety: bool = False
-    slot: ObjectId | None = None
-    """The key slot that opened the repository for this backup: so the slot's last use is known."""
 
     @property
     def degraded(self) -> bool:

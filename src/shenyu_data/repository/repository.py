@@ -51,18 +51,14 @@ class Descriptor(msgspec.Struct, kw_only=True):
 
 
 class Repository:
-    """An unlocked repository. Can be pickled for workers.
+    """An unlocked repository. Can be pickled for workers."""
 
-    ``slot`` is the id of the key slot that opened it, if one did.
-    """
-
-    def __init__(self, storage: Storage, keys: Secrets, slot: bytes | None = None) -> None:
+    def __init__(self, storage: Storage, keys: Secrets) -> None:
         self.storage = storage
         self.keys = keys
-        self.slot = slot
 
     def __reduce__(self) -> tuple[object, ...]:
-        return Repository, (self.storage, self.keys, self.slot)
+        return Repository, (self.storage, self.keys)
 
     def keyring(self) -> Keyring:
         """Return the owners' keys as they are now."""
@@ -149,8 +145,7 @@ def open_repository(storage: Storage, secret: str) -> Repository:
                 f"there is no repository in {storage.location}",
                 hint="Check --repo; `shenyu-data init` makes a new repository.",
             ) from None
-    unlocked = unlock(storage, secret)
-    return Repository(storage, unlocked.keys, unlocked.slot)
+    return Repository(storage, unlock(storage, secret))
 
 
 def read_descriptor(storage: Storage) -> Descriptor:
