@@ -14,6 +14,8 @@ KEYS = {
     "parent",
     "tag",
     "degraded",
+    "partial",
+    "safety",
     "data",
     "program",
     "totals",

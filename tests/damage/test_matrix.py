@@ -230,7 +230,7 @@ def test_a_damaged_slot_leaves_the_other_key_working(past: Past) -> None:
         kind = read_slot(repository.storage, name).kind
         flip(name, size // 2).apply(repository.storage)
         other = past.recovery_key if kind == "passphrase" else PASSPHRASE
-        assert unlock(repository.storage, other).master == repository.keys.master
+        assert unlock(repository.storage, other).keys.master == repository.keys.master
         with pytest.raises(RepositoryError):
             unlock(repository.storage, PASSPHRASE if kind == "passphrase" else past.recovery_key)
 

@@ -263,11 +263,10 @@ def test_the_json_of_every_verb_has_the_shape_that_is_shown(
     given["backup"] = call("backup")
     given["show"] = call("show", "latest", "--user", "ben")
     given["restore"] = call("restore", "latest", "--to", "target")
-    monkeypatch.setenv("SHENYU_DATA_TO_PASSPHRASE", "another horse")
-    with monkeypatch.context() as patch:
-        patch.setenv("SHENYU_DATA_PASSPHRASE", "another horse")
-        call("init", "--data", "data", "--repo", "second", "--config", "other.toml")
-    given["copy"] = call("copy", "latest", "--to-repo", "second")
+    monkeypatch.setenv("SHENYU_DATA_NEW_PASSPHRASE", "another")
+    given["key list"] = call("key", "list")
+    given["key add"] = call("key", "add", "--label", "anna")
+    given["key remove"] = call("key", "remove", "anna", "--yes")
     for name in ("demo", "snapshots", "verify", "validate", "config show", "config check"):
         given[name] = call(*name.split())
     assert set(given) == set(COMMANDS)

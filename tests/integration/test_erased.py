@@ -135,6 +135,18 @@ def test_a_user_who_comes_back_is_backed_up_anew(past: Past, full: bool) -> None
     check_whole(past.repository, again)
 
 
+def test_a_snapshot_of_some_users_alone_leaves_the_erased_one_out_as_well(past: Past) -> None:
+    erase(past.repository)
+    remove_live(past)
+    options = BackupOptions(only_users=frozenset([b"alice"]))
+    stats = backup(str(past.data.folder), past.repository, options, CollectingMonitor())
+    restored = bring_back(past.repository, stats.snapshot)
+    assert restored.stats is not None and restored.stats.erased == 0
+    assert look(past.repository).errors == {}
+    assert f"users/{5:064x}.json".encode() in restored.tree.nodes
+    assert stats.totals.histories == stats.before.histories - 1
+
+
 def test_a_user_whose_files_are_still_there_is_backed_up_anew(past: Past) -> None:
     """Nothing but the keys was erased; the documents are the owner's to remove."""
     erase(past.repository)

@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 
 from shenyu_data.model.errors import ObjectDamaged, RepositoryError
 from shenyu_data.repository import format as fmt
-from shenyu_data.repository.crypto import OwnerKeys
+from shenyu_data.repository.crypto import OwnerKeys, Secrets
 from shenyu_data.repository.documents import MAX_EXTENTS, DocumentReader, DocumentWriter, cut
 from shenyu_data.repository.packs import SEGMENT_BYTES, PackWriter, SegmentReader
 from shenyu_data.storage.memory import MemoryStorage
 
 KEYS = OwnerKeys(b"a" * 32)
+SECRETS = Secrets(b"m" * 32, b"r" * 16)
 
 
 def entry(
@@ -38,7 +39,7 @@ class Owner:
     def back_up(self, documents: dict[bytes, bytes]) -> None:
         before = {e.name: e for e in self.record.entries if isinstance(e, fmt.FileEntry)}
         packs = PackWriter(self.storage)
-        reader = SegmentReader(self.storage)
+        reader = SegmentReader(self.storage, SECRETS)
         writer = DocumentWriter([KEYS], packs, self.record.segments, reader)
         entries: list[fmt.Entry] = [
             entry(data, writer.add(data, before.get(name)), name)
@@ -48,7 +49,7 @@ class Owner:
         packs.finish()
 
     def restore(self) -> dict[bytes, bytes]:
-        reader = DocumentReader(self.record.segments, [KEYS], SegmentReader(self.storage))
+        reader = DocumentReader(self.record.segments, [KEYS], SegmentReader(self.storage, SECRETS))
         files = [e for e in self.record.entries if isinstance(e, fmt.FileEntry)]
         return {file.name: reader.read(file) for file in files}
 
@@ -132,14 +133,14 @@ def test_the_last_good_version_keeps_its_segments() -> None:
     owner.back_up({b"b": other, b"a": good})
     (before,) = [e for e in owner.record.entries if isinstance(e, fmt.FileEntry) and e.name == b"a"]
     packs = PackWriter(owner.storage)
-    reader = SegmentReader(owner.storage)
+    reader = SegmentReader(owner.storage, SECRETS)
     writer = DocumentWriter([KEYS], packs, owner.record.segments, reader)
     last = fmt.LastGood(b"s" * 16, 0o600, 0, len(good), before.digest, 0, 0, before.extents)
     record = writer.finish(b"o", False, [entry(b"torn", writer.append(b"torn"), b"a", last)])
     packs.finish()
     (file,) = record.entries
     assert isinstance(file, fmt.FileEntry) and file.good is not None
-    documents = DocumentReader(record.segments, [KEYS], SegmentReader(owner.storage))
+    documents = DocumentReader(record.segments, [KEYS], SegmentReader(owner.storage, SECRETS))
     assert (documents.read(file), documents.read(file.good)) == (b"torn", good)
 
 
@@ -163,7 +164,7 @@ def test_cutting_extents_is_cutting_the_document(sizes: list[int], start: int, l
 def test_extents_that_point_anywhere_are_damage(extents: list[fmt.Extent]) -> None:
     owner = Owner()
     owner.back_up({b"a": b"x" * 100})
-    reader = DocumentReader(owner.record.segments, [KEYS], SegmentReader(owner.storage))
+    reader = DocumentReader(owner.record.segments, [KEYS], SegmentReader(owner.storage, SECRETS))
     with pytest.raises(RepositoryError):
         reader.read(entry(b"another document", extents))
 
@@ -171,7 +172,7 @@ def test_extents_that_point_anywhere_are_damage(extents: list[fmt.Extent]) -> No
 def test_a_document_with_another_digest_is_damage() -> None:
     owner = Owner()
     owner.back_up({b"a": b"x" * 100})
-    reader = DocumentReader(owner.record.segments, [KEYS], SegmentReader(owner.storage))
+    reader = DocumentReader(owner.record.segments, [KEYS], SegmentReader(owner.storage, SECRETS))
     (file,) = owner.record.entries
     assert isinstance(file, fmt.FileEntry)
     for forged in (bytes(16), b"", OwnerKeys(b"b" * 32).digest(b"x" * 100)):

@@ -99,7 +99,7 @@ def test_the_frame_of_the_page_unpacks() -> None:
 def test_the_slot_of_the_page_opens_with_its_passphrase_and_tells_its_label() -> None:
     storage = MemoryStorage()
     storage.put(SLOT, [block("json", 0).encode()])
-    keys = keyslots.unlock(storage, "correct horse 电池")
+    keys = keyslots.unlock(storage, "correct horse 电池").keys
     assert (keys.master, keys.repository_id) == (MASTER, REPOSITORY_ID)
     label = keyslots.read_label(storage, keys, SLOT)
     assert (label.text, label.created_ms) == ("for the vectors", 1_767_225_600_000)

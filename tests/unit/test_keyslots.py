@@ -51,7 +51,7 @@ def forge(storage: MemoryStorage, **changes: Any) -> None:
 
 @pytest.mark.parametrize("secret", ["x", "正确的密码 \U0001f512", " spaces kept ", RECOVERY])
 def test_the_secret_that_made_a_slot_opens_it(secret: str) -> None:
-    keys = unlock(storage_with(secret), secret)
+    keys = unlock(storage_with(secret), secret).keys
     assert (keys.master, keys.repository_id) == (KEYS.master, KEYS.repository_id)
 
 
@@ -64,12 +64,12 @@ def test_another_secret_is_a_wrong_key(wrong: str) -> None:
 def test_every_slot_opens_on_its_own() -> None:
     storage = storage_with("first", "second", RECOVERY)
     for secret in ("first", "second", RECOVERY):
-        assert unlock(storage, secret).master == KEYS.master
+        assert unlock(storage, secret).keys.master == KEYS.master
 
 
 def test_whoever_opens_one_slot_reads_the_labels_of_all_and_nobody_else_does() -> None:
     storage = storage_with("first", RECOVERY)
-    keys = unlock(storage, "first")
+    keys = unlock(storage, "first").keys
     assert {read_label(storage, keys, name).text for name in slot_names(storage)} == {
         "slot 0",
         "slot 1",
@@ -92,7 +92,7 @@ def test_a_damaged_slot_does_not_keep_another_from_opening() -> None:
         opened = 0
         for secret in ("x", RECOVERY):
             try:
-                opened += unlock(storage, secret).master == KEYS.master
+                opened += unlock(storage, secret).keys.master == KEYS.master
             except ObjectDamaged:  # not WrongKey: the secret may well be right
                 continue
         assert opened == 1
@@ -110,7 +110,7 @@ def test_a_flipped_byte_is_damage_never_a_wrong_key(data: st.DataObject) -> None
     storage = MemoryStorage()
     storage.put(name, [bytes(changed)])
     with contextlib.suppress(ObjectDamaged):
-        assert unlock(storage, RECOVERY).master == KEYS.master  # it was white space
+        assert unlock(storage, RECOVERY).keys.master == KEYS.master  # it was white space
 
 
 def test_a_slot_under_another_name_is_damage() -> None:
@@ -156,7 +156,7 @@ def test_a_forged_slot_opens_nothing_and_costs_nothing(changes: dict[str, Any]) 
 def test_a_forged_label_is_damage_and_the_slot_still_opens(label: str) -> None:
     storage = storage_with(RECOVERY)
     forge(storage, label=label)
-    assert unlock(storage, RECOVERY).master == KEYS.master
+    assert unlock(storage, RECOVERY).keys.master == KEYS.master
     with pytest.raises(ObjectDamaged):
         read_label(storage, KEYS, slot_names(storage)[0])
 
@@ -164,7 +164,7 @@ def test_a_forged_label_is_damage_and_the_slot_still_opens(label: str) -> None:
 def test_a_stray_file_among_the_slots_is_passed_over() -> None:
     storage = storage_with(RECOVERY)
     storage.objects["slots/README.md"] = b"mine"
-    assert unlock(storage, RECOVERY).master == KEYS.master
+    assert unlock(storage, RECOVERY).keys.master == KEYS.master
 
 
 @given(
@@ -232,4 +232,4 @@ def test_every_failure_is_a_repository_error() -> None:
 def test_a_passphrase_opens_however_its_accents_were_typed() -> None:
     storage = MemoryStorage()
     _, _ = create_repository(storage, "caf\u00e9 \u6570\u636e")
-    assert unlock(storage, "cafe\u0301 \u6570\u636e").repository_id
+    assert unlock(storage, "cafe\u0301 \u6570\u636e").keys.repository_id

@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 
 from shenyu_data.model.errors import ObjectDamaged, ObjectMissing, RepositoryError, StorageError
 from shenyu_data.repository import format as fmt
-from shenyu_data.repository.crypto import OwnerKeys
+from shenyu_data.repository.crypto import OwnerKeys, Secrets
 from shenyu_data.repository.packs import PACK_BYTES, SEGMENT_BYTES, PackWriter, SegmentReader
 from shenyu_data.storage.local import LocalStorage
 from shenyu_data.storage.memory import MemoryStorage
 
 ALICE, BOB = OwnerKeys(b"a" * 32), OwnerKeys(b"b" * 32)
+SECRETS = Secrets(b"m" * 32, b"r" * 16)
 
 
 def pack(*plains: bytes, keys: OwnerKeys = ALICE) -> tuple[MemoryStorage, list[fmt.Segment]]:
@@ -35,7 +36,7 @@ def name_of(segment: fmt.Segment) -> str:
 @given(st.lists(st.binary(max_size=2000), max_size=6))
 def test_every_segment_comes_back(plains: list[bytes]) -> None:
     storage, segments = pack(*plains)
-    reader = SegmentReader(storage)
+    reader = SegmentReader(storage, SECRETS)
     assert [reader.read([ALICE], segment) for segment in segments] == plains
     assert [segment.plain_bytes for segment in segments] == [len(plain) for plain in plains]
 
@@ -66,7 +67,7 @@ def test_packs_are_closed_at_their_size_and_every_segment_is_found(tmp_path: Pat
     sizes = [path.stat().st_size for path in tmp_path.glob("packs/*")]
     assert writer.stored_bytes == sum(sizes)
     assert max(sizes) < PACK_BYTES + SEGMENT_BYTES + 1000
-    reader = SegmentReader(storage)
+    reader = SegmentReader(storage, SECRETS)
     for n, segment in enumerate(segments):
         assert reader.read([ALICE], segment) == noise[n:] + noise[:n]
 
@@ -88,21 +89,21 @@ def test_a_writer_whose_storage_fails_says_so(tmp_path: Path) -> None:
 
 def test_only_one_of_an_owners_keys_need_fit() -> None:
     storage, (segment,) = pack(b"x", keys=BOB)
-    assert SegmentReader(storage).read([ALICE, BOB], segment) == b"x"
+    assert SegmentReader(storage, SECRETS).read([ALICE, BOB], segment) == b"x"
 
 
 @pytest.mark.parametrize("candidates", [[], [ALICE]])
 def test_without_the_owners_key_a_segment_is_shut(candidates: list[OwnerKeys]) -> None:
     storage, (segment,) = pack(b"x", keys=BOB)
     with pytest.raises(ObjectDamaged, match=segment.pack.hex()):
-        SegmentReader(storage).read(candidates, segment)
+        SegmentReader(storage, SECRETS).read(candidates, segment)
 
 
 def test_a_missing_pack_is_named() -> None:
     storage, (segment,) = pack(b"x")
     storage.delete(name_of(segment))
     with pytest.raises(ObjectMissing, match=segment.pack.hex()):
-        SegmentReader(storage).read([ALICE], segment)
+        SegmentReader(storage, SECRETS).read([ALICE], segment)
 
 
 @given(st.data())
@@ -116,7 +117,7 @@ def test_a_changed_byte_or_a_cut_is_noticed_in_its_segment_alone(data: st.DataOb
         storage.objects[name] = bytes(changed)
     else:
         storage.objects[name] = stored[:place]
-    reader = SegmentReader(storage)
+    reader = SegmentReader(storage, SECRETS)
     assert reader.read([ALICE], first) == b"first" * 20
     with pytest.raises(ObjectDamaged, match=name):
         reader.read([ALICE], second)
@@ -130,7 +131,7 @@ def test_two_segments_of_one_owner_and_size_cannot_be_swapped() -> None:
     storage.objects[name] = stored[:8] + stored[middle:] + stored[8:middle]
     for segment in (first, second):
         with pytest.raises(ObjectDamaged):
-            SegmentReader(storage).read([ALICE], segment)
+            SegmentReader(storage, SECRETS).read([ALICE], segment)
 
 
 @given(
@@ -145,7 +146,7 @@ def test_a_segment_that_points_anywhere_is_a_repository_error(
     storage, (segment,) = pack(b"x" * 100)
     forged = fmt.Segment(segment.pack, offset, stored_bytes, plain_bytes, nonce)
     with pytest.raises(RepositoryError):
-        SegmentReader(storage).read([ALICE], forged)
+        SegmentReader(storage, SECRETS).read([ALICE], forged)
 
 
 @pytest.mark.parametrize("plain_bytes", [0, 99, 101, 1 << 30])
@@ -153,7 +154,7 @@ def test_a_segment_of_another_size_than_its_record_says_is_damage(plain_bytes: i
     storage, (segment,) = pack(b"x" * 100)
     forged = msgspec.structs.replace(segment, plain_bytes=plain_bytes)
     with pytest.raises(ObjectDamaged):
-        SegmentReader(storage).read([ALICE], forged)
+        SegmentReader(storage, SECRETS).read([ALICE], forged)
 
 
 @given(st.binary(max_size=100))
@@ -161,12 +162,12 @@ def test_noise_instead_of_a_pack_is_a_repository_error(noise: bytes) -> None:
     storage, (segment,) = pack(b"x" * 30)
     storage.objects[name_of(segment)] = noise
     with pytest.raises(RepositoryError):
-        SegmentReader(storage).read([ALICE], segment)
+        SegmentReader(storage, SECRETS).read([ALICE], segment)
 
 
 def test_the_last_segments_read_are_kept_and_older_ones_read_again() -> None:
     storage, segments = pack(b"a" * 600, b"b" * 600, b"c" * 600)
-    reader = SegmentReader(storage, kept_bytes=1000)
+    reader = SegmentReader(storage, SECRETS, kept_bytes=1000)
     for segment in segments:
         reader.read([ALICE], segment)
     storage.objects.clear()

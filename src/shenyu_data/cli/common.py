@@ -57,6 +57,8 @@ class Call:
             detailed=verbose,
         )
         self.config_may_be_missing = False
+        self.yes = False
+        """Whether ``--yes`` was given: see cli/confirm.py."""
         self._settings: Settings | None = None
 
     @property

@@ -22,8 +22,8 @@ VERBS = {
     "show": "snapshots",
     "restore": "restore",
     "verify": "verify",
-    "copy": "copy",
     "validate": "validate",
+    "key": "key",
     "config": "config",
 }
 """Every verb, in the order of the help, and the module of this package it lives in."""
@@ -36,8 +36,8 @@ _ABOUT = {
     "show": "Show what a snapshot holds.",
     "restore": "Put a snapshot, or one user, history or chat of it, back.",
     "verify": "Check that everything the snapshots need is there and unaltered.",
-    "copy": "Copy snapshots into another repository.",
     "validate": "Check the documents of the data directory.",
+    "key": "List, add and remove the keys that open the repository.",
     "config": "Check or show the configuration.",
 }
 

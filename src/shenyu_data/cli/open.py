@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 
 from shenyu_data.cli.common import Call
 from shenyu_data.model.errors import WrongKey
+from shenyu_data.operations.last_use import remember_use, state_folder
 from shenyu_data.operations.workers import import_processes
 from shenyu_data.repository.keytext import explain_words
 from shenyu_data.repository.repository import Repository, open_repository
 from shenyu_data.storage.open import open_storage
+from shenyu_data.storage.protocol import Storage
 
 
 def open_for(call: Call, *, bulk: bool = False) -> Repository:
@@ -18,14 +21,15 @@ def open_for(call: Call, *, bulk: bool = False) -> Repository:
     Deriving a key from a passphrase takes 0.1 s on another core: time to import what bulk work
     needs.
     """
-    return open_location(call.repository_location, call.passphrase(), bulk=bulk and call.jobs > 1)
+    storage, secret = open_storage(call.repository_location), call.passphrase()
+    repository = _open(call, storage, secret, bulk)
+    remember_use(state_folder(os.environ), repository)
+    return repository
 
 
-def open_location(location: str, secret: str, *, bulk: bool = False) -> Repository:
-    """Unlock the repository at ``location``; as :func:`open_for`."""
-    storage = open_storage(location)
+def _open(call: Call, storage: Storage, secret: str, bulk: bool) -> Repository:
     try:
-        if not bulk:
+        if not bulk or call.jobs == 1:
             return open_repository(storage, secret)
         with ThreadPoolExecutor(1) as thread:
             opening = thread.submit(open_repository, storage, secret)

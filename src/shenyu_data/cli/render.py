@@ -62,6 +62,8 @@ def snapshot_json(snapshot: Snapshot) -> dict[str, Any]:
         "parent": snapshot.parent.hex() if snapshot.parent is not None else None,
         "tag": snapshot.tag,
         "degraded": snapshot.degraded,
+        "partial": snapshot.partial,
+        "safety": snapshot.safety,
         "data": snapshot.data,
         "program": snapshot.program,
         "totals": fields(snapshot.totals),

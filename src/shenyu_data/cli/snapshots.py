@@ -13,7 +13,7 @@ from shenyu_data.cli.render import fields, iso, local, number, size, snapshot_js
 from shenyu_data.model.errors import RepositoryError
 from shenyu_data.model.findings import Finding, printable
 from shenyu_data.operations.show import DocumentInfo, show_degraded, show_user
-from shenyu_data.repository.format import Root
+from shenyu_data.repository.format import Root, Snapshot
 
 
 @click.command("snapshots")
@@ -32,7 +32,7 @@ def snapshots_command(call: Call) -> None:
         (
             item.id.hex()[:8],
             local(item.time_ms),
-            item.kind + (" DEGRADED" if item.degraded else ""),
+            _kind(item),
             f"{item.totals.users:,}",
             f"{item.totals.chats:,}",
             f"{item.totals.messages:,}",
@@ -47,6 +47,17 @@ def snapshots_command(call: Call) -> None:
     call.finish(
         {"snapshots": [snapshot_json(item) for item in snapshots]}, text, findings=bool(failures)
     )
+
+
+def _kind(item: Snapshot) -> str:
+    words = [item.kind]
+    if item.partial:
+        words.append("partial")
+    if item.safety:
+        words.append("safety")
+    if item.degraded:
+        words.append("DEGRADED")
+    return " ".join(words)
 
 
 @click.command("show")
@@ -84,7 +95,7 @@ def _describe(root: Root, documents: list[DocumentInfo], user: str | None) -> st
     totals = root.totals
     lines = [
         f"Snapshot {root.id.hex()}",
-        f"  taken    {local(root.time_ms)}, {root.kind}{', DEGRADED' * root.degraded}, "
+        f"  taken    {local(root.time_ms)}, {_kind(root)}, "
         f"in {root.elapsed_ms / 1000:.1f} s, by shenyu-data {root.program}",
         f"  of       {root.data}",
         f"  parent   {root.parent.hex()[:8] if root.parent else 'none'}",

@@ -15,7 +15,15 @@ from typing import NamedTuple
 from shenyu_data.datadir.folder import FOLDER_FLAGS, open_folder
 from shenyu_data.datadir.survey import MAX_DEPTH, unreadable_folder
 from shenyu_data.model.findings import Finding, printable
-from shenyu_data.model.layout import GZIP_SUFFIX, HISTORIES, JSON_SUFFIX, USERS, Place, path_of
+from shenyu_data.model.layout import (
+    GZIP_SUFFIX,
+    HISTORIES,
+    JSON_SUFFIX,
+    USERS,
+    Place,
+    is_passing,
+    path_of,
+)
 
 
 class Found(NamedTuple):
@@ -61,13 +69,15 @@ class DataFolders:
 class Scan:
     """What a scan of one owner gave: the entries, and what could not be listed.
 
-    ``complete`` is false if something may be there that is not among the entries.
+    ``complete`` is false if something may be there that is not among the entries. ``passing`` are
+    paths of what a replacement under way, or one that was killed, has there: no documents.
     """
 
-    __slots__ = ("complete", "entries", "findings")
+    __slots__ = ("complete", "entries", "findings", "passing")
 
     def __init__(self, complete: bool = True) -> None:
         self.entries: list[Found] = []
+        self.passing: list[bytes] = []
         self.findings: list[Finding] = []
         self.complete = complete
 
@@ -158,6 +168,10 @@ def _scan_folder(descriptor: int, prefix: bytes, owner: bytes, scan: Scan) -> li
             except FileNotFoundError:
                 continue
             name = os.fsencode(listed)
+            if is_passing(name):
+                path = path_of(owner, Place.IN_HISTORY_FOLDER, prefix + name)
+                scan.passing.append(path)
+                continue
             if prefix:
                 name = prefix + name
             entries.append(Found(Place.IN_HISTORY_FOLDER, name, found))
@@ -191,6 +205,9 @@ def scan_shared(folders: DataFolders, paths: Iterable[bytes], *, complete: bool 
     scan = Scan(complete)
     for path in paths:
         folder, _, name = path.rpartition(b"/")
+        if is_passing(name):
+            scan.passing.append(path)
+            continue
         try:
             descriptor = open_folder(folders.root, folder)
             try:

@@ -17,6 +17,15 @@ HISTORIES = b"histories"
 JSON_SUFFIX = b".json"
 GZIP_SUFFIX = b".json.gz"
 
+DISPLACED_PREFIX = b".shenyu-data-displaced-"
+"""A document that gave way, or one that is about to take its place: ours until it is settled."""
+
+NEW_PREFIX = b".shenyu-data-new-"
+"""A document that is being written: a crash leaves it, and nobody reads it."""
+
+KEPT_PREFIX = b".shenyu-data-kept-"
+"""A displaced document with something in it that could not be merged: a person must look."""
+
 
 class Place(IntEnum):
     """Where an entry stands relative to its owner; the numbers are part of the repository
@@ -72,6 +81,11 @@ def kind_of(place: int, name: bytes) -> Kind:
     ):
         return "history"
     return "other"
+
+
+def is_passing(name: bytes) -> bool:
+    """Whether a file's own name is one that we give for a moment while we replace a document."""
+    return name.startswith((DISPLACED_PREFIX, NEW_PREFIX))
 
 
 def is_plain_name(name: bytes) -> bool:

@@ -62,9 +62,15 @@ R = TypeVar("R")
 
 
 class BackupOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """``full`` reads every file and writes a manifest that lists everything."""
+    """``full`` reads every file and writes a manifest that lists everything.
+
+    ``only_users`` looks at these alone and takes everything else over from the parent as it is;
+    without a parent it does nothing. ``safety`` marks the snapshot as one that nobody asked for.
+    """
 
     full: bool = False
+    only_users: frozenset[bytes] | None = None
+    safety: bool = False
     tag: str | None = None
     jobs: int = 1
 
@@ -99,7 +105,15 @@ def backup(
     written: then there is no snapshot.
     """
     check_outside(data, repository.storage.location)
-    return _Backup(data, repository, options, monitor).run()
+    try:
+        return _Backup(data, repository, options, monitor).run()
+    except _MoreThanSome:
+        options = msgspec.structs.replace(options, only_users=None)
+        return _Backup(data, repository, options, monitor).run()
+
+
+class _MoreThanSome(Exception):
+    """Buckets must be taken whole, and only some of their users were to be looked at."""
 
 
 class _Backup:
@@ -115,6 +129,7 @@ class _Backup:
         self._tally = Tally()
         self._packed_bytes = 0
         self._complete = True
+        self._partial = False
         self._listed = Listed(True, True)
         self._packs: frozenset[bytes] = frozenset()
         self._tombstones = Tombstones()
@@ -130,23 +145,32 @@ class _Backup:
         parent = self._find_parent()
         keys = self._repository.keys
         self._tombstones = self._read_tombstones()
+        full = self._options.full or parent is None
+        self._partial = self._options.only_users is not None and not full
         with Survey(BUCKETS) as found:
-            survey(
-                self._data,
-                found,
-                user_bucket=keys.user_bucket,
-                shared_bucket=keys.shared_bucket,
-                monitor=self._monitor,
-            )
-            self._complete = found.complete
-            self._listed = Listed(found.users_complete, found.complete)
-            full = self._options.full or parent is None
+            if parent is not None and self._partial:
+                self._name_users(found)
+                self._complete = not parent.incomplete
+                self._listed = Listed(False, False)
+            else:
+                survey(
+                    self._data,
+                    found,
+                    user_bucket=keys.user_bucket,
+                    shared_bucket=keys.shared_bucket,
+                    monitor=self._monitor,
+                )
+                self._complete = found.complete
+                self._listed = Listed(found.users_complete, found.complete)
             jobs = self._options.jobs if found.names > _SMALL else 1
             self._take_over(parent)
             with open_executor(jobs) as executor:
                 workers = _Workers(executor, jobs)
                 if full:
                     redo = self._capture(workers, self._full_work(found), found.names, full)
+                elif self._partial:
+                    work = self._changed_work(found, self._buried_since(parent))
+                    redo = self._capture(workers, work, found.names, full)
                 else:
                     with Survey(BUCKETS) as changed:
                         gone = self._compare(workers, found, changed)
@@ -199,6 +223,18 @@ class _Backup:
             self._monitor.report(_damaged_parent(error))
         return self._repository.root(snapshots[-1].id) if snapshots else None
 
+    def _buried_since(self, parent: Root | None) -> dict[int, list[bytes]]:
+        """Return who was erased since the parent, by bucket: what it holds of them is left out."""
+        buried: dict[int, list[bytes]] = {}
+        for stone in self._tombstones:
+            if parent is not None and stone.sequence >= parent.sequence:
+                buried.setdefault(stone.pseudonym[0], []).append(stone.pseudonym)
+        return buried
+
+    def _name_users(self, found: Survey) -> None:
+        for user in self._options.only_users or ():
+            found.add_user(self._repository.keys.user_bucket(user), user, compressed=True)
+
     def _take_over(self, parent: Root | None) -> None:
         """Begin with the buckets as they are in the parent."""
         if parent is None:
@@ -215,6 +251,8 @@ class _Backup:
         """Every owner of every bucket, or ``only`` of those that are done again without the
         parent.
         """
+        if self._partial:
+            raise _MoreThanSome
         for bucket in range(BUCKETS) if only is None else sorted(only):
             owners = found.bucket(bucket)
             layers = self._layers.get(bucket, []) if only is None else []
@@ -235,7 +273,7 @@ class _Backup:
                     layers,
                     self._totals.get(bucket, Totals()),
                     gone.get(bucket, []),
-                    rewrite=overgrown(layers),
+                    rewrite=_overgrown(layers),
                 )
 
     def _compare(self, workers: _Workers, found: Survey, changed: Survey) -> dict[int, list[bytes]]:
@@ -369,6 +407,9 @@ class _Backup:
             read_bytes=tally.read_bytes,
             stored_bytes=stored,
             elapsed_ms=int(elapsed_s * 1000),
+            partial=self._partial,
+            safety=self._options.safety,
+            slot=self._repository.slot,
             origins=buckets.origins,
             manifests=buckets.manifests,
             buckets=buckets.buckets,
@@ -408,7 +449,7 @@ def _batches(work: Iterator[BucketWork], names: float) -> Iterator[list[BucketWo
         yield batch
 
 
-def overgrown(layers: list[Layer]) -> bool:
+def _overgrown(layers: list[Layer]) -> bool:
     """Whether a bucket should be written whole: many sections, or more in deltas than in the
     first.
     """

@@ -19,7 +19,7 @@ from shenyu_data.model.findings import Finding, printable
 from shenyu_data.model.layout import JSON_SUFFIX, USERS, Place, kind_of, path_of
 from shenyu_data.model.records import MAX_PARSED_BYTES
 from shenyu_data.operations.backup_entries import file_entry, same_stat, storable, unlisted
-from shenyu_data.repository.crypto import OwnerKeys
+from shenyu_data.repository.crypto import DIGEST_BYTES, OwnerKeys
 from shenyu_data.repository.documents import DocumentWriter
 from shenyu_data.repository.format import (
     Entry,
@@ -80,7 +80,7 @@ class OwnerBackup:
         shared: bool,
         before: Before | None,
         writer: DocumentWriter,
-        digests: OwnerKeys,
+        keys: list[OwnerKeys],
         *,
         usable: frozenset[bytes] | None,
         reread: bool,
@@ -90,7 +90,7 @@ class OwnerBackup:
         self._owner = owner
         self._shared = shared
         self._writer = writer
-        self._keys = digests
+        self._keys = keys
         self._reread = reread
         self._tally = tally
         self._findings: list[Finding] = []
@@ -209,11 +209,11 @@ class OwnerBackup:
         self, found: Found, folder: int, base: bytes, before: FileEntry | None
     ) -> tuple[FileEntry, os.stat_result]:
         if found.stat.st_size > MAX_PARSED_BYTES:
-            return self._stream(found, folder, base)
+            return self._stream(found, folder, base, before)
         place, name, seen = found
         captured = capture(folder, base, kind_of(place, name), name or base, seen)
         data, read, outline, settled = captured
-        digest = self._keys.digest(data)
+        digest = self._digest(data, before)
         good = None
         if outline.state == "whole":
             state = FileState.WHOLE
@@ -261,12 +261,15 @@ class OwnerBackup:
         )
         return entry, read
 
-    def _stream(self, found: Found, folder: int, base: bytes) -> tuple[FileEntry, os.stat_result]:
+    def _stream(
+        self, found: Found, folder: int, base: bytes, before: FileEntry | None
+    ) -> tuple[FileEntry, os.stat_result]:
         extents: list[tuple[int, int, int]] = []
-        digest = self._keys.new_digest()
+        digests = [keys.new_digest() for keys in self._keys]
 
         def store(piece: bytes) -> None:
-            digest.update(piece)
+            for digest in digests:
+                digest.update(piece)
             extents.extend(self._writer.append(piece))
 
         streamed = stream(folder, base, store)
@@ -285,13 +288,19 @@ class OwnerBackup:
             state=FileState.UNPARSED if streamed.stable else FileState.TORN,
             settled=settled,
             size=sum(length for _, _, length in extents),
-            digest=digest.digest(16),
+            digest=_known_digest([digest.digest(DIGEST_BYTES) for digest in digests], before),
             chats=0,
             messages=0,
             extents=extents,
             good=None,
         )
         return entry, streamed.stat
+
+    def _digest(self, data: bytes, before: FileEntry | None) -> bytes:
+        digest = self._keys[0].digest(data)
+        if len(self._keys) == 1 or before is None or before.size != len(data):
+            return digest
+        return _known_digest([digest, *(keys.digest(data) for keys in self._keys[1:])], before)
 
     def _unreadable(self, found: Found, before: FileEntry | None, error: OSError) -> FileEntry:
         self._settled = False
@@ -371,3 +380,10 @@ class OwnerBackup:
         self._findings.append(
             Finding(code=code, severity="error", path=path, message=message, hint=hint)
         )
+
+
+def _known_digest(digests: list[bytes], before: FileEntry | None) -> bytes:
+    """Return the digest under the newest key or, of an unchanged document, the one it had: the key
+    that made that one may be older.
+    """
+    return before.digest if before is not None and before.digest in digests else digests[0]

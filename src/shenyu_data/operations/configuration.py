@@ -137,22 +137,14 @@ def find_passphrase(settings: Settings, environment: Mapping[str, str]) -> str |
     if secret := environment.get("SHENYU_DATA_PASSPHRASE"):
         return secret
     if settings.passphrase_file is not None:
-        return _from_file(settings.passphrase_file)
+        return read_passphrase_file(settings.passphrase_file)
     if settings.passphrase_command:
         return _from_command(settings.passphrase_command)
     return None
 
 
-def find_other_passphrase(file: str | None, environment: Mapping[str, str]) -> str | None:
-    """Return the passphrase of the repository that a copy goes to: from the file that a flag named,
-    else from the environment; None if neither is set. Raise ConfigError as above.
-    """
-    if file is not None:
-        return _from_file(file)
-    return environment.get("SHENYU_DATA_TO_PASSPHRASE") or None
-
-
-def _from_file(path: str) -> str:
+def read_passphrase_file(path: str) -> str:
+    """Return the first line of a file that only its owner may read. Raise ConfigError."""
     try:
         with open(path, "rb") as file:
             mode = os.fstat(file.fileno()).st_mode
@@ -160,7 +152,7 @@ def _from_file(path: str) -> str:
     except OSError as error:
         raise ConfigError(
             f"cannot read the passphrase file {path}: {error.strerror}",
-            hint="Check `passphrase_file` in the configuration, and the file's owner and mode.",
+            hint="Check what names it, and the file's owner and mode.",
         ) from error
     if stat.S_ISREG(mode) and mode & 0o077:
         raise ConfigError(

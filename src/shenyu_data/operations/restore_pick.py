@@ -98,7 +98,7 @@ def find_record(
         if keyring.tombstones.covers(pseudonym, root.sequence):
             raise owner_erased(root) from None
         raise
-    segments = SegmentReader(repository.storage)
+    segments = SegmentReader(repository.storage, repository.keys)
     return OwnerDocuments(record, keys, DocumentReader(record.segments, keys, segments))
 
 

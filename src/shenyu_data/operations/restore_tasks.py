@@ -117,7 +117,7 @@ class _Restore:
     def __init__(self, task: RestoreTask) -> None:
         self._task = task
         self._result = RestoreResult()
-        self._segments = SegmentReader(task.repository.storage)
+        self._segments = SegmentReader(task.repository.storage, task.repository.keys)
         self._as_root = os.geteuid() == 0
         self._root = os.open(task.target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._open: dict[bytes, int] = {}

@@ -76,7 +76,7 @@ def verify_buckets(task: VerifyTask) -> VerifyResult:
 class _Verify:
     def __init__(self, task: VerifyTask) -> None:
         self._task = task
-        self._segments = SegmentReader(task.repository.storage)
+        self._segments = SegmentReader(task.repository.storage, task.repository.keys)
         self._keyring: Keyring = task.repository.keyring()
         self._result = VerifyResult(buckets=len(task.work))
 

@@ -56,7 +56,9 @@ def fingerprint(key: bytes) -> bytes:
 
 
 class OwnerKeys:
-    """The three keys of one owner, all derived from the one random key that the keyring keeps."""
+    """The three keys of one owner, all derived from the one random key that the keyring keeps and,
+    after a rotation, from the repository key: see :meth:`Secrets.owner_keys`.
+    """
 
     __slots__ = (
         "_digest_key",
@@ -67,9 +69,9 @@ class OwnerKeys:
         "key",
     )
 
-    def __init__(self, key: bytes) -> None:
+    def __init__(self, key: bytes, master: bytes = b"") -> None:
         self.key = key
-        derived = blake3(key, derive_key_context=_CONTEXT + "owner").digest(3 * KEY_BYTES)
+        derived = blake3(key + master, derive_key_context=_CONTEXT + "owner").digest(3 * KEY_BYTES)
         self._segment_key = derived[:KEY_BYTES]
         self._record_key = derived[KEY_BYTES : 2 * KEY_BYTES]
         self._digest_key = derived[2 * KEY_BYTES :]
@@ -117,6 +119,11 @@ class Secrets:
         self.older = older
         self._derived: dict[tuple[bytes, str], bytes] = {}
 
+    @property
+    def generation(self) -> int:
+        """How many repository keys there have been."""
+        return 1 + len(self.older)
+
     def __reduce__(self) -> tuple[object, ...]:
         return Secrets, (self.master, self.repository_id, self.older)
 
@@ -141,6 +148,16 @@ class Secrets:
             with suppress(InvalidTag, ValueError):
                 return _open(self.derive(purpose, master), sealed, bound_to)
         raise damaged(name, "it does not authenticate")
+
+    def owner_keys(self, key: bytes) -> list[OwnerKeys]:
+        """Given an owner's key from the keyring, return what it gives with each repository key,
+        newest first: the first seals what is new, all together open what there is.
+
+        So whoever kept an old repository key and an old keyring opens nothing that is sealed after
+        a rotation. With the first repository key there was, the owner's key stands alone.
+        """
+        newer = (self.master, *self.older)[:-1]
+        return [*(OwnerKeys(key, master) for master in newer), OwnerKeys(key)]
 
     @cached_property
     def pseudonym_key(self) -> bytes:

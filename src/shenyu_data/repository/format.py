@@ -33,10 +33,11 @@ TOMBSTONES = "tombstones"
 PROOFS = "proofs"
 PRUNES = "prunes"
 MOVED = "moved"
+GENERATIONS = "generations"
 COPY_SUFFIX = ".copy"
 """What is small and everything hangs on is stored twice."""
 
-TWICE = (KEYRINGS, SNAPSHOTS, TOMBSTONES)
+TWICE = (KEYRINGS, SNAPSHOTS, TOMBSTONES, GENERATIONS)
 """The folders of such objects."""
 
 
@@ -51,6 +52,7 @@ class ObjectKind(IntEnum):
     PROOF = 6
     PRUNE = 7
     MOVED = 8
+    GENERATION = 9
 
 
 _FOLDERS = {
@@ -62,6 +64,7 @@ _FOLDERS = {
     ObjectKind.PROOF: PROOFS,
     ObjectKind.PRUNE: PRUNES,
     ObjectKind.MOVED: MOVED,
+    ObjectKind.GENERATION: GENERATIONS,
 }
 
 
@@ -273,7 +276,9 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """A snapshot without its lists of sections: what listings need.
 
     ``sequence`` is one more than the parent's, so that order survives a clock set back.
-    ``incomplete`` says that a folder could not be listed.
+    ``incomplete`` says that a folder could not be listed. ``partial``: only some users were looked
+    at, everything else is as in the parent. ``safety``: the program took it of its own accord,
+    before it changed live data.
     """
 
     id: ObjectId
@@ -290,6 +295,10 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     read_bytes: int
     stored_bytes: int
     elapsed_ms: int
+    partial: bool = False
+    safety: bool = False
+    slot: ObjectId | None = None
+    """The key slot that opened the repository for this backup: so the slot's last use is known."""
 
     @property
     def degraded(self) -> bool:

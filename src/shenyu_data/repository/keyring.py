@@ -79,7 +79,7 @@ class Keyring:
                     continue
                 known = found.setdefault(pseudonym, [])
                 if all(keys.key != key for keys in known):
-                    known.append(OwnerKeys(key))
+                    known += self._keys.owner_keys(key)
         return found
 
     def _is_dead(self, pseudonym: bytes, key: bytes) -> bool:

@@ -4,16 +4,20 @@ A slot is a small JSON object anyone may read (it says how to derive a key, not 
 repository key sealed under that derived key. Its label is sealed under the repository key: whoever
 opens one slot can tell them all apart, nobody else can. Argon2id: RFC 9106. A recovery key has full
 entropy and needs no slow derivation, so unlocking with one, from a file, costs nothing.
+
+The slots of a repository whose key was rotated say in their kind which repository key they hold:
+see repository/generations.py.
 """
 
 from __future__ import annotations
 
 import base64
+import re
 import secrets
 import time
 import unicodedata
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, NamedTuple
 
 import msgspec
 from blake3 import blake3
@@ -21,6 +25,7 @@ from blake3 import blake3
 from shenyu_data.model.errors import ObjectMissing, RepositoryError, WrongKey
 from shenyu_data.repository.crypto import KEY_BYTES, Secrets, derive, seal, unseal
 from shenyu_data.repository.format import SLOTS, damaged, new_id, parse_object_name
+from shenyu_data.repository.generations import rotated, with_older
 from shenyu_data.repository.keytext import parse_recovery_key
 from shenyu_data.storage.protocol import Storage
 
@@ -31,14 +36,17 @@ _MAX_MEMORY_KIB = 1 << 20  # what a forged slot may make us spend
 _MAX_ITERATIONS = 32
 _MAX_LANES = 16
 
+_KIND = re.compile(r"(passphrase|recovery)(?:-([2-9]|[1-9][0-9]))?")
+MAX_GENERATION = 99
 
-class _Slot(msgspec.Struct, kw_only=True):
+
+class Slot(msgspec.Struct, kw_only=True):
     """A slot as stored. ``check`` tells a damaged slot from a wrong passphrase.
 
     No other defaults: a damaged member name must not be taken for a missing one.
     """
 
-    kind: str  # "passphrase" or "recovery"
+    kind: str  # "passphrase" or "recovery"; after rotations "passphrase-2" and so on
     repository: str
     salt: str
     memory_kib: int
@@ -47,6 +55,25 @@ class _Slot(msgspec.Struct, kw_only=True):
     sealed: str
     label: str
     check: str = ""
+
+    @property
+    def purpose(self) -> str:
+        """What opens it, "passphrase" or "recovery"; of a kind this program does not know, ""."""
+        found = _KIND.fullmatch(self.kind)
+        return found[1] if found else ""
+
+    @property
+    def generation(self) -> int:
+        """Which repository key it holds: 1 the first, 2 the one after it; 0 of an unknown kind."""
+        found = _KIND.fullmatch(self.kind)
+        return int(found[2] or 1) if found else 0
+
+
+class Unlocked(NamedTuple):
+    """What a secret gave: the repository's secrets, and the id of the key slot that opened."""
+
+    keys: Secrets
+    slot: bytes
 
 
 class _Contents(msgspec.Struct):
@@ -67,8 +94,9 @@ def add_slot(storage: Storage, keys: Secrets, secret: str, label: str) -> str:
     name.
     """
     recovery = parse_recovery_key(secret)
-    slot = _Slot(
-        kind="passphrase" if recovery is None else "recovery",
+    kind = "passphrase" if recovery is None else "recovery"
+    slot = Slot(
+        kind=kind if keys.generation == 1 else f"{kind}-{keys.generation}",
         repository=keys.repository_id.hex(),
         salt=secrets.token_hex(16),
         memory_kib=0,
@@ -93,43 +121,70 @@ def add_slot(storage: Storage, keys: Secrets, secret: str, label: str) -> str:
     return name
 
 
-def unlock(storage: Storage, secret: str) -> Secrets:
-    """Given a passphrase or recovery key, return the repository's secrets.
+def unlock(storage: Storage, secret: str) -> Unlocked:
+    """Given a passphrase or recovery key, open the repository.
 
-    Raise WrongKey if no slot opens with it, ObjectMissing if there are no slots, ObjectDamaged if
-    every slot is damaged.
+    Raise WrongKey if no slot opens with it, ObjectMissing if there are no slots, RepositoryError if
+    every slot is damaged, or if the keys from before the last rotation cannot be read.
     """
-    recovery = parse_recovery_key(secret)
-    wanted = "passphrase" if recovery is None else "recovery"
-    names = slot_names(storage)
-    if not names:
+    if not slot_names(storage):
         raise ObjectMissing(
             f"{storage.location} has no key slots",
             hint="Check the repository's location; `shenyu-data init` makes a new repository.",
         )
-    failure: RepositoryError | None = None
-    for name in names:
+    failures: list[RepositoryError] = []
+    slots = read_slots(storage, failures)
+    newest = max((slot.generation for slot in slots.values()), default=0)
+    for name, slot, master in _opened(slots, secret):
+        if slot.generation < newest:
+            raise rotated(storage)
         try:
-            slot = read_slot(storage, name)
+            keys = with_older(storage, master, bytes.fromhex(slot.repository), slot.generation)
         except RepositoryError as error:
-            failure = error
+            failures.append(error)  # a rotation that was given up may have left this slot
             continue
-        if slot.kind != wanted:
+        return Unlocked(keys, bytes.fromhex(name.partition("/")[2]))
+    if failures:
+        raise failures[-1]
+    raise WrongKey(
+        f"the passphrase does not open the repository {storage.location}",
+        hint="Check SHENYU_DATA_PASSPHRASE or passphrase_file; the recovery key opens it too.",
+    )
+
+
+def opened_by(storage: Storage, secret: str) -> list[str]:
+    """Return the names of the slots that open with ``secret``."""
+    return [name for name, _, _ in _opened(read_slots(storage, []), secret)]
+
+
+def _opened(slots: Mapping[str, Slot], secret: str) -> Iterator[tuple[str, Slot, bytes]]:
+    """Yield each slot that opens, newest generation first, with the repository key it holds."""
+    recovery = parse_recovery_key(secret)
+    wanted = "passphrase" if recovery is None else "recovery"
+    for name in sorted(slots, key=lambda name: (-slots[name].generation, name)):
+        slot = slots[name]
+        if slot.purpose != wanted:
             continue
         try:
             key = _slot_key(slot, secret, recovery)
             sealed = base64.b64decode(slot.sealed)
             contents = unseal(key, sealed, _bound_to(slot, name), name)
             master = msgspec.msgpack.decode(contents, type=_Contents).master
-            return Secrets(master, bytes.fromhex(slot.repository))
+            bytes.fromhex(slot.repository)
         except (RepositoryError, ValueError, RecursionError):
             continue
-    if failure is not None:
-        raise failure
-    raise WrongKey(
-        f"the passphrase does not open the repository {storage.location}",
-        hint="Check SHENYU_DATA_PASSPHRASE or passphrase_file; the recovery key opens it too.",
-    )
+        yield name, slot, master
+
+
+def read_slots(storage: Storage, failures: list[RepositoryError]) -> dict[str, Slot]:
+    """Return the sound slots by name; the errors of the others are added to ``failures``."""
+    slots = {}
+    for name in slot_names(storage):
+        try:
+            slots[name] = read_slot(storage, name)
+        except RepositoryError as error:
+            failures.append(error)
+    return slots
 
 
 def slot_names(storage: Storage) -> list[str]:
@@ -148,10 +203,10 @@ def read_label(storage: Storage, keys: Secrets, name: str) -> Label:
         raise damaged(name, "its label is not one") from None
 
 
-def read_slot(storage: Storage, name: str) -> _Slot:
+def read_slot(storage: Storage, name: str) -> Slot:
     """Read one slot. Raise ObjectDamaged if a byte of it was changed."""
     try:
-        slot = msgspec.json.decode(storage.read(name, 0, 1 << 16), type=_Slot)
+        slot = msgspec.json.decode(storage.read(name, 0, 1 << 16), type=Slot)
     except (ValueError, RecursionError):
         raise damaged(name, "it is not a key slot") from None
     if not secrets.compare_digest(slot.check.encode(), _check(slot, name).encode()):
@@ -159,7 +214,7 @@ def read_slot(storage: Storage, name: str) -> _Slot:
     return slot
 
 
-def _slot_key(slot: _Slot, secret: str, recovery: bytes | None) -> bytes:
+def _slot_key(slot: Slot, secret: str, recovery: bytes | None) -> bytes:
     salt = bytes.fromhex(slot.salt)
     if recovery is not None:
         return derive(recovery + salt, "recovery slot")
@@ -180,7 +235,7 @@ def _slot_key(slot: _Slot, secret: str, recovery: bytes | None) -> bytes:
     ).derive(_passphrase_bytes(secret))
 
 
-def _bound_to(slot: _Slot, name: str) -> bytes:
+def _bound_to(slot: Slot, name: str) -> bytes:
     parts: Sequence[object] = (
         name,
         slot.kind,
@@ -197,7 +252,7 @@ def _label_bound_to(name: str) -> bytes:
     return b"label" + name.encode()
 
 
-def _check(slot: _Slot, name: str) -> str:
+def _check(slot: Slot, name: str) -> str:
     stored = f"|{slot.sealed}|{slot.label}".encode()
     return blake3(_bound_to(slot, name) + stored).hexdigest(length=16)
 

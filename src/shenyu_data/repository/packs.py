@@ -7,9 +7,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from cryptography.exceptions import InvalidTag
 
-from shenyu_data.model.errors import RepositoryError
+from shenyu_data.model.errors import ObjectMissing, RepositoryError
 from shenyu_data.repository.compression import Compressor, Decompressor
-from shenyu_data.repository.crypto import NONCE_BYTES, OwnerKeys
+from shenyu_data.repository.crypto import NONCE_BYTES, OwnerKeys, Secrets
 from shenyu_data.repository.format import (
     HEADER_BYTES,
     ObjectKind,
@@ -19,6 +19,7 @@ from shenyu_data.repository.format import (
     new_id,
     object_name,
 )
+from shenyu_data.repository.moves import Moves, Place
 from shenyu_data.storage.protocol import Storage
 
 PACK_BYTES = 16 << 20
@@ -41,20 +42,23 @@ class PackWriter:
         self._storing: Future[int] | None = None
         self._start_pack()
         self.stored_bytes = 0
-        self.packs: list[bytes] = []
-        """The ids of the packs so far, but for the one that is still filling."""
 
     def add(self, keys: OwnerKeys, plain: bytes) -> Segment:
         """Compress and seal one owner's bytes; return where they will lie."""
         packed = self._compressor.compress(plain)
         nonce = os.urandom(NONCE_BYTES)
         sealed = keys.segment_cipher.encrypt(nonce, packed, b"segment")
-        segment = Segment(self._id, self._size, len(sealed), len(plain), nonce)
+        pack, offset = self.add_sealed(sealed)
+        return Segment(pack, offset, len(sealed), len(plain), nonce)
+
+    def add_sealed(self, sealed: bytes) -> Place:
+        """Take the sealed bytes of a segment as they are; return where they will lie."""
+        place = (self._id, self._size)
         self._chunks.append(sealed)
         self._size += len(sealed)
         if self._size >= PACK_BYTES:
             self._close_pack()
-        return segment
+        return place
 
     def finish(self) -> None:
         """Store what is left and wait until everything is durable. Raise StorageError if anything
@@ -83,7 +87,6 @@ class PackWriter:
         if self._executor is None:
             self._executor = ThreadPoolExecutor(1)
         name = object_name(ObjectKind.PACK, self._id)
-        self.packs.append(self._id)
         self._storing = self._executor.submit(self._storage.put, name, self._chunks)
         self._start_pack()
 
@@ -94,10 +97,15 @@ class PackWriter:
 
 
 class SegmentReader:
-    """Reads segments back, keeping the last few in memory for documents that share them."""
+    """Reads segments back, wherever they lie now, keeping the last few in memory for documents that
+    share them.
+    """
 
-    def __init__(self, storage: Storage, kept_bytes: int = 4 * SEGMENT_BYTES) -> None:
+    def __init__(
+        self, storage: Storage, keys: Secrets, kept_bytes: int = 4 * SEGMENT_BYTES
+    ) -> None:
         self._storage = storage
+        self._moves = Moves(storage, keys)
         self._decompressor = Decompressor()
         self._kept: dict[bytes, bytes] = {}
         self._kept_bytes = 0
@@ -112,8 +120,7 @@ class SegmentReader:
         plain = self._kept.get(segment.nonce)
         if plain is not None:
             return plain
-        name = object_name(ObjectKind.PACK, segment.pack)
-        sealed = self._storage.read(name, segment.offset, segment.stored_bytes)
+        name, sealed = self._read_sealed(segment)
         packed = _open_segment(candidates, segment, sealed, name)
         plain = self._decompressor.decompress(packed, segment.plain_bytes)
         if len(plain) != segment.plain_bytes:
@@ -123,13 +130,24 @@ class SegmentReader:
 
     def is_sound(self, candidates: list[OwnerKeys], segment: Segment) -> bool:
         """Whether a segment is there and authenticates; it is not unpacked."""
-        name = object_name(ObjectKind.PACK, segment.pack)
         try:
-            sealed = self._storage.read(name, segment.offset, segment.stored_bytes)
+            name, sealed = self._read_sealed(segment)
             _open_segment(candidates, segment, sealed, name)
         except RepositoryError:
             return False
         return True
+
+    def _read_sealed(self, segment: Segment) -> tuple[str, bytes]:
+        """Return the sealed bytes and the name of the pack they are in."""
+        name = object_name(ObjectKind.PACK, segment.pack)
+        try:
+            return name, self._storage.read(name, segment.offset, segment.stored_bytes)
+        except ObjectMissing:
+            located = self._moves.locate(segment)
+            if located is None:
+                raise
+        name = object_name(ObjectKind.PACK, located.pack)
+        return name, self._storage.read(name, located.offset, located.stored_bytes)
 
     def _keep(self, nonce: bytes, plain: bytes) -> None:
         self._kept[nonce] = plain

@@ -51,14 +51,18 @@ class Descriptor(msgspec.Struct, kw_only=True):
 
 
 class Repository:
-    """An unlocked repository. Can be pickled for workers."""
+    """An unlocked repository. Can be pickled for workers.
 
-    def __init__(self, storage: Storage, keys: Secrets) -> None:
+    ``slot`` is the id of the key slot that opened it, if one did.
+    """
+
+    def __init__(self, storage: Storage, keys: Secrets, slot: bytes | None = None) -> None:
         self.storage = storage
         self.keys = keys
+        self.slot = slot
 
     def __reduce__(self) -> tuple[object, ...]:
-        return Repository, (self.storage, self.keys)
+        return Repository, (self.storage, self.keys, self.slot)
 
     def keyring(self) -> Keyring:
         """Return the owners' keys as they are now."""
@@ -145,7 +149,8 @@ def open_repository(storage: Storage, secret: str) -> Repository:
                 f"there is no repository in {storage.location}",
                 hint="Check --repo; `shenyu-data init` makes a new repository.",
             ) from None
-    return Repository(storage, unlock(storage, secret))
+    unlocked = unlock(storage, secret)
+    return Repository(storage, unlocked.keys, unlocked.slot)
 
 
 def read_descriptor(storage: Storage) -> Descriptor:

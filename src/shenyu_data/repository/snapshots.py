@@ -109,14 +109,17 @@ def find_snapshot(
     That is ``latest``, ``latest~2`` (two before it), an age (``3d``, ``2 hours ago``: the last one
     at least that old at ``now``), the beginning of an id, ``yesterday`` or a date (the last one
     up to the end of that day), or a date and time (the last one not after it). Dates and times are
-    local unless they end in ``Z`` or an offset. Raise SnapshotNotFound, saying what would be found.
+    local unless they end in ``Z`` or an offset. Safety snapshots, taken before live data was
+    changed, answer to their ids alone: `latest` must not mean what a restore is about to mend.
+    Raise SnapshotNotFound, saying what would be found.
     """
     if not snapshots:
         raise SnapshotNotFound(
             "the repository holds no snapshots", hint="Make one with `shenyu-data backup`."
         )
+    asked_for = [item for item in snapshots if not item.safety] or snapshots
     if back := _LATEST.fullmatch(wanted):
-        return _nth_before_latest(snapshots, int(back[1] or 0))
+        return _nth_before_latest(asked_for, int(back[1] or 0))
     if (limit := _parse_age(wanted, now)) is None:
         matches = id_matches(snapshots, wanted)
         if len(matches) == 1:
@@ -126,7 +129,7 @@ def find_snapshot(
                 f"{len(matches)} snapshots begin with {wanted}", hint="Give more of the id."
             )
         limit = _parse_moment(wanted, now)
-    earlier = [item for item in snapshots if limit is not None and item.time < limit]
+    earlier = [item for item in asked_for if limit is not None and item.time < limit]
     if earlier:  # at the same moment the later in order
         return max(earlier, key=lambda item: (item.time_ms, item.sequence, item.id))
     raise SnapshotNotFound(_none_answers(wanted, limit), hint=_HOW_TO_NAME)

@@ -1,0 +1,82 @@
+"""Prune records: which snapshots a prune dropped, and which objects wait to be deleted.
+
+What prune finds unneeded is *doomed*: written down, and deleted by a later prune when the grace is
+over, unless a snapshot has come to need it. Right before it deletes, prune stores the names in a
+record's ``deleting`` list and only then reads the snapshots once more; a backup stores its
+snapshot and then looks for such records. So one of the two sees the other, whatever the clocks say.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from shenyu_data.model.errors import RepositoryError
+from shenyu_data.repository.crypto import Secrets
+from shenyu_data.repository.format import (
+    HEADER_BYTES,
+    PRUNES,
+    ObjectId,
+    ObjectKind,
+    TimeMs,
+    check_header,
+    damaged,
+    header,
+    new_id,
+    object_name,
+    parse_object_name,
+)
+from shenyu_data.storage.protocol import Storage
+
+
+class PruneRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of earlier prunes.
+
+    ``dropped``: snapshots that were dropped and that others still name as their parent.
+    ``doomed``: when each object was first found unneeded, by its name. ``deleting``: objects that
+    are being deleted, or were.
+    """
+
+    time_ms: TimeMs
+    dropped: list[ObjectId]
+    doomed: dict[str, TimeMs]
+    deleting: list[str]
+
+
+def write_record(storage: Storage, keys: Secrets, record: PruneRecord) -> str:
+    """Store a record; return its name."""
+    object_id = new_id()
+    sealed = keys.seal("prunes", msgspec.msgpack.encode(record), b"prune" + object_id)
+    name = object_name(ObjectKind.PRUNE, object_id)
+    storage.put(name, [header(ObjectKind.PRUNE), sealed])
+    return name
+
+
+def read_record(storage: Storage, keys: Secrets, name: str) -> PruneRecord:
+    """Read one record. Raise ObjectMissing or ObjectDamaged."""
+    data = storage.read(name)
+    check_header(ObjectKind.PRUNE, name, data)
+    bound_to = b"prune" + bytes.fromhex(name.removeprefix(f"{PRUNES}/"))
+    plain = keys.unseal("prunes", data[HEADER_BYTES:], bound_to, name)
+    try:
+        return msgspec.msgpack.decode(plain, type=PruneRecord)
+    except (msgspec.DecodeError, RecursionError):
+        raise damaged(name, "it is not a prune's record") from None
+
+
+def read_records(storage: Storage, keys: Secrets) -> dict[str, PruneRecord]:
+    """Return all records by name.
+
+    One that cannot be read is passed over: then the grace of what only it named begins again.
+    """
+    found = {}
+    for name in record_names(storage):
+        try:
+            found[name] = read_record(storage, keys, name)
+        except RepositoryError:
+            continue
+    return found
+
+
+def record_names(storage: Storage) -> list[str]:
+    """Return the names of all records."""
+    return [info.name for info in storage.list(PRUNES) if parse_object_name(info.name)]
