@@ -80,12 +80,17 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     storage.create()
     _, recovery = create_repository(storage, PASSPHRASE)
     (base / "recovery").write_text(recovery)
+    other = LocalStorage(str(base / "other"))
+    other.create()
+    (base / "other-recovery").write_text(create_repository(other, "another horse")[1])
     return base
 
 
 @pytest.fixture
 def place(made_once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give a folder to work in: ``data``, an empty ``repo``, and a configuration naming both."""
+    """Give a folder to work in: ``data``, an empty ``repo``, and a configuration naming both; and
+    ``other``, an empty repository to copy to.
+    """
     base = tmp_path / "place"
     shutil.copytree(made_once, base, symlinks=True)
     (base / "shenyu-data.toml").write_text('data = "data"\nrepository = "repo"\njobs = 1\n')
@@ -94,6 +99,7 @@ def place(made_once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     monkeypatch.chdir(base)
     # The recovery key opens as well, and without the 0.1 s that a passphrase takes.
     monkeypatch.setenv("SHENYU_DATA_PASSPHRASE", (base / "recovery").read_text())
+    monkeypatch.setenv("SHENYU_DATA_TO_PASSPHRASE", (base / "other-recovery").read_text())
     return base
 
 

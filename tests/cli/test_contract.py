@@ -25,6 +25,7 @@ CALLS = {
     "show user": ["show", "latest", "--user", "ben"],
     "restore": ["restore", "latest", "--to", "target"],
     "verify": ["verify", "--read-data"],
+    "copy": ["copy", "--all", "--to-repo", "other"],
     "validate": ["validate"],
     "key list": ["key", "list"],
     "key add": ["key", "add", "--label", "anna", "--new-passphrase-file", "new-passphrase"],

@@ -267,6 +267,11 @@ def test_the_json_of_every_verb_has_the_shape_that_is_shown(
     given["key list"] = call("key", "list")
     given["key add"] = call("key", "add", "--label", "anna")
     given["key remove"] = call("key", "remove", "anna", "--yes")
+    monkeypatch.setenv("SHENYU_DATA_TO_PASSPHRASE", "another horse")
+    with monkeypatch.context() as patch:
+        patch.setenv("SHENYU_DATA_PASSPHRASE", "another horse")
+        call("init", "--data", "data", "--repo", "second", "--config", "other.toml")
+    given["copy"] = call("copy", "latest", "--to-repo", "second")
     for name in ("demo", "snapshots", "verify", "validate", "config show", "config check"):
         given[name] = call(*name.split())
     assert set(given) == set(COMMANDS)

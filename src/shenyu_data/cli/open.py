@@ -12,7 +12,6 @@ from shenyu_data.operations.workers import import_processes
 from shenyu_data.repository.keytext import explain_words
 from shenyu_data.repository.repository import Repository, open_repository
 from shenyu_data.storage.open import open_storage
-from shenyu_data.storage.protocol import Storage
 
 
 def open_for(call: Call, *, bulk: bool = False) -> Repository:
@@ -21,15 +20,18 @@ def open_for(call: Call, *, bulk: bool = False) -> Repository:
     Deriving a key from a passphrase takes 0.1 s on another core: time to import what bulk work
     needs.
     """
-    storage, secret = open_storage(call.repository_location), call.passphrase()
-    repository = _open(call, storage, secret, bulk)
+    repository = open_location(
+        call.repository_location, call.passphrase(), bulk=bulk and call.jobs > 1
+    )
     remember_use(state_folder(os.environ), repository)
     return repository
 
 
-def _open(call: Call, storage: Storage, secret: str, bulk: bool) -> Repository:
+def open_location(location: str, secret: str, *, bulk: bool = False) -> Repository:
+    """Unlock the repository at ``location``; as :func:`open_for`."""
+    storage = open_storage(location)
     try:
-        if not bulk or call.jobs == 1:
+        if not bulk:
             return open_repository(storage, secret)
         with ThreadPoolExecutor(1) as thread:
             opening = thread.submit(open_repository, storage, secret)

@@ -273,7 +273,7 @@ class _Backup:
                     layers,
                     self._totals.get(bucket, Totals()),
                     gone.get(bucket, []),
-                    rewrite=_overgrown(layers),
+                    rewrite=overgrown(layers),
                 )
 
     def _compare(self, workers: _Workers, found: Survey, changed: Survey) -> dict[int, list[bytes]]:
@@ -449,7 +449,7 @@ def _batches(work: Iterator[BucketWork], names: float) -> Iterator[list[BucketWo
         yield batch
 
 
-def _overgrown(layers: list[Layer]) -> bool:
+def overgrown(layers: list[Layer]) -> bool:
     """Whether a bucket should be written whole: many sections, or more in deltas than in the
     first.
     """

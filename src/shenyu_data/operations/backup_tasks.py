@@ -23,7 +23,6 @@ from shenyu_data.datadir.scan import (
 from shenyu_data.datadir.survey import Owners
 from shenyu_data.model.errors import RepositoryError
 from shenyu_data.model.findings import Finding
-from shenyu_data.model.layout import kind_of
 from shenyu_data.operations.backup_owner import (
     UNSETTLED,
     Before,
@@ -31,9 +30,10 @@ from shenyu_data.operations.backup_owner import (
     Taken,
     Tally,
 )
+from shenyu_data.operations.running_totals import RunningTotals
 from shenyu_data.repository.crypto import KEY_BYTES, OwnerKeys
 from shenyu_data.repository.documents import DocumentWriter
-from shenyu_data.repository.format import FileEntry, FileState, OwnerRecord, Totals
+from shenyu_data.repository.format import FileEntry, OwnerRecord, Totals
 from shenyu_data.repository.keyring import Keyring
 from shenyu_data.repository.manifest import Layer, Row, Section, SectionBuilder, SectionReader
 from shenyu_data.repository.packs import PackWriter, SegmentReader
@@ -233,7 +233,7 @@ class _Capture:
         if rewrite:
             reader.load()
         builder = SectionBuilder(self._keys, self._task.origin, work.bucket)
-        sums = _Sums(Totals() if recount else work.totals)
+        sums = RunningTotals(Totals() if recount else work.totals)
         new_keys: list[tuple[bytes, bytes]] = []
         owners = [(owner, False) for owner in work.owners.users]
         if work.owners.shared:
@@ -368,35 +368,3 @@ class _Capture:
                 record = reader.record(pseudonym, row, candidates)
                 builder.add(pseudonym, row.signature, candidates[0], record)
                 yield record
-
-
-class _Sums:
-    """A bucket's totals while they are being added up."""
-
-    def __init__(self, start: Totals) -> None:
-        self._totals = list(msgspec.structs.astuple(start))
-
-    def add(self, record: OwnerRecord, sign: int = 1) -> None:
-        """Count one owner's record in, or with ``sign`` -1 out."""
-        users = histories = chats = messages = documents = size = torn = unreadable = 0
-        for entry in record.entries:
-            if type(entry) is FileEntry:
-                kind = kind_of(entry.place, entry.name)
-                if kind == "history":
-                    histories += 1
-                    chats += entry.chats
-                    messages += entry.messages
-                elif kind == "user":
-                    users += 1
-                documents += 1
-                size += entry.size
-                if entry.state >= FileState.TORN:
-                    torn += entry.state == FileState.TORN
-                    unreadable += entry.state == FileState.UNREADABLE
-        counts = (users, histories, chats, messages, documents, size, torn, unreadable)
-        for index, count in enumerate(counts):
-            self._totals[index] += sign * count
-
-    def totals(self) -> Totals:
-        """Return the sums."""
-        return Totals(*self._totals)

@@ -143,6 +143,15 @@ def find_passphrase(settings: Settings, environment: Mapping[str, str]) -> str |
     return None
 
 
+def find_other_passphrase(file: str | None, environment: Mapping[str, str]) -> str | None:
+    """Return the passphrase of the repository that a copy goes to: from the file that a flag named,
+    else from the environment; None if neither is set. Raise ConfigError as above.
+    """
+    if file is not None:
+        return read_passphrase_file(file)
+    return environment.get("SHENYU_DATA_TO_PASSPHRASE") or None
+
+
 def read_passphrase_file(path: str) -> str:
     """Return the first line of a file that only its owner may read. Raise ConfigError."""
     try:

@@ -131,10 +131,14 @@ class DocumentWriter:
         """Whether one of the old record's segments can still be read."""
         return self._reader.is_sound(self._keys, segment)
 
-    def add(self, data: bytes, previous: FileEntry | None) -> list[Extent]:
-        """Store a document's bytes; ``previous`` is its version in the record before."""
+    def add(
+        self, data: bytes, previous: FileEntry | None, old: bytes | None = None
+    ) -> list[Extent]:
+        """Store a document's bytes; ``previous`` is its version in the record before, and ``old``
+        that one's bytes, if they are at hand.
+        """
         if previous is not None and previous.extents and previous.size <= LARGE_BYTES:
-            shared = self._share(data, previous)
+            shared = self._share(data, previous, old)
             if shared is not None:
                 return shared
         return self.append(data)
@@ -186,11 +190,12 @@ class DocumentWriter:
             self._buffer = []
             self._buffered = 0
 
-    def _share(self, data: bytes, previous: FileEntry) -> list[Extent] | None:
-        try:
-            old = self._old.read(previous)
-        except RepositoryError:
-            return None  # damaged: verify tells; the new version must not lean on it
+    def _share(self, data: bytes, previous: FileEntry, old: bytes | None) -> list[Extent] | None:
+        if old is None:
+            try:
+                old = self._old.read(previous)
+            except RepositoryError:
+                return None  # damaged: verify tells; the new version must not lean on it
         pieces = compare(old, data)
         if all(piece.old_offset is None for piece in pieces):
             return None

@@ -42,6 +42,8 @@ class PackWriter:
         self._storing: Future[int] | None = None
         self._start_pack()
         self.stored_bytes = 0
+        self.packs: list[bytes] = []
+        """The ids of the packs so far, but for the one that is still filling."""
 
     def add(self, keys: OwnerKeys, plain: bytes) -> Segment:
         """Compress and seal one owner's bytes; return where they will lie."""
@@ -87,6 +89,7 @@ class PackWriter:
         if self._executor is None:
             self._executor = ThreadPoolExecutor(1)
         name = object_name(ObjectKind.PACK, self._id)
+        self.packs.append(self._id)
         self._storing = self._executor.submit(self._storage.put, name, self._chunks)
         self._start_pack()
 

@@ -1,0 +1,331 @@
+"""Copying one snapshot. Called by operations/copy.py.
+
+First what differs from a snapshot that both repositories hold is found and sorted by the
+destination's buckets; then workers bring it, each writing packs of its own; then the new owners'
+keys, the manifests, and last the root are stored. After each task its sections go into the journal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Executor
+from typing import NamedTuple, TypeVar
+
+import msgspec
+
+from shenyu_data.model.errors import RepositoryError, StorageError
+from shenyu_data.model.findings import Finding
+from shenyu_data.model.monitor import Monitor
+from shenyu_data.operations.backup import overgrown
+from shenyu_data.operations.copy_journal import Journal
+from shenyu_data.operations.copy_sort import SortTask, Spool, Weight, sort_buckets
+from shenyu_data.operations.copy_tasks import (
+    CopyResult,
+    CopyTask,
+    CopyWork,
+    copy_buckets,
+)
+from shenyu_data.operations.workers import run_tasks
+from shenyu_data.repository.format import PACKS, Root, Totals, parse_object_name
+from shenyu_data.repository.keyring import write_keyring
+from shenyu_data.repository.manifest import Layer, ManifestWriter, RootBuckets, layers_of
+from shenyu_data.repository.repository import Repository
+from shenyu_data.repository.snapshots import snapshot_ids, write_root
+
+BATCH_BYTES = 64 << 20
+"""A task brings about this much, and that is what a copy that is cut off may have to do again."""
+
+_BATCH_MOVES = 1000
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Reference(NamedTuple):
+    """A snapshot that both repositories hold, as each of them has it."""
+
+    source: Root
+    destination: Root
+
+
+class Place(NamedTuple):
+    """From where to where, and what does the work. ``journals`` is a folder."""
+
+    source: Repository
+    destination: Repository
+    executor: Executor
+    jobs: int
+    journals: str
+    monitor: Monitor
+
+
+class Copied(NamedTuple):
+    """What copying one snapshot did. ``root`` is None if it was not copied: it is damaged.
+
+    ``bad`` are the digests of what is known to be damaged in the source.
+    """
+
+    root: Root | None
+    findings: list[Finding]
+    documents: int
+    read_bytes: int
+    stored_bytes: int
+    erased: frozenset[bytes]
+    bad: frozenset[bytes]
+
+
+class ReferenceUnusable(Exception):
+    """The reference cannot be built upon; the snapshot can be copied without.
+
+    ``error`` is what is wrong with it, if that has not been told otherwise.
+    """
+
+    def __init__(self, error: RepositoryError | None) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+class SnapshotCopy:
+    """Given a snapshot's ``root`` in the source, and one that is in the destination already to
+    build upon, :meth:`run` copies it.
+    """
+
+    def __init__(
+        self,
+        place: Place,
+        root: Root,
+        reference: Reference | None,
+        *,
+        bad: frozenset[bytes],
+        damaged_too: bool,
+    ) -> None:
+        self._place = place
+        self._root = root
+        self._reference = reference
+        self._bad = set(bad)
+        self._damaged_too = damaged_too
+        storage = place.destination.storage
+        self._packs = _pack_ids(place.destination)
+        self._manifests = ManifestWriter(storage)
+        self._layers: dict[int, list[Layer]] = {}
+        self._totals: dict[int, Totals] = {}
+        self._done: set[int] = set()
+        self._resumed_packs: set[bytes] = set()
+        self._new_keys: dict[int, list[tuple[bytes, bytes]]] = {}
+        self._erased: set[bytes] = set()
+        self._left_out = False
+        self._damaged = False
+        self._findings: list[Finding] = []
+        self._documents = self._read_bytes = self._stored_bytes = 0
+        if reference is not None:
+            for bucket, ref in reference.destination.buckets.items():
+                self._layers[bucket] = layers_of(reference.destination, bucket)
+                self._totals[bucket] = ref.totals
+
+    def run(self) -> Copied:
+        """Copy the snapshot. If something is damaged in the source there is no snapshot, unless
+        damaged documents may be left out.
+
+        Raise ReferenceUnusable, or StorageError if the destination cannot be written.
+        """
+        root = None
+        with Spool() as spool:
+            weights = self._sort(spool)
+            if self._left_out and self._reference is not None and self._damaged_too:
+                raise ReferenceUnusable(None)  # what it has would stand for what is left out
+            if not self._damaged:
+                with self._open_journal() as journal:
+                    self._resume(journal)
+                    self._copy(spool, weights, journal)
+                    if not self._damaged:
+                        root = self._finish()
+                        journal.remove()
+        return Copied(
+            root,
+            self._findings,
+            self._documents,
+            self._read_bytes,
+            self._stored_bytes,
+            frozenset(self._erased),
+            frozenset(self._bad),
+        )
+
+    def _sort(self, spool: Spool) -> dict[int, Weight]:
+        """Put what is to be copied into the spool; return how much it is, by bucket."""
+        weights: dict[int, Weight] = {}
+        buckets = len(self._root.buckets)
+        with self._place.monitor.task("Comparing", buckets, "buckets") as progress:
+            for result in self._run(sort_buckets, self._sort_tasks()):
+                progress.advance(result.buckets)
+                if result.reference_error is not None:
+                    raise ReferenceUnusable(result.reference_error)
+                self._note(result.damages, left_out=result.left_out)
+                self._erased.update(result.erased)
+                for bucket, moves in result.moves.items():
+                    spool.add(bucket, moves)
+                    weight = weights.setdefault(bucket, Weight())
+                    weight.moves += result.weights[bucket].moves
+                    weight.size += result.weights[bucket].size
+        return weights
+
+    def _sort_tasks(self) -> Iterator[SortTask]:
+        reference = self._reference.source if self._reference is not None else None
+        buckets = set(self._root.buckets)
+        if reference is not None:
+            buckets.update(reference.buckets)
+        a_task = max(1, len(buckets) // (4 * self._place.jobs))
+        for numbers in _batches(sorted(buckets), a_task):
+            work = {
+                number: (
+                    layers_of(self._root, number),
+                    layers_of(reference, number) if reference is not None else [],
+                )
+                for number in numbers
+            }
+            yield SortTask(
+                self._place.source,
+                self._place.destination.keys,
+                work,
+                frozenset(self._bad),
+                self._damaged_too,
+            )
+
+    def _open_journal(self) -> Journal:
+        place = self._place
+        reference = self._reference.source.id if self._reference is not None else bytes(16)
+        bound_to = (
+            place.source.keys.repository_id
+            + self._root.id
+            + reference
+            + bytes((self._damaged_too,))
+        )
+        name = f"copy-{self._root.id.hex()}"
+        return Journal(place.journals, name, place.destination.keys, bound_to)
+
+    def _resume(self, journal: Journal) -> None:
+        """Take over what an earlier run brought, if it is still there."""
+        for frame in journal.frames():
+            result = msgspec.msgpack.decode(frame, type=CopyResult)
+            buckets = {item.bucket for item in result.buckets}
+            if self._packs.issuperset(result.packs) and self._done.isdisjoint(buckets):
+                self._resumed_packs.update(result.packs)
+                self._take(result)
+
+    def _copy(self, spool: Spool, weights: Mapping[int, Weight], journal: Journal) -> None:
+        total = sum(item.size for bucket, item in weights.items() if bucket not in self._done)
+        title = f"Copying {self._root.id.hex()[:8]}"
+        with self._place.monitor.task(title, total, "bytes") as progress:
+            for outcome in self._run(copy_buckets, self._copy_tasks(spool, weights)):
+                if outcome.reference_error is not None:
+                    raise ReferenceUnusable(outcome.reference_error)
+                result = outcome.result
+                progress.advance(result.read_bytes)
+                self._documents += result.documents
+                self._read_bytes += result.read_bytes
+                self._stored_bytes += result.packed_bytes
+                self._note(result.damages, left_out=result.left_out)
+                self._bad.update(result.bad)
+                if self._damaged:
+                    return  # what else is damaged, verify tells
+                self._take(result)
+                if not result.damages:
+                    journal.add(msgspec.msgpack.encode(result))
+        if journal.error is not None:
+            self._findings.append(_no_journal(journal.error))
+
+    def _copy_tasks(self, spool: Spool, weights: Mapping[int, Weight]) -> Iterator[CopyTask]:
+        place = self._place
+        moves = sum(item.moves for item in weights.values())
+        share = max(1, min(_BATCH_MOVES, moves // (2 * place.jobs)))
+        batch: list[CopyWork] = []
+        count = size = 0
+        left = [bucket for bucket in sorted(weights) if bucket not in self._done]
+        for bucket in left:
+            layers = self._layers.get(bucket, [])
+            totals = self._totals.get(bucket, Totals())
+            moved = spool.bucket(bucket)
+            batch.append(CopyWork(bucket, moved, layers, totals, overgrown(layers)))
+            count += weights[bucket].moves
+            size += weights[bucket].size
+            if count >= share or size >= BATCH_BYTES or bucket == left[-1]:
+                yield CopyTask(
+                    place.source,
+                    place.destination,
+                    self._root.id,
+                    batch,
+                    self._packs,
+                    self._damaged_too,
+                )
+                batch, count, size = [], 0, 0
+
+    def _take(self, result: CopyResult) -> None:
+        self._erased.update(result.erased)
+        for bucket in result.buckets:
+            self._done.add(bucket.bucket)
+            layers = [] if bucket.rewritten else self._layers.get(bucket.bucket, [])
+            if bucket.section is not None:
+                place = self._manifests.add(bucket.section)
+                layers = [*layers, Layer(self._root.id, *place)]
+            self._layers[bucket.bucket] = layers
+            self._totals[bucket.bucket] = bucket.totals
+            if bucket.new_keys:
+                self._new_keys[bucket.bucket] = bucket.new_keys
+
+    def _finish(self) -> Root:
+        destination, source = self._place.destination, self._root
+        if self._new_keys:
+            keys = destination.keys
+            self._stored_bytes += write_keyring(destination.storage, keys, self._new_keys)
+        self._manifests.finish()
+        self._stored_bytes += self._manifests.stored_bytes
+        if self._resumed_packs and not _pack_ids(destination).issuperset(self._resumed_packs):
+            raise StorageError(
+                "what an earlier run had copied was deleted meanwhile, as nothing used it",
+                hint="Run the copy again: it copies what is missing.",
+            )
+        buckets = RootBuckets()
+        totals = Totals()
+        for bucket in sorted(self._layers):
+            buckets.add(bucket, self._layers[bucket], self._totals[bucket])
+            totals = totals.plus(self._totals[bucket])
+        there = source.parent in set(snapshot_ids(destination.storage))
+        root = msgspec.structs.replace(
+            source,
+            parent=source.parent if there else None,
+            totals=totals,
+            incomplete=source.incomplete or self._left_out,
+            stored_bytes=self._stored_bytes,
+            origins=buckets.origins,
+            manifests=buckets.manifests,
+            buckets=buckets.buckets,
+        )
+        self._stored_bytes += write_root(destination.storage, destination.keys, root)
+        return root
+
+    def _note(self, damages: list[Finding], *, left_out: bool) -> None:
+        self._findings += damages
+        self._left_out |= left_out
+        self._damaged |= bool(damages) and not self._damaged_too
+
+    def _run(self, function: Callable[[T], R], tasks: Iterator[T]) -> Iterator[R]:
+        place = self._place
+        return run_tasks(place.executor, function, tasks, waiting=place.jobs + 1)
+
+
+def _pack_ids(repository: Repository) -> frozenset[bytes]:
+    names = (info.name for info in repository.storage.list(PACKS))
+    return frozenset(parsed[1] for name in names if (parsed := parse_object_name(name)))
+
+
+def _batches(numbers: list[int], size: int) -> Iterator[list[int]]:
+    return (numbers[start : start + size] for start in range(0, len(numbers), size))
+
+
+def _no_journal(error: OSError) -> Finding:
+    return Finding(
+        code="copy-not-resumable",
+        severity="warning",
+        path="",
+        message=f"how far the copy has come cannot be written down: {error.strerror}",
+        hint="If it is cut off, it begins anew. Check ~/.local/state, or set XDG_STATE_HOME.",
+    )
