@@ -128,3 +128,12 @@ def damaged(backed_up: Path) -> Iterator[Path]:
         data[len(data) // 2] ^= 1
         pack.write_bytes(data)
     yield backed_up
+
+
+@pytest.fixture
+def ruined(backed_up: Path) -> Path:
+    """As ``backed_up``, with no segment of any pack left that opens, whoever's it is."""
+    for pack in (backed_up / "repo/packs").iterdir():
+        data = pack.read_bytes()
+        pack.write_bytes(data[:8] + bytes(len(data) - 8))
+    return backed_up

@@ -23,6 +23,7 @@ CALLS = {
     "snapshots": ["snapshots"],
     "show": ["show", "latest"],
     "show user": ["show", "latest", "--user", "ben"],
+    "timeline": ["timeline", "--user", "ben"],
     "restore": ["restore", "latest", "--to", "target"],
     "verify": ["verify", "--read-data"],
     "copy": ["copy", "--all", "--to-repo", "other"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping
 from functools import wraps
@@ -184,6 +185,18 @@ def common(verb: F) -> F:
     return with_call  # type: ignore[return-value]
 
 
+def limit_option(things: str, default: int = 100) -> Callable[[F], F]:
+    """Give a verb the flag ``--limit``: at most so many lines of ``things``; 0 means all."""
+    return click.option(
+        "--limit",
+        type=click.IntRange(0),
+        metavar="N",
+        default=default,
+        show_default=True,
+        help=f"Show at most N {things}; 0 shows all.",
+    )
+
+
 def run(command: click.Command) -> int:
     """Run the command line; return the exit status.
 
@@ -250,8 +263,18 @@ def print_json(document: Mapping[str, Any]) -> None:
         encoded = msgspec.json.encode(document)
     except UnicodeEncodeError:
         encoded = msgspec.json.encode(_encodable(document))
-    sys.stdout.buffer.write(msgspec.json.format(encoded, indent=2) + b"\n")
+    text = _UNSEEN.sub(_escaped, msgspec.json.format(encoded, indent=2).decode())
+    sys.stdout.buffer.write(text.encode() + b"\n")
     sys.stdout.buffer.flush()
+
+
+# Users' words may hold what moves a terminal's cursor or turns its writing round. They can only
+# stand inside of strings, where an escape means the same.
+_UNSEEN = re.compile("[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]")
+
+
+def _escaped(character: re.Match[str]) -> str:
+    return f"\\u{ord(character[0]):04x}"
 
 
 def _encodable(value: Any) -> Any:

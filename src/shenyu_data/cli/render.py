@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
+from shenyu_data.model.findings import printable
 from shenyu_data.repository.format import Snapshot
 
 
@@ -36,11 +38,27 @@ def local(time_ms: int) -> str:
     return datetime.fromtimestamp(time_ms / 1000).strftime("%Y-%m-%d %H:%M:%S")
 
 
+def brief(text: str | None, width: int = 60) -> str:
+    """Return a user's words on one line, printable, and cut at ``width`` characters."""
+    shown = printable((text or "")[: width + 1])
+    return shown if len(shown) <= width else shown[: width - 1] + "…"
+
+
+def more(shown: int, found: int, one: str, many: str | None = None) -> str:
+    """Return the line that says what a limit left out; empty if nothing."""
+    if shown >= found:
+        return ""
+    return f"… and {number(found - shown, one, many)} more: --limit 0 shows all"
+
+
+_AMOUNT = re.compile(r"[0-9][0-9,.]*( [kMGT]?B)?")
+
+
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return rows in aligned columns; those of numbers and sizes stand to the right."""
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     right = [
-        bool(rows) and all(row[index][:1].isdigit() and index > 1 for row in rows)
+        bool(rows) and all(_AMOUNT.fullmatch(row[index]) and index > 1 for row in rows)
         for index in range(len(header))
     ]
     lines = []
@@ -51,6 +69,18 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         ]
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
+
+
+def kind_of_snapshot(item: Snapshot) -> str:
+    """Return what a list says of how a snapshot was made: ``incremental DEGRADED``."""
+    words = [item.kind]
+    if item.partial:
+        words.append("partial")
+    if item.safety:
+        words.append("safety")
+    if item.degraded:
+        words.append("DEGRADED")
+    return " ".join(words)
 
 
 def snapshot_json(snapshot: Snapshot) -> dict[str, Any]:
