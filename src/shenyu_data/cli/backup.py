@@ -10,7 +10,8 @@ from shenyu_data.cli.render import fields, iso, number, size
 from shenyu_data.operations.backup import BackupOptions, BackupStats, backup
 
 
-def _check_tag(ctx: click.Context, param: click.Parameter, tag: str | None) -> str | None:
+def check_tag(ctx: click.Context, param: click.Parameter, tag: str | None) -> str | None:
+    """Return the tag. Raise BadParameter if it cannot be printed."""
     if tag is not None and not (tag.strip() and tag.isprintable()):
         raise click.BadParameter("it must be a word that can be printed", ctx, param)
     return tag
@@ -18,7 +19,7 @@ def _check_tag(ctx: click.Context, param: click.Parameter, tag: str | None) -> s
 
 @click.command("backup")
 @click.option("--full", is_flag=True, help="Read every file anew and trust no clock.")
-@click.option("--tag", metavar="T", callback=_check_tag, help="A word to know the snapshot by.")
+@click.option("--tag", metavar="T", callback=check_tag, help="A word to know the snapshot by.")
 @common
 def backup_command(call: Call, full: bool, tag: str | None) -> None:
     """Take a snapshot of the data directory.

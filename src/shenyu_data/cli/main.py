@@ -24,6 +24,7 @@ VERBS = {
     "restore": "restore",
     "verify": "verify",
     "copy": "copy",
+    "import-archive": "import_archive",
     "validate": "validate",
     "key": "key",
     "config": "config",
@@ -40,6 +41,7 @@ _ABOUT = {
     "restore": "Put a snapshot, or one user, history or chat of it, back.",
     "verify": "Check that everything the snapshots need is there and unaltered.",
     "copy": "Copy snapshots into another repository.",
+    "import-archive": "Make snapshots of the archives of a data directory that tar made.",
     "validate": "Check the documents of the data directory.",
     "key": "List, add and remove the keys that open the repository.",
     "config": "Check or show the configuration.",
@@ -54,7 +56,7 @@ class _Verbs(click.Group):
         if cmd_name not in VERBS:
             return None
         module = import_module(f"shenyu_data.cli.{VERBS[cmd_name]}")
-        command: click.Command = getattr(module, f"{cmd_name}_command")
+        command: click.Command = getattr(module, f"{cmd_name.replace('-', '_')}_command")
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -12,6 +12,8 @@
     │   ├── OwnerErased             the user was erased; what the snapshot holds cannot be read
     │   └── TargetNotEmpty          the folder to restore into already holds something
     ├── DataDirectoryError          the live data directory cannot be used            exit 3
+    ├── ArchiveError                the archive to import is unsafe, or is none       exit 3
+    │   └── ArchiveDamaged          it is cut off or altered
     ├── StorageError                the place where the repository lies failed        exit 3
     │   ├── StorageFull             no space or quota left there
     │   └── ObjectExists            an object of that name is already there
@@ -111,6 +113,18 @@ class DataDirectoryError(ShenyuDataError):
     """The live data directory is missing, is not a folder, or cannot be listed."""
 
     code = "data-directory"
+
+
+class ArchiveError(ShenyuDataError):
+    """The archive to import is unsafe, too large, not an archive, or holds no data directory."""
+
+    code = "archive"
+
+
+class ArchiveDamaged(ArchiveError):
+    """The archive to import is cut off or altered."""
+
+    code = "archive-damaged"
 
 
 class StorageError(ShenyuDataError):

@@ -38,6 +38,7 @@ from shenyu_data.repository.format import (
     BUCKETS,
     KEYRING_ROW,
     PACKS,
+    Adopted,
     Changes,
     Root,
     Totals,
@@ -61,6 +62,18 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
+class Adoption(msgspec.Struct, frozen=True, kw_only=True):
+    """What makes a snapshot of an unpacked ``archive`` one of its own time, in its place among the
+    others; ``parent`` is the one before it. ``damaged``: some of the archive is missing.
+    """
+
+    archive: Adopted
+    time_ms: int
+    sequence: int
+    parent: bytes | None
+    damaged: bool = False
+
+
 class BackupOptions(msgspec.Struct, frozen=True, kw_only=True):
     """``full`` reads every file and writes a manifest that lists everything.
 
@@ -73,6 +86,7 @@ class BackupOptions(msgspec.Struct, frozen=True, kw_only=True):
     safety: bool = False
     tag: str | None = None
     jobs: int = 1
+    adoption: Adoption | None = None
 
 
 class BackupStats(msgspec.Struct, frozen=True, kw_only=True):
@@ -141,7 +155,8 @@ class _Backup:
 
     def run(self) -> BackupStats:
         started = time.monotonic()
-        time_ms = time.time_ns() // 1_000_000
+        adoption = self._options.adoption
+        time_ms = adoption.time_ms if adoption else time.time_ns() // 1_000_000
         parent = self._find_parent()
         keys = self._repository.keys
         self._tombstones = self._read_tombstones()
@@ -221,7 +236,9 @@ class _Backup:
         snapshots = self._repository.snapshots(failures)
         for error in failures:
             self._monitor.report(_damaged_parent(error))
-        return self._repository.root(snapshots[-1].id) if snapshots else None
+        newest = snapshots[-1].id if snapshots else None
+        chosen = self._options.adoption.parent if self._options.adoption else newest
+        return self._repository.root(chosen) if chosen is not None else None
 
     def _buried_since(self, parent: Root | None) -> dict[int, list[bytes]]:
         """Return who was erased since the parent, by bucket: what it holds of them is left out."""
@@ -392,24 +409,28 @@ class _Backup:
             buckets.add(bucket, self._layers[bucket], self._totals[bucket])
             totals = totals.plus(self._totals[bucket])
         tally = self._tally
+        adoption = self._options.adoption
+        data = adoption.archive.name if adoption else os.path.abspath(self._data)
+        sequence = parent.sequence + 1 if parent is not None else 1
         return Root(
             id=self._id,
             parent=parent.id if parent is not None else None,
-            sequence=parent.sequence + 1 if parent is not None else 1,
+            sequence=adoption.sequence if adoption else sequence,
             time_ms=time_ms,
             kind="full" if full else "incremental",
             tag=self._options.tag,
-            data=printable(os.path.abspath(self._data)),
+            data=printable(data),
             program=__version__,
             totals=totals,
             changes=Changes(new=tally.new, changed=tally.changed, gone=tally.gone),
-            incomplete=not self._complete,
+            incomplete=not self._complete or bool(adoption and adoption.damaged),
             read_bytes=tally.read_bytes,
             stored_bytes=stored,
             elapsed_ms=int(elapsed_s * 1000),
             partial=self._partial,
             safety=self._options.safety,
             slot=self._repository.slot,
+            adopted=adoption.archive if adoption else None,
             origins=buckets.origins,
             manifests=buckets.manifests,
             buckets=buckets.buckets,

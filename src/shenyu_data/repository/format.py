@@ -272,11 +272,19 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
     gone: int = 0
 
 
+class Adopted(msgspec.Struct, frozen=True, kw_only=True):
+    """The archive that a snapshot was made of: its file's name, and the BLAKE3 of its bytes."""
+
+    name: str
+    blake3: Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
+
+
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """A snapshot without its lists of sections: what listings need.
 
-    ``sequence`` is one more than the parent's, so that order survives a clock set back.
-    ``incomplete`` says that a folder could not be listed. ``partial``: only some users were looked
+    ``sequence`` is one more than the parent's, so that order survives a clock set back; one that
+    was ``adopted`` has that of the snapshot it stands behind. ``incomplete`` says that a folder
+    could not be listed, or that an archive was damaged. ``partial``: only some users were looked
     at, everything else is as in the parent. ``safety``: the program took it of its own accord,
     before it changed live data.
     """
@@ -299,6 +307,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     safety: bool = False
     slot: ObjectId | None = None
     """The key slot that opened the repository for this backup: so the slot's last use is known."""
+    adopted: Adopted | None = None
 
     @property
     def degraded(self) -> bool:
