@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -272,6 +273,9 @@ def test_the_json_of_every_verb_has_the_shape_that_is_shown(
     with monkeypatch.context() as patch:
         patch.setenv("SHENYU_DATA_PASSPHRASE", "another horse")
         call("init", "--data", "data", "--repo", "second", "--config", "other.toml")
+    with tarfile.open("shenyu_data_20250210.tar.gz", "w:gz") as archive:
+        archive.add("data")
+    given["import-archive"] = call("import-archive", "shenyu_data_20250210.tar.gz")
     given["copy"] = call("copy", "latest", "--to-repo", "second")
     for name in ("demo", "snapshots", "verify", "validate", "config show", "config check"):
         given[name] = call(*name.split())

@@ -115,7 +115,7 @@ def test_the_newest_verified_ones_are_never_dropped(
 def test_at_least_as_many_remain_as_each_rule_says(
     given: list[Candidate], policy: Retention
 ) -> None:
-    regular = [item for item in given if item.time_ms < FUTURE_MS and not item.safety]
+    regular = [item for item in given if item.time_ms < FUTURE_MS and not item.partial]
     left = [item for item in regular if item.id in kept(given, policy)]
     assert len(left) >= min(policy.keep_last or 0, len(regular))
     before, after = (
@@ -224,7 +224,7 @@ def test_what_is_held_or_has_a_tag_to_keep_is_kept(
 @given(snapshots(), POLICIES)
 def test_a_safety_snapshot_takes_nobodys_place(given: list[Candidate], policy: Retention) -> None:
     assume(policy.drops)
-    regular = [item for item in given if not item.safety]
+    regular = [item for item in given if not item.partial]
     left = set(kept(given, policy))
     lost = {item.id for item in regular if item.id not in left}
     # What takes the place of another may only be what nothing but a minimum kept.
@@ -240,5 +240,5 @@ def test_a_safety_snapshot_is_kept_for_thirty_days(
 ) -> None:
     left = set(kept(given, policy))
     for item in given:
-        if item.safety and item.time_ms >= NOW_MS - SAFETY_S * 1000:
+        if item.partial and item.time_ms >= NOW_MS - SAFETY_S * 1000:
             assert item.id in left

@@ -27,11 +27,12 @@ from shenyu_data.model.retention_timelines import TOLERANCE_MS, timelines, witne
 DAY_S = 86_400
 
 SAFETY_TAG = "before-restore"
-"""The tag of what is taken before a restore in place: soon of no use, so it counts for no period.
-"""
+"""The tag of what is taken before a restore in place."""
 
 SAFETY_S = 30 * DAY_S
-"""A safety snapshot is kept this long, or for ``keep_within`` if that is longer."""
+"""A partial snapshot is kept this long, or for ``keep_within`` if that is longer. It is soon of no
+use, so it counts for no period.
+"""
 
 ALL_TAGS = "*"
 
@@ -42,7 +43,8 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     """What the policy needs to know of a snapshot.
 
     ``degraded``: some document in it is not whole. ``verified``: every byte of it was proved.
-    ``partial``: it holds only some users. ``held``: why something outside the policy pins it.
+    ``partial``: only some users were looked at, or it was taken only so that a change of live data
+    can be undone. ``held``: why something outside the policy pins it.
     """
 
     id: bytes
@@ -53,11 +55,6 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     verified: bool = False
     partial: bool = False
     held: str | None = None
-
-    @property
-    def safety(self) -> bool:
-        """Whether it was taken only so that a restore can be undone."""
-        return self.partial or self.tag == SAFETY_TAG
 
 
 class Retention(msgspec.Struct, frozen=True, kw_only=True):
@@ -158,7 +155,6 @@ class _Policy:
         self._future = sorted(future)
         self._past = [i for i in everything if i not in future]
         self._whole = [i for i in self._past if not items[i].partial]
-        self._regular = [i for i in self._past if not items[i].safety]
 
     def keep_all(self) -> None:
         for reasons in self.reasons:
@@ -166,7 +162,7 @@ class _Policy:
 
     def apply(self) -> None:
         self._keep_minimum()
-        self._keep_newest(self._regular, self._retention.keep_last or 0, "last")
+        self._keep_newest(self._whole, self._retention.keep_last or 0, "last")
         self._keep_periods()
         self._keep_within()
         self._keep_tagged_and_held()
@@ -207,10 +203,10 @@ class _Policy:
             self._keep(i, "newest verified, though degraded")
 
     def _keep_periods(self) -> None:
-        times = [self._items[i].time_ms for i in self._regular]
-        self._timeline = dict(zip(self._regular, timelines(times), strict=True))
+        times = [self._items[i].time_ms for i in self._whole]
+        self._timeline = dict(zip(self._whole, timelines(times), strict=True))
         for number in range(1, max(self._timeline.values(), default=0) + 1):
-            members = [i for i in self._regular if self._timeline[i] == number]
+            members = [i for i in self._whole if self._timeline[i] == number]
             for period in PERIODS:
                 count = getattr(self._retention, f"keep_{period}") or 0
                 if count:
@@ -237,8 +233,8 @@ class _Policy:
 
     def _keep_within(self) -> None:
         within = self._retention.keep_within or 0
-        safety = [i for i in self._past if self._items[i].safety]
-        for among, seconds in ((self._regular, within), (safety, max(within, SAFETY_S))):
+        partial = [i for i in self._past if self._items[i].partial]
+        for among, seconds in ((self._whole, within), (partial, max(within, SAFETY_S))):
             oldest = self._now_ms - seconds * 1000
             latest = oldest - 1  # none is older than one that was taken before it
             for i in among if seconds else []:
@@ -256,13 +252,13 @@ class _Policy:
 
     def _keep_witnesses(self) -> None:
         """Keep what tells the timelines of kept ones apart, or the next run would join them."""
-        times = [self._items[i].time_ms for i in self._regular]
-        numbers = [self._timeline[i] for i in self._regular]
+        times = [self._items[i].time_ms for i in self._whole]
+        numbers = [self._timeline[i] for i in self._whole]
         # From the last timeline to the first: a witness may itself need one.
         for number in range(max(numbers, default=0), 1, -1):
             find = witness_of(times, numbers, number)
-            for position, i in enumerate(self._regular):
+            for position, i in enumerate(self._whole):
                 if numbers[position] == number and self.reasons[i]:
-                    witness = self._regular[find(position)]
+                    witness = self._whole[find(position)]
                     if not self.reasons[witness]:
                         self._keep(witness, "shows that the clock was wrong")

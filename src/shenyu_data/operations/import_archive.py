@@ -191,7 +191,7 @@ class _Import:
             done = self._unpack(tree, os.path.join(folder, "folders"))
             data, others = find_data_directory(os.fsencode(tree), self._options.inside)
             if others:
-                self._tell("archive-outside", "warning", others[0], _left_out(others))
+                self._report("archive-outside", "warning", others[0], _left_out(others))
             before = self._repository.snapshots()
             adoption = self._place(before)
             erased = self._remove_erased(data, adoption)
@@ -245,7 +245,7 @@ class _Import:
         if not self._options.damaged_too or not done.files:
             raise ArchiveDamaged(read, hint=error.hint) from error
         self._damaged = True
-        self._tell("archive-damaged", "error", "", f"{read} are imported")
+        self._report("archive-damaged", "error", "", f"{read} are imported")
 
     def _refuse(self, name: str, why: str) -> None:
         if not self._options.damaged_too:
@@ -254,12 +254,12 @@ class _Import:
                 hint="If it is to be trusted, --damaged-too imports the rest, as degraded.",
             )
         self._damaged = True
-        self._tell("archive-member", "error", name, f"it is left out: {why}")
+        self._report("archive-member", "error", name, f"it is left out: {why}")
 
     def _skip(self, name: str) -> None:
-        self._tell("special-file", "warning", name, "a FIFO, socket or device is skipped")
+        self._report("special-file", "warning", name, "a FIFO, socket or device is skipped")
 
-    def _tell(
+    def _report(
         self, code: str, severity: Literal["error", "warning"], path: str, message: str
     ) -> None:
         self._told += 1
