@@ -23,6 +23,7 @@ CALLS = {
     "snapshots": ["snapshots"],
     "show": ["show", "latest"],
     "show user": ["show", "latest", "--user", "ben"],
+    "diff": ["diff", "latest", "live"],
     "timeline": ["timeline", "--user", "ben"],
     "restore": ["restore", "latest", "--to", "target"],
     "verify": ["verify", "--read-data"],

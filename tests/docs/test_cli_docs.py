@@ -263,6 +263,7 @@ def test_the_json_of_every_verb_has_the_shape_that_is_shown(
     history.write_text("[")  # torn: every list of findings has something to compare
     given["backup"] = call("backup")
     given["show"] = call("show", "latest", "--user", "ben")
+    given["diff"] = call("diff", "latest~1", "live")
     given["timeline"] = call("timeline", "--user", "ben", "--history", "chat-history")
     given["restore"] = call("restore", "latest", "--to", "target")
     monkeypatch.setenv("SHENYU_DATA_NEW_PASSPHRASE", "another")
