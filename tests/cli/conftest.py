@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import sys
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -76,6 +77,8 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ),
     }
     build_tree(base / "data", plan)
+    with tarfile.open(base / "shenyu_data_20250210_030000.tar.gz", "w:gz") as archive:
+        archive.add(base / "data", "data")
     storage = LocalStorage(str(base / "repo"))
     storage.create()
     _, recovery = create_repository(storage, PASSPHRASE)

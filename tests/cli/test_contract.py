@@ -28,6 +28,7 @@ CALLS = {
     "restore": ["restore", "latest", "--to", "target"],
     "verify": ["verify", "--read-data"],
     "copy": ["copy", "--all", "--to-repo", "other"],
+    "import-archive": ["import-archive", "shenyu_data_20250210_030000.tar.gz"],
     "validate": ["validate"],
     "key list": ["key", "list"],
     "key add": ["key", "add", "--label", "anna", "--new-passphrase-file", "new-passphrase"],

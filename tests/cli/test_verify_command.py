@@ -113,8 +113,8 @@ def test_validate_takes_a_path_inside_whatever_its_name(
 
 
 def test_validate_takes_another_data_directory(place: Path, shenyu: Shenyu) -> None:
-    (place / "other/users").mkdir(parents=True)
-    (place / "other/histories").mkdir()
-    said = shenyu("validate", "other", "--json")
+    (place / "elsewhere/users").mkdir(parents=True)
+    (place / "elsewhere/histories").mkdir()
+    said = shenyu("validate", "elsewhere", "--json")
     assert (said.status, said.json["documents"]) == (0, 0)
     assert shenyu("validate", "nowhere").status == 3

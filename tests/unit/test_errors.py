@@ -9,11 +9,14 @@ from shenyu_data.model import errors
 from shenyu_data.model.errors import ShenyuDataError
 
 CONTRACT = {
+    "ArchiveError": ("archive", 3),
+    "ArchiveDamaged": ("archive-damaged", 3),
     "ConfigError": ("config", 2),
     "DataDirectoryError": ("data-directory", 3),
     "ObjectDamaged": ("object-damaged", 4),
     "ObjectExists": ("object-exists", 3),
     "ObjectMissing": ("object-missing", 4),
+    "OwnerErased": ("user-erased", 2),
     "OwnerNotFound": ("user-not-found", 2),
     "HistoryNotFound": ("history-not-found", 2),
     "ChatNotFound": ("chat-not-found", 2),
