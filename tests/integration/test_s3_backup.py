@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from shenyu_data.repository.repository import create_repository
+from shenyu_data.repository.repository import Repository, create_repository
 from shenyu_data.storage.open import open_storage
 from shenyu_data.testing.application import Application, chat
 from shenyu_data.testing.s3 import S3Server
@@ -85,3 +85,26 @@ def test_damage_in_a_bucket_is_named_and_the_rest_restores(s3: S3Server, tmp_pat
     restored = bring_back(repository, second.snapshot)
     assert restored.findings
     assert b"users/anna.json" in restored.tree.nodes
+
+
+def test_an_unchanged_backup_costs_a_handful_of_requests_however_long_the_past(
+    s3: S3Server, tmp_path: Path
+) -> None:
+    location = s3.fresh()
+    data = Application(tmp_path / "data")
+    for number in range(30):
+        data.add_user(f"user{number}", [chat(number)])
+    repository, _ = create_repository(open_storage(location), PASSPHRASE)
+
+    def requests() -> int:
+        """Back up as a new process would, which knows only what the cache holds."""
+        s3.proxy.forget()
+        take(Repository(open_storage(location), repository.keys), data)
+        return len(s3.proxy.requests)
+
+    requests()
+    second = requests()
+    for number in range(10):
+        data.prepend_chat("user7", chat(100 + number))
+        requests()
+    assert requests() == second <= 16

@@ -34,6 +34,9 @@ def test_every_key_is_read() -> None:
         passphrase_file = "/secret"
         passphrase_command = ["pass", "show", "x"]
         jobs = 3
+        cache = "/cache"
+        upload_limit = "2MB"
+        download_limit = "500 kB/s"
         [retention]
         keep_daily = 7
     """
@@ -43,6 +46,9 @@ def test_every_key_is_read() -> None:
         passphrase_file="/secret",
         passphrase_command=["pass", "show", "x"],
         jobs=3,
+        cache="/cache",
+        upload_limit="2MB",
+        download_limit="500 kB/s",
         retention=RetentionTable(keep_daily=7),
     )
 
@@ -91,6 +97,10 @@ def test_a_grace_alone_is_no_policy() -> None:
         ("[data]", "data"),
         ("data = ''", "data"),
         ("jobs = 0", "jobs"),
+        ("cache = ''", "cache"),
+        ("upload_limit = 5", "upload_limit"),
+        ("upload_limit = 'fast'", "fast is not a rate"),
+        ("download_limit = '0MB'", "0MB is not a rate"),
         ("jobs = 2.5", "jobs"),
         ("jobs = true", "jobs"),
         ("passphrase_command = 'x'", "passphrase_command"),
@@ -127,6 +137,8 @@ TEXT = st.text(st.characters(codec="utf-8"))
             "passphrase_file": TEXT.filter(bool),
             "passphrase_command": st.lists(TEXT),
             "jobs": st.integers(1, 64),
+            "cache": TEXT.filter(bool),
+            "upload_limit": st.sampled_from(["1kB", "2.5 MiB/s", "10gb"]),
         },
     )
 )

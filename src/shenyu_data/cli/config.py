@@ -13,6 +13,8 @@ from shenyu_data.cli.render import fields, table
 from shenyu_data.model.ages import format_age
 from shenyu_data.model.errors import DataDirectoryError
 from shenyu_data.model.retention import Retention
+from shenyu_data.operations.configuration import Settings
+from shenyu_data.storage.open import usual_cache
 
 
 @click.group("config", context_settings={"help_option_names": ["-h", "--help"]})
@@ -62,11 +64,26 @@ def _effective(call: Call) -> dict[str, Any]:
         "data": (settings.data, sources.get("data", "default")),
         "repository": (settings.repository, sources.get("repository", "default")),
         "jobs": (call.jobs, sources["jobs"]),
+        **_storage(settings),
         "retention": (_rules(settings.retention), sources["retention"]),
         "grace": (format_age(settings.grace_s), sources["grace"]),
         "passphrase": (passphrase, source),
     }
     return {key: {"value": value, "source": source} for key, (value, source) in values.items()}
+
+
+def _storage(settings: Settings) -> dict[str, tuple[Any, str]]:
+    """Return what is set about remote storages; the default of the cache is where it would be."""
+    options = settings.storage
+    values = {
+        "cache": (options.cache, usual_cache(os.environ)),
+        "upload_limit": (options.upload_limit, None),
+        "download_limit": (options.download_limit, None),
+    }
+    return {
+        key: (value, "file") if value is not None else (usual, "default")
+        for key, (value, usual) in values.items()
+    }
 
 
 def _rules(retention: Retention) -> dict[str, Any]:

@@ -53,7 +53,7 @@ def copy_command(
             hint="Name one or more, or give --all; `shenyu-data snapshots` lists them.",
         )
     source = open_for(call, bulk=True)
-    destination = _open_destination(to_repo, to_passphrase_file)
+    destination = _open_destination(call, to_repo, to_passphrase_file)
     plan = plan_copy(source, destination, None if everything else snapshot)
     if dry_run:
         for finding in plan.failures:
@@ -89,7 +89,7 @@ def copy_command(
     )
 
 
-def _open_destination(location: str, file: str | None) -> Repository:
+def _open_destination(call: Call, location: str, file: str | None) -> Repository:
     secret = find_other_passphrase(file, os.environ)
     if secret is None:
         if not sys.stdin.isatty():
@@ -99,7 +99,7 @@ def _open_destination(location: str, file: str | None) -> Repository:
             )
         secret = str(click.prompt(f"Passphrase of {location}", hide_input=True, err=True))
     try:
-        repository = open_location(location, secret)
+        repository = open_location(call, location, secret)
     except ObjectMissing as error:
         raise ObjectMissing(
             error.message,

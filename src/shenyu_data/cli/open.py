@@ -20,16 +20,15 @@ def open_for(call: Call, *, bulk: bool = False) -> Repository:
     Deriving a key from a passphrase takes 0.1 s on another core: time to import what bulk work
     needs.
     """
-    repository = open_location(
-        call.repository_location, call.passphrase(), bulk=bulk and call.jobs > 1
-    )
+    location, secret = call.repository_location, call.passphrase()
+    repository = open_location(call, location, secret, bulk=bulk and call.jobs > 1)
     remember_use(state_folder(os.environ), repository)
     return repository
 
 
-def open_location(location: str, secret: str, *, bulk: bool = False) -> Repository:
+def open_location(call: Call, location: str, secret: str, *, bulk: bool = False) -> Repository:
     """Unlock the repository at ``location``; as :func:`open_for`."""
-    storage = open_storage(location)
+    storage = open_storage(location, call.settings.storage)
     try:
         if not bulk:
             return open_repository(storage, secret)

@@ -14,6 +14,7 @@ from msgspec import Meta
 
 from shenyu_data.model.ages import parse_age
 from shenyu_data.model.errors import ConfigError, UsageError
+from shenyu_data.model.rates import parse_rate
 from shenyu_data.model.retention import Count, Retention
 
 CONFIG_NAME = "shenyu-data.toml"
@@ -77,7 +78,17 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     passphrase_file: Name | None = None
     passphrase_command: list[str] | None = None
     jobs: Annotated[int, Meta(ge=1, le=64)] | None = None
+    cache: Name | None = None
+    upload_limit: Name | None = None
+    download_limit: Name | None = None
     retention: RetentionTable | None = None
+
+    def __post_init__(self) -> None:
+        for rate in (self.upload_limit, self.download_limit):
+            try:
+                parse_rate(rate) if rate is not None else None
+            except UsageError as error:
+                raise ValueError(f"{error.message}. {error.hint}") from None
 
 
 DESCRIPTIONS = {
@@ -86,6 +97,9 @@ DESCRIPTIONS = {
     "passphrase_file": "A file whose first line is the passphrase or the recovery key.",
     "passphrase_command": "A command, as a list of words, that prints the passphrase; no shell.",
     "jobs": "How many processes work at once. Default: one for each core, at most 8.",
+    "cache": "A folder for what is kept of a remote repository. Default: ~/.cache/shenyu-data.",
+    "upload_limit": "How many bytes a second go to a remote repository at most, such as 2MB.",
+    "download_limit": "The same for what comes from it.",
     "retention": "What prune keeps. With any keep_ key, only what these say.",
 }
 """What each key of the configuration file means."""

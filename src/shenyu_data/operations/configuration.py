@@ -14,8 +14,9 @@ import msgspec
 
 from shenyu_data.model.config import CONFIG_NAME, Config, parse_config
 from shenyu_data.model.errors import ConfigError
+from shenyu_data.model.rates import parse_rate
 from shenyu_data.model.retention import DEFAULT_GRACE_S, DEFAULT_RETENTION, Retention
-from shenyu_data.storage.open import is_remote
+from shenyu_data.storage.open import StorageOptions, is_remote
 
 Source = Literal["flag", "environment", "file", "default"]
 
@@ -35,6 +36,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     passphrase_command: list[str] | None
     retention: Retention
     grace_s: int
+    storage: StorageOptions
     sources: dict[str, Source]
 
 
@@ -92,6 +94,11 @@ def load_settings(
         passphrase_command=config.passphrase_command,
         retention=retention if retention is not None else DEFAULT_RETENTION,
         grace_s=grace_s if grace_s is not None else DEFAULT_GRACE_S,
+        storage=StorageOptions(
+            cache=os.path.join(base, config.cache) if config.cache else None,
+            upload_limit=parse_rate(config.upload_limit) if config.upload_limit else None,
+            download_limit=parse_rate(config.download_limit) if config.download_limit else None,
+        ),
         sources=sources,
     )
 

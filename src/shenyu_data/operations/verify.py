@@ -53,6 +53,7 @@ from shenyu_data.repository.manifest import Layer, layers_of
 from shenyu_data.repository.repository import Repository, read_descriptor
 from shenyu_data.repository.snapshots import parse_root, parse_snapshot, read_copy
 from shenyu_data.repository.tombstones import read_tombstone_copy, read_tombstones
+from shenyu_data.storage.cache import fetched_anew
 
 _SMALL = 1000  # documents: below, starting processes costs more than it saves
 _EXAMPLES = 5
@@ -86,9 +87,10 @@ class VerifyStats(msgspec.Struct, frozen=True, kw_only=True):
 
 def verify(repository: Repository, options: VerifyOptions, monitor: Monitor) -> VerifyStats:
     """Check a repository. Whatever is wrong is reported as an error finding that names the object
-    and what it affects.
+    and what it affects. Nothing is taken from a local cache: what matters is what is there.
     """
-    return _Verify(repository, options, monitor).run()
+    with fetched_anew(repository.storage) as storage:
+        return _Verify(Repository(storage, repository.keys), options, monitor).run()
 
 
 class _Affected(msgspec.Struct):

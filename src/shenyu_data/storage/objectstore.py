@@ -6,8 +6,10 @@ trying again, answers that were lost, and errors told in a person's words, witho
 
 from __future__ import annotations
 
+import functools
 import os
 import random
+import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +25,7 @@ from shenyu_data.storage.cloud import (
 )
 from shenyu_data.storage.cloud_errors import Trouble, understand
 from shenyu_data.storage.protocol import ObjectInfo, check_name, is_name_part
+from shenyu_data.storage.throttle import Throttle
 
 try:
     import obstore
@@ -43,6 +46,9 @@ MULTIPART_BYTES = 64 << 20
 
 _PART_BYTES = 16 << 20
 _PARTS_AT_ONCE = 4
+_PACED_BYTES = 8 << 20  # with a limit, from this size on: else it would go out in one burst
+_PACED_PART_BYTES = 5 << 20  # the smallest that S3 takes
+_PACE_BYTES = 256 << 10
 _FIRST_WAIT_S = 0.2
 _LONGEST_WAIT_S = 15.0
 
@@ -59,9 +65,19 @@ class ObjectStorage:
     patience) is pickled. The library's threads do not survive a fork: a forked process is refused.
     """
 
-    def __init__(self, location: str, patience: Patience | None = None) -> None:
+    def __init__(
+        self,
+        location: str,
+        patience: Patience | None = None,
+        *,
+        upload: Throttle | None = None,
+        download: Throttle | None = None,
+    ) -> None:
         self._place = parse_place(location)
         self._patience = patience or Patience()
+        self._upload_throttle = upload
+        self._download_throttle = download
+        self._token = secrets.token_bytes(8)
         self._buckets: dict[bool, Bucket] = {}
         self._lock = threading.Lock()
         self._being_put: set[str] = set()
@@ -71,7 +87,8 @@ class ObjectStorage:
         self._whole: tuple[str, bytes] | None = None
 
     def __reduce__(self) -> tuple[object, ...]:
-        return ObjectStorage, (self.location, self._patience)
+        throttles = (self._upload_throttle, self._download_throttle)
+        return _reopen, (self._token, self.location, self._patience, *throttles)
 
     @property
     def location(self) -> str:
@@ -87,7 +104,7 @@ class ObjectStorage:
         """
         check_name(name)
         data = b"".join(chunks)
-        large = len(data) >= MULTIPART_BYTES
+        large = len(data) >= (_PACED_BYTES if self._upload_throttle else MULTIPART_BYTES)
         with self._alone(name):
             if (self._looks_first or large) and self._size(name) is not None:
                 raise self._exists(name)
@@ -159,7 +176,12 @@ class ObjectStorage:
 
     def _upload(self, name: str, data: bytes, *, large: bool) -> None:
         bucket = self._bucket()
-        if large:  # in parts there is no condition: it was looked whether the name is free
+        if not large:
+            if self._upload_throttle is not None:
+                self._upload_throttle.take(len(data))
+            obstore.put(bucket, name, data, mode="create", use_multipart=False)
+        # In parts there is no condition: it was looked whether the name is free.
+        elif self._upload_throttle is None:
             obstore.put(
                 bucket,
                 name,
@@ -169,9 +191,16 @@ class ObjectStorage:
                 use_multipart=True,
             )
         else:
-            obstore.put(bucket, name, data, mode="create", use_multipart=False)
+            paced = _paced(data, self._upload_throttle)
+            obstore.put(bucket, name, paced, chunk_size=_PACED_PART_BYTES, max_concurrency=1)
 
     def _download(self, name: str, offset: int, length: int | None) -> bytes:
+        data = self._get(name, offset, length)
+        if self._download_throttle is not None:
+            self._download_throttle.take(len(data))
+        return data
+
+    def _get(self, name: str, offset: int, length: int | None) -> bytes:
         bucket = self._bucket(reading=True)
         try:
             if length is not None:
@@ -266,6 +295,25 @@ class ObjectStorage:
 
     def _exists(self, name: str) -> ObjectExists:
         return ObjectExists(f"the object {name} already exists in {self.location}")
+
+
+def _paced(data: bytes, throttle: Throttle) -> Iterator[bytes]:
+    for start in range(0, len(data), _PACE_BYTES):
+        piece = data[start : start + _PACE_BYTES]
+        throttle.take(len(piece))
+        yield piece
+
+
+@functools.lru_cache(maxsize=4)
+def _reopen(
+    token: bytes,
+    location: str,
+    patience: Patience,
+    upload: Throttle | None,
+    download: Throttle | None,
+) -> ObjectStorage:
+    """Let all tasks of a worker share one, with its connections; ``token`` names the original."""
+    return ObjectStorage(location, patience, upload=upload, download=download)
 
 
 class _NoRanges(Exception):
