@@ -10,7 +10,13 @@ import click
 from shenyu_data.cli.common import Call, common
 from shenyu_data.cli.open import open_for, open_location
 from shenyu_data.cli.render import iso, local, number, size
-from shenyu_data.model.errors import ConfigError, ObjectMissing, UsageError, WrongKey
+from shenyu_data.model.errors import (
+    ConfigError,
+    ObjectMissing,
+    StorageError,
+    UsageError,
+    WrongKey,
+)
 from shenyu_data.operations.configuration import find_other_passphrase
 from shenyu_data.operations.copy import CopyOptions, CopyPlan, CopyStats, copy, plan_copy
 from shenyu_data.operations.last_use import remember_use, state_folder
@@ -100,11 +106,10 @@ def _open_destination(call: Call, location: str, file: str | None) -> Repository
         secret = str(click.prompt(f"Passphrase of {location}", hide_input=True, err=True))
     try:
         repository = open_location(call, location, secret)
-    except ObjectMissing as error:
-        raise ObjectMissing(
+    except (ObjectMissing, StorageError) as error:
+        raise type(error)(
             error.message,
-            hint=f"Make it first: `shenyu-data init --repo {location}`, with the passphrase it "
-            "is to have.",
+            hint=f"{error.hint} If it is yet to be made: `shenyu-data init --repo {location}`.",
         ) from None
     except WrongKey as error:
         raise WrongKey(

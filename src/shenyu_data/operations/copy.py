@@ -17,6 +17,7 @@ import msgspec
 from shenyu_data.model.errors import ObjectExists, RepositoryError, UsageError
 from shenyu_data.model.findings import Finding
 from shenyu_data.model.monitor import Monitor
+from shenyu_data.operations.copy_journal import remove_journal
 from shenyu_data.operations.copy_snapshot import (
     Copied,
     Place,
@@ -146,6 +147,8 @@ class _Copy:
         jobs = self._options.jobs if documents > _SMALL else 1
         common = self._common()
         state = os.path.join(self._options.state, self._destination.keys.repository_id.hex())
+        for present in self._present:
+            remove_journal(state, present)  # it was cut off when all was done
         with open_executor(jobs) as executor:
             place = Place(self._source, self._destination, executor, jobs, state, self._monitor)
             for snapshot in self._plan.snapshots:
@@ -175,8 +178,9 @@ class _Copy:
             self._monitor.report(_unreadable(error))
             self._damaged.append(snapshot.id)
             return False
+        reference = self._reference(snapshot, common)
         try:
-            copied = self._copy_root(place, root, self._reference(snapshot, common))
+            copied = self._copy_root(place, root, reference)
         except ObjectExists:  # another copy of it, at the same time, was faster
             self._present.append(snapshot.id)
             return True
@@ -184,6 +188,8 @@ class _Copy:
             self._monitor.report(finding)
         self._bad |= copied.bad
         self._erased |= copied.erased
+        if copied.erased_since and reference and reference.source.id not in self._copied:
+            self._monitor.report(_erased_since())
         self._documents += copied.documents
         self._read_bytes += copied.read_bytes
         self._stored_bytes += copied.stored_bytes
@@ -228,6 +234,17 @@ def _unreadable(error: RepositoryError) -> Finding:
         path="",
         message=f"a snapshot of the source cannot be read: {error.message}",
         hint="The others are copied. `shenyu-data verify` says what is damaged.",
+    )
+
+
+def _erased_since() -> Finding:
+    return Finding(
+        code="erased-in-source",
+        severity="warning",
+        path="",
+        message="users were erased from the source since it was copied from last; "
+        "the destination may still hold them",
+        hint="Erase them from the destination, too: `shenyu-data erase-user U --repo LOCATION`.",
     )
 
 

@@ -6,6 +6,7 @@ is only ever a saving: without it, or with half of it, the copy does the rest ag
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 from collections.abc import Iterator
@@ -18,19 +19,32 @@ _SIZE = struct.Struct("<I")
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
+def remove_journal(folder: str, snapshot: bytes) -> None:
+    """Forget how far the copy of a snapshot had come: it is there."""
+    with suppress(OSError):
+        os.unlink(_path(folder, snapshot))
+
+
+def _path(folder: str, snapshot: bytes) -> str:
+    return os.path.join(folder, f"copy-{snapshot.hex()}")
+
+
 class Journal:
-    """Given the folder for such files, and what the journal is of (``bound_to``), keep frames.
+    """Given the folder for such files, the snapshot that is being copied, and what else the journal
+    is of (``bound_to``), keep frames.
 
     ``error`` says why that failed, if it did: the copy goes on without.
     """
 
-    def __init__(self, folder: str, name: str, keys: Secrets, bound_to: bytes) -> None:
-        self._path = os.path.join(folder, name)
+    def __init__(self, folder: str, snapshot: bytes, keys: Secrets, bound_to: bytes) -> None:
+        self._path = _path(folder, snapshot)
         self._keys = keys
-        self._bound_to = b"copy" + bound_to
+        self._bound_to = b"copy" + snapshot + bound_to
         self._file = -1
         self.error: OSError | None = None
         try:
+            if not os.path.isabs(folder):  # there is no home
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), folder)
             os.makedirs(folder, mode=0o700, exist_ok=True)
             self._file = os.open(self._path, _FLAGS, 0o600)
         except OSError as error:
@@ -78,8 +92,3 @@ class Journal:
             os.fsync(self._file)
         except OSError as error:
             self.error = error
-
-    def remove(self) -> None:
-        """The copy is done: forget how far it had come."""
-        with suppress(OSError):
-            os.unlink(self._path)

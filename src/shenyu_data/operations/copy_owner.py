@@ -25,6 +25,7 @@ from shenyu_data.repository.format import (
     FolderEntry,
     LastGood,
     OwnerRecord,
+    Segment,
 )
 
 Key = tuple[int, bytes]
@@ -33,20 +34,22 @@ Key = tuple[int, bytes]
 
 class Part(NamedTuple):
     """Entries to bring: those of ``new``, in the place of those of ``old``, which the destination
-    holds already. ``documents`` and ``old_documents`` read them in the source.
+    holds already. ``documents`` and ``old_documents`` read them in the source; ``segments`` are the
+    new ones'.
     """
 
     new: list[Entry]
     old: list[Entry]
+    segments: list[Segment]
     documents: DocumentReader
     old_documents: DocumentReader
 
 
 class Damaged(NamedTuple):
-    """A document of which the version with this digest cannot be read in the source."""
+    """A document that cannot be read in the source; ``segments`` are those to blame, by nonce."""
 
     entry: FileEntry
-    digest: bytes
+    segments: list[bytes]
     error: RepositoryError
 
 
@@ -140,15 +143,27 @@ class OwnerCopy:
                 here = self._version(entry.good, None, part)
                 good = replace(entry.good, digest=here.digest, extents=here.extents)
             except RepositoryError as error:
-                self.damaged.append(Damaged(entry, entry.good.digest, error))
+                self._note_damage(entry, entry.good, part, error)
         if entry.state == FileState.UNREADABLE:
             return replace(entry, good=good)
         try:
             here = self._version(entry, old, part)
         except RepositoryError as error:
-            self.damaged.append(Damaged(entry, entry.digest, error))
+            self._note_damage(entry, entry, part, error)
             return _unreadable(entry, good)
         return replace(entry, digest=here.digest, extents=here.extents, good=good)
+
+    def _note_damage(
+        self, entry: FileEntry, version: FileEntry | LastGood, part: Part, error: RepositoryError
+    ) -> None:
+        blamed = []
+        for index in {index for index, _, _ in version.extents}:
+            if index < len(part.segments):
+                try:
+                    part.documents.check_segment(index)
+                except RepositoryError:
+                    blamed.append(part.segments[index].nonce)
+        self.damaged.append(Damaged(entry, blamed, error))
 
     def _version(self, version: FileEntry | LastGood, old: Entry | None, part: Part) -> Here:
         identity = (version.digest, version.size)

@@ -13,11 +13,11 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
-from shenyu_data.model.errors import RepositoryError, StorageError
+from shenyu_data.model.errors import RepositoryError, ShenyuDataError, StorageError
 from shenyu_data.model.findings import Finding
 from shenyu_data.model.monitor import Monitor
 from shenyu_data.operations.backup import overgrown
-from shenyu_data.operations.copy_journal import Journal
+from shenyu_data.operations.copy_journal import Journal, remove_journal
 from shenyu_data.operations.copy_sort import SortTask, Spool, Weight, sort_buckets
 from shenyu_data.operations.copy_tasks import (
     CopyResult,
@@ -27,10 +27,13 @@ from shenyu_data.operations.copy_tasks import (
 )
 from shenyu_data.operations.workers import run_tasks
 from shenyu_data.repository.format import PACKS, Root, Totals, parse_object_name
-from shenyu_data.repository.keyring import write_keyring
+from shenyu_data.repository.keyring import rewrite_keyrings, write_keyring
 from shenyu_data.repository.manifest import Layer, ManifestWriter, RootBuckets, layers_of
+from shenyu_data.repository.moves import moved_packs
+from shenyu_data.repository.prunes import read_records
 from shenyu_data.repository.repository import Repository
 from shenyu_data.repository.snapshots import snapshot_ids, write_root
+from shenyu_data.repository.tombstones import Tombstones, read_tombstones
 
 BATCH_BYTES = 64 << 20
 """A task brings about this much, and that is what a copy that is cut off may have to do again."""
@@ -62,7 +65,8 @@ class Place(NamedTuple):
 class Copied(NamedTuple):
     """What copying one snapshot did. ``root`` is None if it was not copied: it is damaged.
 
-    ``bad`` are the digests of what is known to be damaged in the source.
+    ``erased_since``: users whom the reference had held were erased from the source. ``bad`` are the
+    nonces of segments known to be damaged in the source.
     """
 
     root: Root | None
@@ -71,6 +75,7 @@ class Copied(NamedTuple):
     read_bytes: int
     stored_bytes: int
     erased: frozenset[bytes]
+    erased_since: bool
     bad: frozenset[bytes]
 
 
@@ -113,6 +118,9 @@ class SnapshotCopy:
         self._resumed_packs: set[bytes] = set()
         self._new_keys: dict[int, list[tuple[bytes, bytes]]] = {}
         self._erased: set[bytes] = set()
+        self._erased_since = False
+        self._tombstones = self._read_tombstones()
+        self._doomed = _doomed_packs(place.destination)
         self._left_out = False
         self._damaged = False
         self._findings: list[Finding] = []
@@ -139,7 +147,7 @@ class SnapshotCopy:
                     self._copy(spool, weights, journal)
                     if not self._damaged:
                         root = self._finish()
-                        journal.remove()
+                        remove_journal(self._place.journals, root.id)
         return Copied(
             root,
             self._findings,
@@ -147,6 +155,7 @@ class SnapshotCopy:
             self._read_bytes,
             self._stored_bytes,
             frozenset(self._erased),
+            self._erased_since,
             frozenset(self._bad),
         )
 
@@ -161,6 +170,7 @@ class SnapshotCopy:
                     raise ReferenceUnusable(result.reference_error)
                 self._note(result.damages, left_out=result.left_out)
                 self._erased.update(result.erased)
+                self._erased_since |= result.erased_since
                 for bucket, moves in result.moves.items():
                     spool.add(bucket, moves)
                     weight = weights.setdefault(bucket, Weight())
@@ -185,6 +195,7 @@ class SnapshotCopy:
             yield SortTask(
                 self._place.source,
                 self._place.destination.keys,
+                self._root.sequence,
                 work,
                 frozenset(self._bad),
                 self._damaged_too,
@@ -193,21 +204,21 @@ class SnapshotCopy:
     def _open_journal(self) -> Journal:
         place = self._place
         reference = self._reference.source.id if self._reference is not None else bytes(16)
-        bound_to = (
-            place.source.keys.repository_id
-            + self._root.id
-            + reference
-            + bytes((self._damaged_too,))
-        )
-        name = f"copy-{self._root.id.hex()}"
-        return Journal(place.journals, name, place.destination.keys, bound_to)
+        bound_to = place.source.keys.repository_id + reference + bytes((self._damaged_too,))
+        return Journal(place.journals, self._root.id, place.destination.keys, bound_to)
 
     def _resume(self, journal: Journal) -> None:
         """Take over what an earlier run brought, if it is still there."""
         for frame in journal.frames():
             result = msgspec.msgpack.decode(frame, type=CopyResult)
             buckets = {item.bucket for item in result.buckets}
-            if self._packs.issuperset(result.packs) and self._done.isdisjoint(buckets):
+            buried = any(
+                self._tombstones.of(pseudonym)
+                for item in result.buckets
+                for pseudonym, _ in item.new_keys
+            )
+            there = self._packs.issuperset(result.packs) and self._doomed.isdisjoint(result.packs)
+            if there and not buried and self._done.isdisjoint(buckets):
                 self._resumed_packs.update(result.packs)
                 self._take(result)
 
@@ -273,9 +284,11 @@ class SnapshotCopy:
 
     def _finish(self) -> Root:
         destination, source = self._place.destination, self._root
+        self._check_nobody_was_erased()
         if self._new_keys:
             keys = destination.keys
             self._stored_bytes += write_keyring(destination.storage, keys, self._new_keys)
+            self._check_nobody_was_erased()
         self._manifests.finish()
         self._stored_bytes += self._manifests.stored_bytes
         if self._resumed_packs and not _pack_ids(destination).issuperset(self._resumed_packs):
@@ -302,6 +315,25 @@ class SnapshotCopy:
         self._stored_bytes += write_root(destination.storage, destination.keys, root)
         return root
 
+    def _read_tombstones(self) -> Tombstones:
+        destination = self._place.destination
+        return read_tombstones(destination.storage, destination.keys, [])
+
+    def _check_nobody_was_erased(self) -> None:
+        """As at the end of a backup: whoever erases stores the tombstone and then looks for keys, a
+        copy stores its keys and then looks for tombstones.
+        """
+        lately = {stone.pseudonym for stone in self._read_tombstones().since(self._tombstones)}
+        if lately:
+            destination = self._place.destination
+            rewrite_keyrings(
+                destination.storage, destination.keys, lambda owner, _: owner not in lately
+            )
+            raise ShenyuDataError(
+                "a user was erased from the destination while a snapshot was being copied",
+                hint="Run the copy again.",
+            )
+
     def _note(self, damages: list[Finding], *, left_out: bool) -> None:
         self._findings += damages
         self._left_out |= left_out
@@ -313,8 +345,19 @@ class SnapshotCopy:
 
 
 def _pack_ids(repository: Repository) -> frozenset[bytes]:
+    """Return the packs whose segments are there, where they were or moved elsewhere."""
     names = (info.name for info in repository.storage.list(PACKS))
-    return frozenset(parsed[1] for name in names if (parsed := parse_object_name(name)))
+    there = frozenset(parsed[1] for name in names if (parsed := parse_object_name(name)))
+    return there | moved_packs(repository.storage)
+
+
+def _doomed_packs(repository: Repository) -> frozenset[bytes]:
+    """Return the packs that prune is about to delete, as nothing used them when it looked."""
+    names: set[str] = set()
+    for record in read_records(repository.storage, repository.keys).values():
+        names.update(record.doomed, record.deleting)
+    parsed = (parse_object_name(name) for name in names)
+    return frozenset(item[1] for item in parsed if item is not None and item[0] == PACKS)
 
 
 def _batches(numbers: list[int], size: int) -> Iterator[list[int]]:

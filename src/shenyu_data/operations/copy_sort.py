@@ -21,6 +21,7 @@ from shenyu_data.repository.format import BUCKETS, Entry, FileEntry, LastGood, O
 from shenyu_data.repository.keyring import Keyring
 from shenyu_data.repository.manifest import Layer, Row, SectionReader
 from shenyu_data.repository.repository import Repository
+from shenyu_data.repository.tombstones import Tombstones
 
 _WAITING_BYTES = 8 << 20  # of moves in memory before they are written out
 
@@ -30,7 +31,8 @@ class Move(msgspec.Struct, array_like=True):
     it lies.
 
     ``new`` is None if the owner is gone; ``old`` is the record in the snapshot before, which is in
-    the destination already. Several moves may bring shared entries into one bucket.
+    the destination already. Several moves may bring shared entries into one bucket. ``back``: the
+    owner was erased in the source once, and came back since.
     """
 
     target: int
@@ -40,16 +42,19 @@ class Move(msgspec.Struct, array_like=True):
     keys: list[bytes]
     new: Row | None
     old: Row | None
+    back: bool
 
 
 class SortTask(msgspec.Struct):
-    """Buckets of the source, each with its layers in the snapshot to copy and in the one before.
+    """Buckets of the source, each with its layers in the snapshot to copy, which has this
+    ``sequence``, and in the one before.
 
-    Documents with a digest in ``bad`` are known to be damaged.
+    Segments with a nonce in ``bad`` are known to be damaged.
     """
 
     source: Repository
     destination: Secrets
+    sequence: int
     work: dict[int, tuple[list[Layer], list[Layer]]]
     bad: frozenset[bytes]
     damaged_too: bool
@@ -65,12 +70,14 @@ class Weight(msgspec.Struct):
 class SortResult(msgspec.Struct):
     """What is to be copied, by the destination's buckets, as encoded lists of :class:`Move`.
 
-    ``reference_error``: the snapshot before cannot be read.
+    ``erased`` are pseudonyms of the source; ``erased_since`` says that the snapshot before had held
+    one of them. ``reference_error``: the snapshot before cannot be read.
     """
 
     moves: dict[int, bytes] = field(default_factory=dict)
     weights: dict[int, Weight] = field(default_factory=dict)
     erased: list[bytes] = field(default_factory=list)
+    erased_since: bool = False
     damages: list[Finding] = field(default_factory=list)
     left_out: bool = False
     reference_error: RepositoryError | None = None
@@ -165,43 +172,51 @@ class _Sort:
             return
         owner_keys = keyring.bucket(bucket)
         for pseudonym in sorted(changed):
-            keys = owner_keys.get(pseudonym)
-            if keys is None:
-                self._note_keyless(bucket, pseudonym, keyring)
-                continue
             new, old = rows.get(pseudonym), old_rows.get(pseudonym)
-            self._sort_owner(reader, bucket, pseudonym, keys, new, old)
+            keys = owner_keys.get(pseudonym, [])
+            self._sort_owner(reader, keyring.tombstones, bucket, pseudonym, keys, new, old)
 
     def _sort_owner(
         self,
         reader: SectionReader,
+        tombstones: Tombstones,
         bucket: int,
         pseudonym: bytes,
         keys: list[OwnerKeys],
         new: Row | None,
         old: Row | None,
     ) -> None:
+        stones = tombstones.of(pseudonym)
+        old_record = record = None
         try:
             old_record = None if old is None else reader.record(pseudonym, old, keys)
         except RepositoryError as error:
-            self._result.reference_error = error
-            return
+            if not stones:
+                self._result.reference_error = error
+                return
+            self._result.erased_since = True
+            old = None
         try:
             record = None if new is None else reader.record(pseudonym, new, keys)
             self._check_name(bucket, pseudonym, record)
         except RepositoryError as error:
+            if tombstones.covers(pseudonym, self._task.sequence):
+                self._result.erased.append(pseudonym)
+                return
             self._damaged(f"a user (pseudonym {pseudonym.hex()})", error)
             return
         known = record or old_record
         if known is None:
             return
+        candidates = [item.key for item in keys]
+        back = bool(stones) and not tombstones.covers(pseudonym, self._task.sequence)
         for target, entries, old_entries in self._split(known, record, old_record):
             if comparable(entries) == comparable(old_entries):
                 continue  # only its place in the source is another
             seen = {version.digest for version in versions(old_entries)}
-            self._check_not_bad(known.owner, entries, seen)
-            candidates = [item.key for item in keys]
-            move = Move(target, known.owner, known.shared, pseudonym, candidates, new, old)
+            if record is not None:
+                self._check_not_bad(record, entries, seen)
+            move = Move(target, known.owner, known.shared, pseudonym, candidates, new, old, back)
             self._moves.setdefault(target, []).append(move)
             weight = self._result.weights.setdefault(target, Weight())
             weight.moves += 1
@@ -236,27 +251,18 @@ class _Sort:
         if expected != pseudonym:
             raise damaged("a manifest", "a record is not of the user that it stands for")
 
-    def _check_not_bad(self, owner: bytes, entries: list[Entry], seen: set[bytes]) -> None:
+    def _check_not_bad(self, record: OwnerRecord, entries: list[Entry], seen: set[bytes]) -> None:
         """Refuse what is known to be damaged before anything of it is stored in vain; what was
         ``seen`` before need not be read.
         """
-        bad = self._task.bad - seen
-        if not bad or self._task.damaged_too:
+        if not self._task.bad or self._task.damaged_too:
             return
+        bad = {i for i, segment in enumerate(record.segments) if segment.nonce in self._task.bad}
         for entry in entries:
-            if any(version.digest in bad for version in versions([entry])):
-                path = printable(path_of(owner, entry.place, entry.name))
+            unseen = [version for version in versions([entry]) if version.digest not in seen]
+            if any(index in bad for version in unseen for index, _, _ in version.extents):
+                path = printable(path_of(record.owner, entry.place, entry.name))
                 self._damaged(path, damaged("a pack", "a document in it cannot be read"))
-
-    def _note_keyless(self, bucket: int, pseudonym: bytes, keyring: Keyring) -> None:
-        """An owner without a key was erased, unless a keyring object is damaged."""
-        for item in keyring.objects:
-            try:
-                item.bucket(bucket)
-            except RepositoryError as error:
-                self._damaged(f"a user (pseudonym {pseudonym.hex()})", error)
-                return
-        self._result.erased.append(pseudonym)
 
     def _damaged(self, what: str, error: RepositoryError) -> None:
         self._result.left_out = True

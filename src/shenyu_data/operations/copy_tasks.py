@@ -63,8 +63,8 @@ class CopiedBucket(msgspec.Struct, array_like=True):
 class CopyResult(msgspec.Struct, array_like=True):
     """What a task did. ``packs`` are all those it wrote; they are durable.
 
-    ``bad`` are the source's digests of documents that cannot be read; ``reference_error`` says that
-    the snapshot before, on which this one was to build, cannot be.
+    ``bad`` are the nonces of the source's segments that cannot be read. ``left_out``: so is the
+    record of some owner.
     """
 
     buckets: list[CopiedBucket] = field(default_factory=list)
@@ -133,37 +133,58 @@ class _Copy:
         except RepositoryError as error:
             raise _ReferenceError(error) from error
         owner_keys = keyring.bucket(work.bucket)
+        # Nobody can say what erased owners had added to the totals: then all is counted anew.
+        rewrite = self._drop_erased(reader, rows, owner_keys, keyring) or work.rewrite
         builder = SectionBuilder(self._keys, self._task.origin, work.bucket)
-        totals = RunningTotals(Totals() if work.rewrite else work.totals)
+        totals = RunningTotals(Totals() if rewrite else work.totals)
         new_keys: list[tuple[bytes, bytes]] = []
         done = set()
         for pseudonym, moves in self._owners(work):
             done.add(pseudonym)
+            if keyring.tombstones.of(pseudonym) and not all(move.back for move in moves):
+                self._result.erased.append(pseudonym)  # a copy brings nobody back
+                continue
             row = rows.get(pseudonym)
             candidates = owner_keys.get(pseudonym)
             if candidates is None:
-                if row is not None:  # erased here: a copy brings nobody back
-                    self._result.erased.append(pseudonym)
-                    continue
                 candidates = [OwnerKeys(os.urandom(KEY_BYTES))]
                 new_keys.append((pseudonym, candidates[0].key))
             before = None if row is None else self._before(reader, pseudonym, row, candidates)
             record, signature = self._copy_owner(moves, candidates, before, row)
-            if before is not None and not work.rewrite:
+            if before is not None and not rewrite:
                 totals.add(before, -1)
             if record is not None:
                 totals.add(record)
                 builder.add(pseudonym, signature, candidates[0], record)
-            elif row is not None and not work.rewrite:
+            elif row is not None and not rewrite:
                 builder.add_gone(pseudonym)
-        if work.rewrite:
+        if rewrite:
             for pseudonym, row in rows.items():
-                candidates = owner_keys.get(pseudonym)
-                if pseudonym not in done and candidates is not None:
+                if pseudonym not in done:
+                    candidates = owner_keys.get(pseudonym, [])
                     record = self._before(reader, pseudonym, row, candidates)
                     totals.add(record)
                     builder.add(pseudonym, row.signature, candidates[0], record)
-        return CopiedBucket(work.bucket, builder.finish(), work.rewrite, totals.totals(), new_keys)
+        return CopiedBucket(work.bucket, builder.finish(), rewrite, totals.totals(), new_keys)
+
+    def _drop_erased(
+        self,
+        reader: SectionReader,
+        rows: dict[bytes, Row],
+        keys: dict[bytes, list[OwnerKeys]],
+        keyring: Keyring,
+    ) -> bool:
+        """Take owners erased in the destination out of ``rows``; whether there were any."""
+        erased = []
+        for pseudonym, row in rows.items():
+            if keyring.tombstones.of(pseudonym):
+                try:
+                    reader.record(pseudonym, row, keys.get(pseudonym, []))
+                except RepositoryError:
+                    erased.append(pseudonym)
+        for pseudonym in erased:
+            del rows[pseudonym]
+        return bool(erased)
 
     def _owners(self, work: CopyWork) -> list[tuple[bytes, list[Move]]]:
         """Return the bucket's moves by the owner's pseudonym in the destination."""
@@ -216,7 +237,7 @@ class _Copy:
         for damage in copy.damaged:
             certain = False
             entry = damage.entry
-            result.bad.append(damage.digest)
+            result.bad += damage.segments
             path = printable(path_of(owner, entry.place, entry.name))
             result.damages.append(not_copied(path, damage.error))
         if not entries:
@@ -243,6 +264,7 @@ class _Copy:
         part = Part(
             self._mine(new, move),
             self._mine(old, move),
+            new.segments,
             DocumentReader(new.segments, keys, self._source_segments),
             DocumentReader(old.segments, keys, self._source_segments),
         )
