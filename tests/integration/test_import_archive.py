@@ -429,9 +429,12 @@ def test_whatever_the_bytes_are_an_import_ends_in_order(
             plain[block + 148 : block + 156] = b"%06o\0 " % sum(plain[block : block + 512])
     path = tmp_path / "x_20250210.tar"
     path.write_bytes(plain)
+    assert isinstance(repository.storage, MemoryStorage)
+    for name in [name for name in repository.storage.objects if name.startswith("snapshots/")]:
+        repository.storage.delete(name)  # of the examples before
     before = {entry.name for entry in tmp_path.iterdir()}
     (done,), findings = run(repository, temporary, [path], damaged_too=data.draw(st.booleans()))
-    assert done.status in ("imported", "refused", "known")
+    assert done.status in ("imported", "refused")
     assert (done.status == "refused") == any(item.code == "archive-refused" for item in findings)
     assert {entry.name for entry in tmp_path.iterdir()} == before
     if done.backup is not None:
