@@ -339,3 +339,29 @@ def test_a_faulty_storage_fills_up_and_has_room_again() -> None:
     storage.put("b", [b"12"])
     storage.make_room(100)
     storage.put("c", [b"123"])
+
+
+# --------------------------------------------------------------------------------- destroying
+
+
+def test_a_destroyed_file_is_overwritten_under_all_its_names(
+    local: LocalStorage, tmp_path: Path
+) -> None:
+    local.put("keys/a", [b"secret" * 400_000])
+    other = tmp_path / "other name"
+    os.link(os.path.join(local.folder, "keys/a"), other)
+    local.destroy("keys/a")
+    assert other.read_bytes() == bytes(6 * 400_000)
+    with pytest.raises(ObjectMissing):
+        local.read("keys/a")
+
+
+def test_destroying_follows_no_link(local: LocalStorage, tmp_path: Path) -> None:
+    local.put("keys/a", [b"x"])
+    target = tmp_path / "target"
+    target.write_bytes(b"of a stranger")
+    link = Path(local.folder, "keys/b")
+    link.symlink_to(target)
+    local.destroy("keys/b")
+    assert target.read_bytes() == b"of a stranger"
+    assert not link.is_symlink()
