@@ -33,6 +33,8 @@ CALLS = {
     "key list": ["key", "list"],
     "key add": ["key", "add", "--label", "anna", "--new-passphrase-file", "new-passphrase"],
     "key remove": ["key", "remove", "passphrase given at init", "--yes"],
+    "key rotate": ["key", "rotate", "--dry-run"],
+    "key export": ["key", "export", "exported", "--yes"],
     "config show": ["config", "show"],
     "config check": ["config", "check"],
     "demo": ["demo"],
@@ -120,6 +122,7 @@ def test_the_text_goes_to_standard_output_and_nothing_to_standard_error(
 
 
 NEEDS_REPOSITORY = ["backup", "snapshots", "show", "restore", "verify", "config check"]
+NEEDS_REPOSITORY += ["key list", "key add", "key remove", "key rotate", "key export"]
 
 
 @pytest.mark.parametrize("name", NEEDS_REPOSITORY)

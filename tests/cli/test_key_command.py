@@ -185,3 +185,120 @@ def test_a_damaged_slot_is_named_and_can_be_removed(place: Path, shenyu: Shenyu)
     assert shenyu("key", "remove", slots["recovery"], "--yes").status == 2
     assert shenyu("key", "remove", slots["passphrase"], "--yes").status == 0
     assert shenyu("key", "list").status == 0
+
+
+def test_a_rotation_is_planned_asked_for_and_done(
+    backed_up: Path, shenyu: Shenyu, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slots = sorted(path.name for path in (backed_up / "repo/slots").iterdir())
+    planned = shenyu("key", "rotate", "--dry-run")
+    assert planned.status == 0
+    assert "passphrase given at init" in planned.out
+    assert shenyu("key", "rotate").status == 2
+    assert sorted(path.name for path in (backed_up / "repo/slots").iterdir()) == slots
+    old = shenyu("key", "export", "--yes", "--quiet").out.strip()
+    said = shenyu("key", "rotate", "--yes")
+    assert said.status == 0
+    shown = re.search(r"SHENYU(-[A-Z2-7]{7}){8}", said.out)
+    assert shown is not None
+    assert shenyu("restore", "latest", "--to", "again").status == 0
+    listed = shenyu("key", "list", "--json").json["slots"]
+    assert [slot["label"] for slot in listed if slot["in_use"]] == ["recovery key shown at init"]
+    monkeypatch.setenv("SHENYU_DATA_PASSPHRASE", shown[0])
+    assert shenyu("verify", "--read-data").status == 0
+    for gone in (PASSPHRASE, old):
+        monkeypatch.setenv("SHENYU_DATA_PASSPHRASE", gone)
+        assert shenyu("snapshots").status == 4
+
+
+@pytest.mark.parametrize("way", ["file", "environment"])
+def test_a_rotation_can_change_the_passphrase(
+    way: str, backed_up: Path, shenyu: Shenyu, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if way == "file":
+        flags = ["--new-passphrase-file", "new-passphrase"]
+    else:
+        flags = ["--new-passphrase"]
+        assert shenyu("key", "rotate", "--yes", *flags).status == 2
+        monkeypatch.setenv("SHENYU_DATA_NEW_PASSPHRASE", "another one")
+    said = shenyu("key", "rotate", "--yes", "--json", *flags)
+    assert (said.status, said.json["generation"]) == (0, 2)
+    assert shenyu("snapshots").status == 4
+    monkeypatch.setenv("SHENYU_DATA_PASSPHRASE", "another one")
+    assert shenyu("snapshots").status == 0
+    monkeypatch.setenv("SHENYU_DATA_PASSPHRASE", " ".join(said.json["recovery_words"]))
+    assert shenyu("snapshots").status == 0
+
+
+def test_a_rotation_with_an_exported_key_needs_a_passphrase(
+    backed_up: Path, shenyu: Shenyu, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = shenyu("key", "export", "--yes", "--json").json["repository_key"]
+    monkeypatch.setenv("SHENYU_DATA_PASSPHRASE", key)
+    assert shenyu("key", "rotate", "--yes").status == 2
+    flags = ["--new-passphrase-file", "new-passphrase"]
+    assert shenyu("key", "rotate", "--yes", *flags).status == 0
+    monkeypatch.setenv("SHENYU_DATA_PASSPHRASE", "another one")
+    assert shenyu("restore", "latest", "--to", "again").status == 0
+
+
+def test_the_repository_key_goes_into_a_new_file_that_is_its_owners_alone(
+    place: Path, shenyu: Shenyu, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert shenyu("key", "export", "safe").status == 2
+    said = shenyu("key", "export", "safe", "--yes", "--json")
+    assert (said.status, said.json["file"], said.json["repository_key"]) == (0, "safe", None)
+    assert (place / "safe").stat().st_mode & 0o777 == 0o600
+    written = (place / "safe").read_text()
+    assert shenyu("key", "export", "safe", "--yes").status == 2
+    assert shenyu("key", "export", "nowhere/safe", "--yes").status == 3
+    assert (place / "safe").read_text() == written
+    for slot in (place / "repo/slots").iterdir():
+        slot.unlink()
+    monkeypatch.delenv("SHENYU_DATA_PASSPHRASE")
+    config = (place / "shenyu-data.toml").read_text()
+    (place / "shenyu-data.toml").write_text(config + 'passphrase_file = "safe"\n')
+    assert shenyu("backup").status == 0
+    command = 'passphrase_command = ["cat", "safe"]\n'
+    (place / "shenyu-data.toml").write_text(config + command)
+    flags = ["--new-passphrase-file", "new-passphrase", "--label", "after the loss"]
+    assert shenyu("key", "add", *flags).status == 0
+    monkeypatch.setenv("SHENYU_DATA_PASSPHRASE", "another one")
+    assert shenyu("verify").status == 0
+
+
+def test_no_secret_is_told_where_it_was_not_asked_for(
+    backed_up: Path, shenyu: Shenyu, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of every call but the ones that exist to show a key, with --verbose, right and wrong."""
+    recovery = (backed_up / "recovery").read_text()
+    monkeypatch.setenv("SHENYU_DATA_NEW_PASSPHRASE", "geheimes-passwort-7391")
+    key = shenyu("key", "export", "--yes", "--quiet").out.strip()
+    said = [
+        shenyu("key", *words.split("|"), "--verbose")
+        for words in (
+            "list",
+            "add|--label|anna",
+            "add|--label|anna again",
+            "remove|anna",
+            "remove|anna|--dry-run",
+            "remove|anna|--yes",
+            "rotate|--dry-run",
+            "rotate",
+            "export",
+            "export|file|--yes",
+        )
+    ]
+    for wrong in (key[:-1] + "A", key.replace("KEY-", "KEY-B"), recovery[:-1] + "A"):
+        monkeypatch.setenv("SHENYU_DATA_PASSPHRASE", wrong)
+        said.append(shenyu("key", "list", "--verbose"))
+        assert wrong[30:60] not in said[-1].out + said[-1].err
+    text = "".join(one.out + one.err for one in said)
+    assert "geheimes" not in text
+    for secret in (key, recovery):
+        assert secret[25:40] not in text
+    state = Path(os.environ["XDG_STATE_HOME"])
+    for path in (*state.rglob("*"), *(backed_up / "repo").rglob("*")):
+        content = path.read_bytes() if path.is_file() else b""
+        assert b"geheimes" not in content
+        assert key[25:40].encode() not in content

@@ -23,7 +23,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
-KINDS = {"keys": 1, "packs": 2, "manifests": 3, "snapshots": 4, "tombstones": 5}
+KINDS = {"keys": 1, "packs": 2, "manifests": 3, "snapshots": 4, "tombstones": 5, "generations": 9}
 DICTIONARY = "86eae5a72a4b5acfa3a311befc62ba229a4306d7b38ab37eb7509cdc69f7f6c1"
 
 
@@ -100,8 +100,23 @@ def parse_words(text: str, words: list[str]) -> bytes | None:
     return raw if hashlib.sha256(raw).digest()[0] == bits & 0xFF else None
 
 
-def open_slot(name: str, text: bytes, secret: str) -> tuple[bytes, bytes] | None:
-    """Return the repository's key and id, or None if the secret does not open this slot."""
+def parse_repository_key(text: str) -> tuple[bytes, bytes, int] | None:
+    """Return the repository's key, its id and the generation, of an exported key."""
+    compact = "".join(text.split()).replace("-", "").upper()
+    try:
+        raw = base64.b32decode(compact.removeprefix("SHENYUREPOSITORYKEY"))
+    except ValueError:
+        return None
+    fits = compact.startswith("SHENYUREPOSITORYKEY") and len(raw) == 55
+    if not fits or blake3(raw[:49]).digest(6) != raw[49:]:
+        return None
+    return raw[:32], raw[32:48], raw[48]
+
+
+def open_slot(name: str, text: bytes, secret: str) -> tuple[bytes, bytes, int] | None:
+    """Return the repository's key, its id and the generation, or None if the secret does not open
+    this slot.
+    """
     slot = json.loads(text)
     members = "kind repository salt memory_kib iterations lanes".split()
     bound_to = "|".join([name, *(str(slot[member]) for member in members)]).encode()
@@ -110,8 +125,10 @@ def open_slot(name: str, text: bytes, secret: str) -> tuple[bytes, bytes] | None
         raise Damaged(f"{name}: its checksum is wrong")
     kind, _repository, salt, memory, iterations, lanes = (slot[member] for member in members)
     recovery = parse_recovery_key(secret)
-    if kind != ("passphrase" if recovery is None else "recovery"):
+    purpose, _, number = kind.partition("-")
+    if purpose != ("passphrase" if recovery is None else "recovery"):
         return None
+    generation = int(number or 1)
     if recovery is not None:
         key = derive(recovery + bytes.fromhex(salt), "recovery slot")
     elif 8 * lanes <= memory <= 1 << 20 and 1 <= iterations <= 32 and 1 <= lanes <= 16:
@@ -129,7 +146,17 @@ def open_slot(name: str, text: bytes, secret: str) -> tuple[bytes, bytes] | None
         contents = msgspec.msgpack.decode(unseal([key], base64.b64decode(slot["sealed"]), bound_to))
     except Damaged:
         return None
-    return contents["master"], bytes.fromhex(slot["repository"])
+    return contents["master"], bytes.fromhex(slot["repository"]), generation
+
+
+def open_generation(name: str, text: bytes, material: bytes) -> list[bytes]:
+    """Return the older repository keys that an object holds."""
+    if blake3(name.encode() + b"|" + text[24:]).digest(16) != text[8:24]:
+        raise Damaged(f"{name}: its checksum is wrong")
+    key = derive(material, "generations")
+    contents = msgspec.msgpack.decode(unseal([key], text[24:], b"generation" + name.encode()))
+    older: list[bytes] = contents["older"]
+    return older
 
 
 class Repository:
@@ -137,21 +164,38 @@ class Repository:
 
     def __init__(self, folder: Path, secret: str) -> None:
         self.folder = folder
+        exported = parse_repository_key(secret)
         slots = (open_slot(name, self._read(name), secret) for name in self._names("slots"))
-        opened = next(filter(None, slots), None)
-        if opened is None:
+        opened = [exported] if exported else [found for found in slots if found]
+        if not opened:
             raise WrongKey
-        material = opened[0] + opened[1]
-        self.pseudonym_key = derive(material, "pseudonyms")
-        self._keyring_key = derive(material, "keyrings")
-        self._index_key = derive(material, "indexes")
-        self._snapshot_key = derive(material, "snapshots")
-        self._tombstone_key = derive(material, "tombstones")
+        newest, repository_id, generation = max(opened, key=lambda found: found[2])
+        self.masters = [newest]
+        if generation > 1:
+            self.masters += self._older(newest + repository_id, generation)
+        materials = [master + repository_id for master in self.masters]
+        self.pseudonym_key = derive(materials[-1], "pseudonyms")
+        self._keyring_keys = [derive(material, "keyrings") for material in materials]
+        self._index_keys = [derive(material, "indexes") for material in materials]
+        self._snapshot_keys = [derive(material, "snapshots") for material in materials]
+        self._tombstone_keys = [derive(material, "tombstones") for material in materials]
         dictionary = self._read("dictionary-1")
         if blake3(dictionary).hexdigest() != DICTIONARY:
             raise Damaged("dictionary-1 is another")
         raw = zstandard.ZstdCompressionDict(dictionary, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
         self._unpacker = zstandard.ZstdDecompressor(dict_data=raw)
+
+    def _older(self, material: bytes, generation: int) -> list[bytes]:
+        """Return the repository keys before the newest."""
+        for base in self._names("generations"):
+            for name in (base, base + ".copy"):
+                try:
+                    older = open_generation(base, self._read(name), material)
+                except Damaged:
+                    continue
+                if len(older) == generation - 1:
+                    return older
+        raise Damaged("the older repository keys are missing")
 
     def snapshots(self) -> list[dict[str, Any]]:
         """Return all roots, oldest first."""
@@ -248,7 +292,7 @@ class Repository:
                 f"manifests/{root['manifests'][number].hex()}",
             )
             sealed = self._read(manifest, offset + records_bytes, index_bytes)
-            index = unseal([self._index_key], sealed, b"index" + origin + bytes([bucket]))
+            index = unseal(self._index_keys, sealed, b"index" + origin + bytes([bucket]))
             for pseudonym, _signature, start, length in struct.iter_unpack("<16s16sII", index):
                 rows.pop(pseudonym, None)
                 if length:
@@ -259,7 +303,7 @@ class Repository:
         stones = []
         for name in self._names("tombstones"):
             bound_to = b"tombstones" + bytes.fromhex(name.removeprefix("tombstones/"))
-            plain = self._open_either(name, self._tombstone_key, bound_to, 8)
+            plain = self._open_either(name, self._tombstone_keys, bound_to, 8)
             stones += msgspec.msgpack.decode(plain)
         return stones
 
@@ -268,35 +312,36 @@ class Repository:
         for name in self._names("keys"):
             object_id = bytes.fromhex(name[5:])
             bound_to = b"keyring directory" + object_id
-            directory = self._open_either(name, self._keyring_key, bound_to, 8, 1052)
+            directory = self._open_either(name, self._keyring_keys, bound_to, 8, 1052)
             sizes = [48 * n + 28 if n else 0 for n in struct.unpack("<256I", directory)]
             if sizes[bucket]:
                 bound_to = b"keyring bucket" + object_id + bytes([bucket])
                 start = 1060 + sum(sizes[:bucket])
-                rows = self._open_either(name, self._keyring_key, bound_to, start, sizes[bucket])
+                rows = self._open_either(name, self._keyring_keys, bound_to, start, sizes[bucket])
                 for pseudonym, key in struct.iter_unpack("<16s32s", rows):
                     if derive(key, "fingerprint", 16) in dead:
                         continue
-                    three = derive(key, "owner", 96)
-                    keys = OwnerKeys(three[:32], three[32:64], three[64:])
-                    found.setdefault(pseudonym, []).append(keys)
+                    for material in [*(key + master for master in self.masters[:-1]), key]:
+                        three = derive(material, "owner", 96)
+                        keys = OwnerKeys(three[:32], three[32:64], three[64:])
+                        found.setdefault(pseudonym, []).append(keys)
         return found
 
     def _root(self, name: str) -> dict[str, Any]:
         bound_to = b"snapshot" + bytes.fromhex(name.removeprefix("snapshots/"))
-        packed = self._open_either(name, self._snapshot_key, bound_to, 8)
+        packed = self._open_either(name, self._snapshot_keys, bound_to, 8)
         plain = self._unpack(packed[4:], int.from_bytes(packed[:4], "little"))
         root: dict[str, Any] = msgspec.msgpack.decode(plain)
         return root
 
     def _open_either(
-        self, name: str, key: bytes, bound_to: bytes, offset: int, length: int = -1
+        self, name: str, keys: list[bytes], bound_to: bytes, offset: int, length: int = -1
     ) -> bytes:
         """Open a part of an object that is stored twice."""
         try:
-            return unseal([key], self._read(name, offset, length), bound_to)
+            return unseal(keys, self._read(name, offset, length), bound_to)
         except Damaged:
-            return unseal([key], self._read(name + ".copy", offset, length), bound_to)
+            return unseal(keys, self._read(name + ".copy", offset, length), bound_to)
 
     def _unpack(self, packed: bytes, size: int) -> bytes:
         try:

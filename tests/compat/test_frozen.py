@@ -22,6 +22,8 @@ from mnemonic import Mnemonic
 
 from shenyu_data.model.monitor import CollectingMonitor, SilentMonitor
 from shenyu_data.operations.backup import BackupOptions, backup
+from shenyu_data.operations.key_rotation import begin_rotation, finish_rotation, plan_rotation
+from shenyu_data.operations.keys import export_key
 from shenyu_data.operations.restore import RestoreOptions, restore
 from shenyu_data.operations.verify import VerifyOptions, verify
 from shenyu_data.repository.erasure import destroy_keys
@@ -292,6 +294,42 @@ def test_the_independent_reader_leaves_out_who_was_erased(tmp_path: Path) -> Non
             assert (before.erased, before.damaged) == ([pseudonym], [])
             assert b"users/a.json" in after.nodes
             assert (after.erased, after.damaged) == ([], [])
+
+
+def test_the_independent_reader_restores_across_rotations(tmp_path: Path) -> None:
+    data, folder = tmp_path / "data", tmp_path / "repository"
+    lay_out(os.fsencode(data), {b"users/a.json": ("file", b"{}")})
+    with new_repository(folder) as (_, recovery_key):
+        expected, old = [], []
+        for name in (b"b", b"c", b"d"):
+            repository = open_repository(LocalStorage(str(folder)), recovery_key)
+            backup(str(data), repository, BackupOptions(), SilentMonitor())
+            expected.append(describe_folder(data))
+            old.append(export_key(repository, None))
+            begun = begin_rotation(repository, plan_rotation(repository), recovery_key, "in use")
+            finish_rotation(begun.repository, SilentMonitor())
+            lay_out(os.fsencode(data), {b"users/%b.json" % name: ("file", b"[]")})
+        exported = export_key(open_repository(LocalStorage(str(folder)), recovery_key), None)
+        for secret in (recovery_key, begun.recovery_key, exported):
+            assert secret is not None
+            independent = reader.Repository(folder, secret)
+            for root, wanted in zip(independent.snapshots(), expected, strict=True):
+                assert describe_tree(independent.restore(root)) == wanted
+        stolen = reader.Repository(folder, old[0])
+        with pytest.raises(reader.Damaged):
+            stolen.snapshots()
+        assert not any(opens(stolen, name) for name in stolen._names("keys"))
+        assert all(opens(independent, name) for name in independent._names("keys"))
+
+
+def opens(independent: reader.Repository, keyring: str) -> bool:
+    """Say whether a reader can open a keyring object."""
+    bound_to = b"keyring directory" + bytes.fromhex(keyring.removeprefix("keys/"))
+    try:
+        independent._open_either(keyring, independent._keyring_keys, bound_to, 8, 1052)
+    except reader.Damaged:
+        return False
+    return True
 
 
 def test_the_independent_reader_restores_one_user(tmp_path: Path) -> None:

@@ -270,6 +270,8 @@ def test_the_json_of_every_verb_has_the_shape_that_is_shown(
     given["key list"] = call("key", "list")
     given["key add"] = call("key", "add", "--label", "anna")
     given["key remove"] = call("key", "remove", "anna", "--yes")
+    given["key export"] = call("key", "export", "--yes")
+    given["key rotate"] = call("key", "rotate", "--yes")
     monkeypatch.setenv("SHENYU_DATA_TO_PASSPHRASE", "another horse")
     with monkeypatch.context() as patch:
         patch.setenv("SHENYU_DATA_PASSPHRASE", "another horse")

@@ -24,7 +24,14 @@ from shenyu_data.repository import format as fmt
 from shenyu_data.repository import keyslots
 from shenyu_data.repository.compression import DICTIONARY_BLAKE3, Compressor, Decompressor
 from shenyu_data.repository.crypto import OwnerKeys, Secrets, derive, seal, unseal
-from shenyu_data.repository.keytext import parse_recovery_key, recovery_words
+from shenyu_data.repository.generations import with_older
+from shenyu_data.repository.keytext import (
+    RepositoryKey,
+    parse_recovery_key,
+    parse_repository_key,
+    recovery_words,
+    repository_key_text,
+)
 from shenyu_data.repository.repository import (
     create_repository,
     open_repository,
@@ -32,6 +39,7 @@ from shenyu_data.repository.repository import (
 )
 from shenyu_data.repository.tombstones import Tombstone
 from shenyu_data.storage.memory import MemoryStorage
+from tests.compat import reader
 
 PAGE = (Path(__file__).parents[2] / "docs" / "format.md").read_text(encoding="utf-8")
 MASTER, REPOSITORY_ID, SALT = bytes(range(32)), bytes(range(0x20, 0x30)), bytes(range(0x30, 0x40))
@@ -71,6 +79,10 @@ def segment_frame() -> bytes:
             KEYS.shared_pseudonym(KEYS.shared_bucket(b"example/user.json")),
         ),
         ("digest of hello", OWNER.digest(b"hello")),
+        (
+            "segment key of owner and repository key",
+            derive(bytes(range(0x40, 0x60)) + MASTER, "owner"),
+        ),
         ('zstd of {"id": "alice"}', segment_frame()),
         (
             "that, sealed as a segment",
@@ -91,6 +103,33 @@ def test_the_owner_keys_of_the_page_are_those_of_the_code() -> None:
     assert OWNER.record_cipher.decrypt(NONCE, sealed, b"record") == b"x"
 
 
+def test_the_owner_key_of_a_later_generation_is_that_of_the_code() -> None:
+    newest, first = Secrets(MASTER, REPOSITORY_ID, (b"f" * 32,)).owner_keys(OWNER.key)
+    key = bytes.fromhex(VECTORS["segment key of owner and repository key"])
+    assert newest.segment_cipher.decrypt(NONCE, AESGCM(key).encrypt(NONCE, b"x", b""), b"") == b"x"
+    assert first.digest(b"hello") == OWNER.digest(b"hello")
+
+
+def test_the_exported_repository_key_of_the_page_is_what_it_says() -> None:
+    text = re.search(r"`(SHENYU-REPOSITORY-KEY-[A-Z2-7-]+)`", PAGE)
+    assert text is not None
+    key = RepositoryKey(MASTER, REPOSITORY_ID, 2)
+    assert parse_repository_key(text[1]) == key
+    assert repository_key_text(key) == text[1]
+    parts = reader.parse_repository_key(text[1].lower())
+    assert parts == tuple(key)
+
+
+def test_the_older_keys_of_the_page_open() -> None:
+    name = "generations" + SLOT.removeprefix("slots")
+    data = bytes.fromhex(block("object").replace("\n", ""))
+    storage = MemoryStorage()
+    storage.put(name, [data])
+    keys = with_older(storage, MASTER, REPOSITORY_ID, 2)
+    assert keys.older == (b"\xff" * 32,)
+    assert reader.open_generation(name, data, MASTER + REPOSITORY_ID) == list(keys.older)
+
+
 def test_the_frame_of_the_page_unpacks() -> None:
     frame = bytes.fromhex(VECTORS['zstd of {"id": "alice"}'])
     assert Decompressor().decompress(frame, len(USER)) == USER
@@ -106,7 +145,7 @@ def test_the_slot_of_the_page_opens_with_its_passphrase_and_tells_its_label() ->
 
 
 def test_the_recovery_key_of_the_page_is_the_bytes_it_says() -> None:
-    text = re.search(r"`(SHENYU-[A-Z2-7-]+)`", PAGE)
+    text = re.search(r"`(SHENYU(?:-[A-Z2-7]{7}){8})`", PAGE)
     assert text is not None
     assert parse_recovery_key(text[1]) == MASTER
     words = block("words")

@@ -18,15 +18,15 @@ KEYS = Secrets(b"m" * 32, b"r" * 16)
 
 
 class Interrupted(MemoryStorage):
-    """Calls ``then`` after an object was deleted: a place to let somebody else act."""
+    """Calls ``then`` after an object was destroyed: a place to let somebody else act."""
 
     def __init__(self, storage: MemoryStorage, then: Callable[[], None]) -> None:
         super().__init__()
         self.objects = storage.objects
         self._then = then
 
-    def delete(self, name: str) -> None:
-        super().delete(name)
+    def destroy(self, name: str) -> None:
+        super().destroy(name)
         self._then()
 
 

@@ -10,10 +10,13 @@ from hypothesis import strategies as st
 from mnemonic import Mnemonic
 
 from shenyu_data.repository.keytext import (
+    RepositoryKey,
     explain_words,
     new_recovery_key,
     parse_recovery_key,
+    parse_repository_key,
     recovery_words,
+    repository_key_text,
 )
 
 KEY = bytes(range(32))
@@ -122,3 +125,36 @@ def test_no_text_breaks_the_reader(text: str) -> None:
 def test_letters_that_are_not_of_the_right_length_are_no_key() -> None:
     assert parse_recovery_key("SHENYU" + "A" * 48) is None
     assert parse_recovery_key(secrets.token_hex(32)) is None
+
+
+KEYS = st.builds(
+    RepositoryKey,
+    st.binary(min_size=32, max_size=32),
+    st.binary(min_size=16, max_size=16),
+    st.integers(1, 99),
+)
+
+
+@given(KEYS)
+def test_an_exported_key_is_read_back_as_people_type_it(key: RepositoryKey) -> None:
+    text = repository_key_text(key)
+    for typed in (text, text.lower(), text.replace("-", ""), f" {text.replace('-', ' ')}\n"):
+        assert parse_repository_key(typed) == key
+    assert parse_recovery_key(text) is None
+    assert key.master.hex() not in repr(key)
+
+
+@given(KEYS, st.integers(22, 119), st.sampled_from("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"))
+def test_a_typing_error_in_an_exported_key_is_noticed(
+    key: RepositoryKey, place: int, letter: str
+) -> None:
+    text = repository_key_text(key)
+    typed = text[:place] + letter + text[place + 1 :]
+    if typed != text:
+        assert parse_repository_key(typed) is None
+
+
+@given(st.text(max_size=150))
+def test_no_other_text_is_an_exported_key(text: str) -> None:
+    assert parse_repository_key(text) is None
+    assert parse_repository_key("SHENYU-REPOSITORY-KEY-" + text) is None

@@ -61,6 +61,7 @@ class Call:
         self.yes = False
         """Whether ``--yes`` was given: see cli/confirm.py."""
         self._settings: Settings | None = None
+        self._secret: str | None = None
 
     @property
     def settings(self) -> Settings:
@@ -104,6 +105,11 @@ class Call:
 
     def passphrase(self, *, confirm: bool = False) -> str:
         """Return the passphrase; if none is set, ask at a terminal (twice with ``confirm``)."""
+        if self._secret is None:
+            self._secret = self._find_passphrase(confirm)
+        return self._secret
+
+    def _find_passphrase(self, confirm: bool) -> str:
         found = find_passphrase(self.settings, os.environ)
         if found is not None:
             return found

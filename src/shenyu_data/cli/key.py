@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import os
-import sys
-from typing import Any
 
 import click
 
 from shenyu_data.cli.common import Call, common
 from shenyu_data.cli.confirm import confirm, yes_option
-from shenyu_data.cli.keys_shown import recovery_key_text, show_qr
+from shenyu_data.cli.key_repository import export_command, rotate_command
+from shenyu_data.cli.keys_shown import (
+    new_passphrase,
+    recovery_json,
+    show_recovery_key,
+    slot_json,
+)
 from shenyu_data.cli.open import open_for
-from shenyu_data.cli.render import iso, local, table
+from shenyu_data.cli.render import local, table
 from shenyu_data.cli.terminal import say
-from shenyu_data.model.errors import ConfigError, RepositoryError
+from shenyu_data.model.errors import RepositoryError
 from shenyu_data.model.findings import Finding
-from shenyu_data.operations.configuration import read_passphrase_file
 from shenyu_data.operations.keys import (
     KeySlot,
     RemovalPlan,
@@ -27,7 +30,7 @@ from shenyu_data.operations.keys import (
     remove_key,
 )
 from shenyu_data.operations.last_use import remembered_uses, state_folder
-from shenyu_data.repository.keytext import new_recovery_key, recovery_words
+from shenyu_data.repository.keytext import new_recovery_key
 
 STILL_KNOWN = (
     "Who kept a copy of this slot and knows its passphrase can still open a copy of the "
@@ -37,7 +40,7 @@ STILL_KNOWN = (
 
 @click.group("key", context_settings={"help_option_names": ["-h", "--help"]})
 def key_command() -> None:
-    """List, add and remove the keys that open the repository."""
+    """List, add, remove, rotate and export the keys that open the repository."""
 
 
 @key_command.command("list")
@@ -73,7 +76,7 @@ def list_command(call: Call) -> None:
         for item in slots
     ]
     call.finish(
-        {"slots": [_slot_json(item) for item in slots]},
+        {"slots": [slot_json(item) for item in slots]},
         table(("id", "kind", "label", "added", "last used", ""), rows),
         damaged=bool(failures),
     )
@@ -97,13 +100,13 @@ def add_command(call: Call, label: str, recovery: bool, new_passphrase_file: str
     check_label(label)
     repository = open_for(call)
     if not recovery:
-        added = add_key(repository, _new_passphrase(new_passphrase_file), label)
-        call.finish(_added_json(added), f"Added the key slot {added.id[:8]}, {label}.")
+        added = add_key(repository, new_passphrase(new_passphrase_file), label)
+        call.finish({"slot": slot_json(added)}, f"Added the key slot {added.id[:8]}, {label}.")
         return
     key = new_recovery_key()
     added = add_key(repository, key, label)
     show_recovery_key(call, f"Added the key slot {added.id[:8]}, {label}.", key)
-    call.finish({**_added_json(added), **recovery_json(key)}, "")
+    call.finish({"slot": slot_json(added), **recovery_json(key)}, "")
 
 
 @key_command.command("remove")
@@ -120,7 +123,7 @@ def remove_command(call: Call, slot: str, dry_run: bool) -> None:
     repository = open_for(call)
     plan = plan_remove(repository, slot)
     document = {
-        "slot": _slot_json(plan.slot) if plan.slot is not None else None,
+        "slot": slot_json(plan.slot) if plan.slot is not None else None,
         "id": plan.name.partition("/")[2],
         "last_recovery": plan.last_recovery,
         "dry_run": dry_run,
@@ -156,51 +159,5 @@ def _remark(slot: KeySlot) -> str:
     return "in use" if slot.yours else ""
 
 
-def _slot_json(slot: KeySlot) -> dict[str, Any]:
-    return {
-        "id": slot.id,
-        "kind": slot.kind,
-        "label": slot.label,
-        "created": iso(slot.created_ms) if slot.created_ms is not None else None,
-        "last_used": iso(slot.last_used_ms) if slot.last_used_ms is not None else None,
-        "opens": slot.opens,
-        "in_use": slot.yours,
-    }
-
-
-def _added_json(slot: KeySlot) -> dict[str, Any]:
-    return {"slot": _slot_json(slot)}
-
-
-def recovery_json(key: str | None) -> dict[str, Any]:
-    """Return a recovery key as ``--json`` shows it."""
-    return {
-        "recovery_key": key,
-        "recovery_words": recovery_words(key) if key is not None else None,
-    }
-
-
-def show_recovery_key(call: Call, text: str, key: str) -> None:
-    """Print a recovery key below a text; with ``--quiet`` alone, and with ``--json`` not at all."""
-    if call.as_json:
-        return
-    if call.quiet:
-        say(key)
-        return
-    say(f"{text}\n\nRecovery key, shown only now; keep it away from this machine:\n")
-    say(recovery_key_text(key) + "\n")
-    show_qr(key)
-
-
-def _new_passphrase(file: str | None) -> str:
-    if file is not None:
-        return read_passphrase_file(file)
-    if secret := os.environ.get("SHENYU_DATA_NEW_PASSPHRASE"):
-        return secret
-    if not sys.stdin.isatty():
-        raise ConfigError(
-            "no new passphrase is given",
-            hint="Give --new-passphrase-file, or set SHENYU_DATA_NEW_PASSPHRASE.",
-        )
-    asked: str = click.prompt("New passphrase", hide_input=True, confirmation_prompt=True, err=True)
-    return asked
+key_command.add_command(rotate_command)
+key_command.add_command(export_command)

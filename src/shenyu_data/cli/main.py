@@ -45,7 +45,7 @@ _ABOUT = {
     "copy": "Copy snapshots into another repository.",
     "import-archive": "Make snapshots of the archives of a data directory that tar made.",
     "validate": "Check the documents of the data directory.",
-    "key": "List, add and remove the keys that open the repository.",
+    "key": "List, add, remove, rotate and export the keys that open the repository.",
     "config": "Check or show the configuration.",
 }
 

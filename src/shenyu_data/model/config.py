@@ -24,7 +24,7 @@ ENVIRONMENT = {
     "SHENYU_DATA_DIR": "the data directory; beats `data`",
     "SHENYU_DATA_REPO": "the repository; beats `repository`",
     "SHENYU_DATA_PASSPHRASE": "the passphrase or recovery key; beats the keys that name one",
-    "SHENYU_DATA_NEW_PASSPHRASE": "the passphrase that `key add` adds",
+    "SHENYU_DATA_NEW_PASSPHRASE": "the passphrase that `key add` adds, or `key rotate` changes to",
     "SHENYU_DATA_TO_PASSPHRASE": "the passphrase or recovery key of what `copy` copies to",
 }
 """Every environment variable the program reads, and what it means."""

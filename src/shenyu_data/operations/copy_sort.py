@@ -208,7 +208,7 @@ class _Sort:
         known = record or old_record
         if known is None:
             return
-        candidates = [item.key for item in keys]
+        candidates = list(dict.fromkeys(item.key for item in keys))
         back = bool(stones) and not tombstones.covers(pseudonym, self._task.sequence)
         for target, entries, old_entries in self._split(known, record, old_record):
             if comparable(entries) == comparable(old_entries):

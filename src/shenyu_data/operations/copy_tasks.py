@@ -147,7 +147,7 @@ class _Copy:
             row = rows.get(pseudonym)
             candidates = owner_keys.get(pseudonym)
             if candidates is None:
-                candidates = [OwnerKeys(os.urandom(KEY_BYTES))]
+                candidates = self._keys.owner_keys(os.urandom(KEY_BYTES))
                 new_keys.append((pseudonym, candidates[0].key))
             before = None if row is None else self._before(reader, pseudonym, row, candidates)
             record, signature = self._copy_owner(moves, candidates, before, row)
@@ -248,7 +248,7 @@ class _Copy:
     def _open(self, move: Move) -> tuple[Part, bool]:
         """Open an owner's records in the source; say whether the new one is all that a scan saw."""
         source = self._task.source
-        keys = [OwnerKeys(key) for key in move.keys]
+        keys = [each for key in move.keys for each in source.keys.owner_keys(key)]
         reader = SectionReader(source.storage, source.keys, move.pseudonym[0], [])
         new = OwnerRecord(b"", False, [], [])
         old = OwnerRecord(b"", False, [], [])

@@ -1,26 +1,31 @@
-"""``key list``, ``key add`` and ``key remove``: who can open the repository."""
+"""``key list``, ``key add``, ``key remove`` and ``key export``: who can open the repository."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 
 import msgspec
 
 from shenyu_data.model.errors import RepositoryError, ShenyuDataError, UsageError
 from shenyu_data.model.findings import printable
-from shenyu_data.repository.crypto import Secrets
 from shenyu_data.repository.format import SLOTS
 from shenyu_data.repository.keyslots import (
     Slot,
     add_slot,
     opened_by,
+    opens,
     read_label,
-    read_slot,
     read_slots,
     slot_names,
 )
+from shenyu_data.repository.keytext import (
+    RepositoryKey,
+    parse_repository_key,
+    repository_key_text,
+)
 from shenyu_data.repository.repository import Repository
-from shenyu_data.storage.protocol import Storage
+from shenyu_data.storage.atomic import write_file
 
 MAX_LABEL = 100
 """Characters."""
@@ -120,6 +125,11 @@ def check_secret(secret: str) -> None:
     """Raise UsageError if nobody should seal anything with this."""
     if not secret.strip():
         raise UsageError("the new passphrase is empty", hint="Choose one that is hard to guess.")
+    if parse_repository_key(secret) is not None:
+        raise UsageError(
+            "the new passphrase is an exported repository key",
+            hint="That opens the repository without a key slot; choose a passphrase.",
+        )
 
 
 def check_label(label: str) -> None:
@@ -168,7 +178,7 @@ def plan_remove(repository: Repository, wanted: str) -> RemovalPlan:
 
 
 def remove_key(repository: Repository, plan: RemovalPlan) -> None:
-    """Delete the slot of a plan.
+    """Destroy the slot of a plan.
 
     Nothing can be locked: so this looks afterwards whether a slot is left that opens the
     repository. If somebody else has removed the others meanwhile, it puts this one back and raises
@@ -176,10 +186,10 @@ def remove_key(repository: Repository, plan: RemovalPlan) -> None:
     """
     storage = repository.storage
     if plan.slot is None or not plan.slot.opens:
-        storage.delete(plan.name)
+        storage.destroy(plan.name)
         return
     data = storage.read(plan.name)
-    storage.delete(plan.name)
+    storage.destroy(plan.name)
     if any(opens(storage, repository.keys, name) for name in slot_names(storage)):
         return
     storage.put(plan.name, [data])
@@ -189,11 +199,30 @@ def remove_key(repository: Repository, plan: RemovalPlan) -> None:
     )
 
 
-def opens(storage: Storage, keys: Secrets, name: str) -> bool:
-    """Whether a slot is sound and holds the repository key of today."""
-    newest = Secrets(keys.master, keys.repository_id)
+def export_key(repository: Repository, file: str | None) -> str:
+    """Return the repository key as text and, if told, write it into a new file, mode 0600.
+
+    Raise UsageError if there is such a file, ShenyuDataError if it cannot be written.
+    """
+    keys = repository.keys
+    text = repository_key_text(RepositoryKey(keys.master, keys.repository_id, keys.generation))
+    if file is None:
+        return text
+    about = f"The first line opens the shenyu-data repository {keys.repository_id.hex()}."
+    folder, name = os.path.split(os.path.abspath(file))
     try:
-        read_label(storage, newest, name)
-        return read_slot(storage, name).generation == keys.generation
-    except RepositoryError:
-        return False
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            write_file(name, [f"{text}\n{about}\n".encode()], folder=descriptor, replace=False)
+        finally:
+            os.close(descriptor)
+    except FileExistsError:
+        raise UsageError(
+            f"{file} is there already", hint="Name a new file: a key is never overwritten."
+        ) from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise ShenyuDataError(
+            f"cannot write {file}: {reason}", hint="Check the folder's owner and mode."
+        ) from error
+    return text

@@ -31,6 +31,7 @@ from shenyu_data.repository.format import (
     COPY_SUFFIX,
     DESCRIPTOR,
     DICTIONARY,
+    GENERATIONS,
     HEADER_BYTES,
     KEYRINGS,
     MANIFESTS,
@@ -47,6 +48,7 @@ from shenyu_data.repository.format import (
     check_header,
     parse_object_name,
 )
+from shenyu_data.repository.generations import read_generation_copy
 from shenyu_data.repository.keyring import KeyringObject
 from shenyu_data.repository.keyslots import read_slot
 from shenyu_data.repository.manifest import Layer, layers_of
@@ -122,6 +124,7 @@ class _Verify:
         self._check_small_objects(sizes)
         self._check_keyrings(sizes)
         self._check_tombstones(sizes)
+        self._check_generations(sizes)
         self._check_roots(sizes)
         self._check_headers(sizes)
         pack_bytes = {
@@ -220,6 +223,16 @@ class _Verify:
             except RepositoryError as error:
                 self._damaged(copy, error)
         self._tell_twins(TOMBSTONES, sound, "who was erased may come back from an old copy")
+
+    def _check_generations(self, sizes: dict[str, int]) -> None:
+        sound: set[str] = set()
+        for base, copy in self._pairs(sizes, GENERATIONS):
+            try:
+                read_generation_copy(self._storage, self._repository.keys, copy)
+                sound.add(base)
+            except RepositoryError as error:
+                self._damaged(copy, error)
+        self._tell_twins(GENERATIONS, sound, "what was stored before a rotation cannot be read")
 
     def _check_roots(self, sizes: dict[str, int]) -> None:
         seen: set[str] = set()

@@ -7,6 +7,7 @@ it. So the older keys lie in an object ``generations/ID``, sealed under the newe
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Annotated
 
 import msgspec
@@ -16,6 +17,7 @@ from shenyu_data.model.errors import ObjectMissing, RepositoryError, WrongKey
 from shenyu_data.repository.copies import put_twice, read_either
 from shenyu_data.repository.crypto import KEY_BYTES, Secrets
 from shenyu_data.repository.format import (
+    BUCKETS,
     COPY_SUFFIX,
     GENERATIONS,
     HEADER_BYTES,
@@ -27,6 +29,7 @@ from shenyu_data.repository.format import (
     object_name,
     parse_object_name,
 )
+from shenyu_data.repository.keyring import Keyring, KeyringObject, write_keyring
 from shenyu_data.storage.protocol import Storage
 
 CHECK_BYTES = 16
@@ -102,6 +105,54 @@ def generation_names(storage: Storage) -> Iterator[str]:
     """Yield the names of all such objects, without those of their copies."""
     names = {info.name.removesuffix(COPY_SUFFIX) for info in storage.list(GENERATIONS)}
     yield from sorted(name for name in names if parse_object_name(name))
+
+
+def outdated_keyrings(
+    storage: Storage, keys: Secrets, *, following: bool = False
+) -> list[KeyringObject]:
+    """Return the keyring objects that are not sealed under the newest repository key; if one is to
+    be ``following``, all.
+    """
+    objects = Keyring(storage, keys).objects
+    newest = Secrets(keys.master, keys.repository_id)
+    return [item for item in objects if following or not _opens(storage, newest, item.name)]
+
+
+def reseal_keyrings(storage: Storage, keys: Secrets, failures: list[RepositoryError]) -> int:
+    """Seal again, under the newest repository key, the keyring objects that are sealed under an
+    older one, and destroy those; return how many there were.
+
+    A rotation does this, and every prune after it: a backup that ran beside the rotation may have
+    stored one more. Looks again until none is left, for such a backup may bring a copy back. What
+    cannot be read stays, and its error is added to ``failures``.
+    """
+    resealed = 0
+    unreadable: dict[str, RepositoryError] = {}
+    while True:
+        found = outdated_keyrings(storage, keys)
+        if all(item.name in unreadable for item in found):
+            failures += (unreadable[item.name] for item in found)
+            return resealed
+        for item in found:
+            try:
+                rows = {bucket: item.bucket(bucket) for bucket in range(BUCKETS)}
+            except RepositoryError as error:
+                unreadable[item.name] = error  # or somebody else has just sealed it again
+                continue
+            write_keyring(storage, keys, rows)
+            for name in (item.name, item.name + COPY_SUFFIX):
+                with suppress(ObjectMissing):
+                    storage.destroy(name)
+            resealed += 1
+
+
+def _opens(storage: Storage, keys: Secrets, name: str) -> bool:
+    item = KeyringObject(storage, keys, name)
+    for copy in (name, name + COPY_SUFFIX):
+        with suppress(RepositoryError):
+            item.counts_of_copy(copy)
+            return True
+    return False
 
 
 def rotated(storage: Storage) -> WrongKey:

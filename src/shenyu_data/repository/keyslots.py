@@ -203,6 +203,16 @@ def read_label(storage: Storage, keys: Secrets, name: str) -> Label:
         raise damaged(name, "its label is not one") from None
 
 
+def opens(storage: Storage, keys: Secrets, name: str) -> bool:
+    """Whether a slot is sound and holds the repository key of today."""
+    newest = Secrets(keys.master, keys.repository_id)
+    try:
+        read_label(storage, newest, name)
+        return read_slot(storage, name).generation == keys.generation
+    except RepositoryError:
+        return False
+
+
 def read_slot(storage: Storage, name: str) -> Slot:
     """Read one slot. Raise ObjectDamaged if a byte of it was changed."""
     try:

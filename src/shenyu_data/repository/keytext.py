@@ -1,4 +1,5 @@
-"""Keys as people write them down: a recovery key in groups of letters or as 24 words.
+"""Keys as people write them down: a recovery key in groups of letters or as 24 words, and the
+exported repository key in longer groups.
 
 The words are those of BIP 39, its English list: 256 bits of key and 8 of checksum. The list is read
 only when there are words to read or to write.
@@ -10,7 +11,7 @@ import base64
 import re
 import secrets
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from blake3 import blake3
 
@@ -25,8 +26,26 @@ WORDS = 24
 _RECOVERY_PREFIX = "SHENYU"
 _CHECK_BYTES = 3
 _GROUP = 7  # letters
+_EXPORT_PREFIX = ("SHENYU", "REPOSITORY", "KEY")
+_EXPORT_CHECK_BYTES = 6
+_EXPORT_GROUP = 8  # letters
+_ID_BYTES = 16
 _SHORTENED = 4  # letters tell the words of the list apart
 _NUMBER = re.compile(r"\b\d{1,2}[.):]?")
+
+
+class RepositoryKey(NamedTuple):
+    """A repository key as it is exported: opens the repository when all key slots are lost.
+
+    ``generation`` counts the repository keys there have been, 1 if it was never rotated.
+    """
+
+    master: bytes
+    repository_id: bytes
+    generation: int
+
+    def __repr__(self) -> str:
+        return "RepositoryKey(…)"
 
 
 def new_recovery_key() -> str:
@@ -52,6 +71,25 @@ def recovery_words(recovery_key: str) -> list[str]:
     if raw is None:
         raise ValueError("not a recovery key")
     return _list().to_mnemonic(raw).split()
+
+
+def repository_key_text(key: RepositoryKey) -> str:
+    """Return a repository key as text: see docs/format.md."""
+    raw = key.master + key.repository_id + bytes((key.generation,))
+    text = base64.b32encode(raw + blake3(raw).digest(_EXPORT_CHECK_BYTES)).decode("ascii")
+    groups = (text[start : start + _EXPORT_GROUP] for start in range(0, len(text), _EXPORT_GROUP))
+    return "-".join([*_EXPORT_PREFIX, *groups])
+
+
+def parse_repository_key(text: str) -> RepositoryKey | None:
+    """Given what a person typed, return the repository key if it is one with a right checksum."""
+    raw = _decode(text, "".join(_EXPORT_PREFIX))
+    body, check = raw[:-_EXPORT_CHECK_BYTES], raw[-_EXPORT_CHECK_BYTES:]
+    if len(body) != KEY_BYTES + _ID_BYTES + 1 or not secrets.compare_digest(
+        blake3(body).digest(_EXPORT_CHECK_BYTES), check
+    ):
+        return None
+    return RepositoryKey(body[:KEY_BYTES], body[KEY_BYTES:-1], body[-1])
 
 
 def explain_words(text: str) -> str:
@@ -81,17 +119,22 @@ def explain_words(text: str) -> str:
 
 
 def _parse_groups(text: str) -> bytes | None:
-    compact = "".join(text.split()).upper().replace("-", "")
-    if not compact.startswith(_RECOVERY_PREFIX):
-        return None
-    try:
-        raw = base64.b32decode(compact.removeprefix(_RECOVERY_PREFIX))
-    except ValueError:
-        return None
+    raw = _decode(text, _RECOVERY_PREFIX)
     key, check = raw[:KEY_BYTES], raw[KEY_BYTES:]
     if len(key) != KEY_BYTES or not secrets.compare_digest(blake3(key).digest(_CHECK_BYTES), check):
         return None
     return key
+
+
+def _decode(text: str, prefix: str) -> bytes:
+    """Return the bytes of groups in base 32 after a prefix; none if it is not that."""
+    compact = "".join(text.split()).upper().replace("-", "")
+    if not compact.startswith(prefix):
+        return b""
+    try:
+        return base64.b32decode(compact.removeprefix(prefix))
+    except ValueError:
+        return b""
 
 
 def _parse_words(text: str) -> bytes | None:

@@ -8,20 +8,29 @@ import secrets
 import msgspec
 from blake3 import blake3
 
-from shenyu_data.model.errors import ObjectMissing, RepositoryError, UnsupportedFormat, UsageError
+from shenyu_data.model.errors import (
+    ObjectMissing,
+    RepositoryError,
+    UnsupportedFormat,
+    UsageError,
+    WrongKey,
+)
 from shenyu_data.repository.compression import load_dictionary
 from shenyu_data.repository.crypto import KEY_BYTES, Secrets
 from shenyu_data.repository.format import (
     DESCRIPTOR,
     DICTIONARY,
     FORMAT_VERSION,
+    KEYRINGS,
+    SLOTS,
     Root,
     Snapshot,
     damaged,
 )
+from shenyu_data.repository.generations import outdated_keyrings, rotated, with_older
 from shenyu_data.repository.keyring import Keyring
-from shenyu_data.repository.keyslots import add_slot, unlock
-from shenyu_data.repository.keytext import new_recovery_key
+from shenyu_data.repository.keyslots import add_slot, opens, read_slots, unlock
+from shenyu_data.repository.keytext import RepositoryKey, new_recovery_key, parse_repository_key
 from shenyu_data.repository.snapshots import (
     find_snapshot,
     id_matches,
@@ -134,23 +143,47 @@ def create_repository(storage: Storage, passphrase: str) -> tuple[Repository, st
 
 
 def open_repository(storage: Storage, secret: str) -> Repository:
-    """Unlock a repository with a passphrase or recovery key.
+    """Unlock a repository with a passphrase, a recovery key, or the exported repository key.
 
     Raise ObjectMissing if there is no repository, WrongKey, or UnsupportedFormat. A damaged
     descriptor alone does not stop it: the key slots name the repository too.
     """
+    exported = parse_repository_key(secret)
+    folders = [SLOTS] if exported is None else [SLOTS, KEYRINGS]
     try:
         read_descriptor(storage)
     except UnsupportedFormat:
         raise
     except RepositoryError:
-        if next(storage.list("slots"), None) is None:
+        if all(next(storage.list(folder), None) is None for folder in folders):
             raise ObjectMissing(
                 f"there is no repository in {storage.location}",
                 hint="Check --repo; `shenyu-data init` makes a new repository.",
             ) from None
+    if exported is not None:
+        return Repository(storage, _check_exported(storage, exported))
     unlocked = unlock(storage, secret)
     return Repository(storage, unlocked.keys, unlocked.slot)
+
+
+def _check_exported(storage: Storage, key: RepositoryKey) -> Secrets:
+    """Return the secrets that an exported key gives. It needs no key slot, but must fit what is
+    there: a slot's label, else a keyring object, opens with nothing but the newest repository key.
+    """
+    slots = read_slots(storage, [])
+    if any(slot.generation > key.generation for slot in slots.values()):
+        raise rotated(storage)
+    keys = with_older(storage, key.master, key.repository_id, key.generation)
+    keyrings = Keyring(storage, keys).objects
+    fits = any(opens(storage, keys, name) for name in slots) or (
+        len(outdated_keyrings(storage, keys)) < len(keyrings) if keyrings else not slots
+    )
+    if not fits:
+        raise WrongKey(
+            f"this repository key is not that of {storage.location}",
+            hint="Check which repository it was exported from, and whether that was rotated since.",
+        )
+    return keys
 
 
 def read_descriptor(storage: Storage) -> Descriptor:
