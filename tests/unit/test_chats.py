@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shenyu_data.model.chats import Chat, clock_ms, read_history, same_value
+from shenyu_data.model.chats import Chat, _elements, clock_ms, read_history, same_value
 from shenyu_data.model.chats_edit import alone, insert, place_of, remove, replace
 from shenyu_data.model.chats_merge import merge, went_back
 from shenyu_data.model.documents import Unparsable
@@ -40,7 +40,11 @@ def put(live: bytes, past: bytes, key: int) -> bytes:
 
 
 values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
     max_leaves=12,
 )
@@ -54,6 +58,7 @@ def test_every_element_is_found_where_it_lies(
     data = text.encode("utf-8", "surrogatepass")
     history = read_history(b" " + data + b"\n")
     assert [json.loads(history.text(i)) for i in range(len(items))] == items
+    assert _elements(history.data, 1) == [(item.start, item.end) for item in history.chats]
     assert history.inside is not None
 
 
@@ -209,6 +214,21 @@ def test_what_one_side_removed_stays() -> None:
     )
 
 
+def test_a_conversation_that_went_on_on_both_sides_has_the_messages_of_both() -> None:
+    merged = merge(
+        written(chat(1, "a")), written(chat(1, "a", "b", "c")), written(chat(2), chat(1, "a", "d"))
+    )
+    assert merged.conflicts == []
+    assert merged.data == written(chat(2), chat(1, "a", "d", "b", "c"))
+
+
+def test_a_title_one_side_changed_and_a_message_the_other_did_come_together() -> None:
+    titled = {**chat(1, "a"), "title": "new", "\ud83d": "\ud83d"}
+    merged = merge(written(chat(1, "a")), written(chat(1, "a", "b")), json.dumps([titled]).encode())
+    assert merged.conflicts == []
+    assert json.loads(merged.data) == [{**titled, "messages": chat(1, "a", "b")["messages"]}]
+
+
 def test_a_chat_both_changed_is_a_conflict_and_ours_stays() -> None:
     merged = merge(written(chat(1)), written(chat(1, "a")), written(chat(1, "b")))
     assert merged.data == written(chat(1, "b"))
@@ -222,6 +242,14 @@ def test_a_change_that_was_written_over_is_noticed() -> None:
     assert went_back(before, after, written(chat(4), chat(3), chat(1)))
     assert went_back(after, before, after)
     assert went_back(before, written(chat(3, "old"), chat(1)), before)
+
+
+def test_a_conversation_that_went_on_from_before_the_change_is_noticed() -> None:
+    before, after = written(chat(1, "a")), written(chat(1, "a", "b"))
+    assert went_back(before, after, written(chat(1, "a", "c")))
+    assert not went_back(before, after, written(chat(1, "a", "b", "c")))
+    assert went_back(after, before, written(chat(1, "a", "b", "c")))
+    assert not went_back(after, before, written(chat(1, "a", "c")))
 
 
 def test_equal_values_are_equal_in_any_order_and_true_is_not_one() -> None:

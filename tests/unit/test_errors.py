@@ -19,6 +19,7 @@ CONTRACT = {
     "OwnerErased": ("user-erased", 2),
     "OwnerNotFound": ("user-not-found", 2),
     "HistoryNotFound": ("history-not-found", 2),
+    "NothingToTakeBack": ("nothing-to-take-back", 2),
     "ChatNotFound": ("chat-not-found", 2),
     "RepositoryError": ("repository", 4),
     "ShenyuDataError": ("failed", 3),

@@ -1,5 +1,6 @@
-"""What Linux knows about files that Python does not say: two names exchanged in one step, and
-whether anybody has a file open for writing. For ``replace.py`` alone.
+"""What Linux can do with files and Python does not say: exchange two names in one step, tell
+whether anybody has a file open for writing, and hold writers off for a moment. For ``replace.py``
+and who replaces documents with it.
 """
 
 from __future__ import annotations
@@ -10,8 +11,13 @@ import fcntl
 import os
 import signal
 import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
+
+from shenyu_data.datadir.folder import FILE_FLAGS
 
 _RENAME_EXCHANGE = 2
 
@@ -39,11 +45,46 @@ def _renameat2() -> Any:
     return getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
 
 
+@contextmanager
+def writers_held_off(folder: int, name: bytes, wait_s: float) -> Iterator[Callable[[], bool]]:
+    """Keep others from opening a file for writing while the block runs; gives a function that tells
+    whether somebody is waiting to.
+
+    They wait until the block is left, or until the system takes the lease away (45 s). Waits at
+    most ``wait_s`` for a moment in which nobody has the file open for writing. Where there are no
+    leases, or no file, nobody is held off.
+    """
+    try:
+        descriptor = os.open(name, FILE_FLAGS, dir_fd=folder)
+    except OSError:
+        yield lambda: False
+        return
+    try:
+        until = time.monotonic() + wait_s
+        leased = _take_lease(descriptor)
+        while leased is False and time.monotonic() < until:
+            time.sleep(0.0002)
+            leased = _take_lease(descriptor)
+        yield lambda: bool(leased) and fcntl.fcntl(descriptor, fcntl.F_GETLEASE) != fcntl.F_RDLCK
+    finally:
+        os.close(descriptor)  # and with it the lease
+
+
 def is_open_for_writing(descriptor: int) -> bool | None:
     """Whether somebody has the file open for writing; None if the system does not tell.
 
     Given a file that is open for reading only. The system grants a read lease on it, given back at
     once, only if nobody has; to the file's owner, and to root.
+    """
+    leased = _take_lease(descriptor)
+    if leased:
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    return None if leased is None else not leased
+
+
+def _take_lease(descriptor: int) -> bool | None:
+    """Take a read lease; return False if somebody has the file open for writing, None if there are
+    no leases to be had.
     """
     if sys.platform != "linux":
         return None
@@ -51,7 +92,6 @@ def is_open_for_writing(descriptor: int) -> bool | None:
         # Should the lease be broken while we have it, the signal is one that does nothing.
         fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
-        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
     except OSError as error:
-        return True if error.errno == errno.EAGAIN else None
-    return False
+        return False if error.errno == errno.EAGAIN else None
+    return True

@@ -82,13 +82,21 @@ def new_token() -> str:
 
 
 def put(
-    folder: int, name: bytes, token: str, live: Live | None, fill: Fill, attributes: Attributes
+    folder: int,
+    name: bytes,
+    token: str,
+    live: Live | None,
+    fill: Fill,
+    attributes: Attributes,
+    *,
+    is_wanted: Callable[[], bool] = lambda: False,
 ) -> bool:
     """Put a document in the place of ``live`` (None: where nothing is); return whether one was
     displaced, which then is ``displaced_name(token)``.
 
-    Raise Changed, with everything as it was, if the place does not hold what was read; OSError if
-    it cannot be written.
+    Raise Changed, with everything as it was, if the place does not hold what was read, or if at
+    the last moment ``is_wanted`` says that somebody waits to write to it; OSError if it cannot be
+    written.
     """
     new = NEW_PREFIX + token.encode()
     try:
@@ -103,6 +111,8 @@ def put(
         if live is None:
             _create(folder, new, name)
         else:
+            if is_wanted():
+                raise Changed
             _displace(folder, new, name, displaced_name(token), live)
     except BaseException:
         with suppress(OSError):

@@ -22,6 +22,8 @@ _FIRST_CLOCK_MS = 100_000_000_000  # in 1973; smaller numbers are counters, not 
 
 _TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{},]', re.DOTALL)
 _BLANKS = b" \t\r\n"
+_GAP = re.compile(rb"[ \t\r\n,]*")
+_decode_raws = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_any = msgspec.json.Decoder(msgspec.Raw).decode
 _decode_value = msgspec.json.Decoder().decode
 
@@ -61,7 +63,11 @@ class History(NamedTuple):
 
     def text(self, index: int) -> bytes:
         """Return the bytes of one chat."""
-        return self.data[self.chats[index].start : self.chats[index].end]
+        return self.text_of(self.chats[index])
+
+    def text_of(self, chat: Chat) -> bytes:
+        """Return the bytes of one of its chats."""
+        return self.data[chat.start : chat.end]
 
     def find(self, key: str) -> list[int]:
         """Return where the chats with this id stand."""
@@ -87,7 +93,7 @@ def read_history(data: bytes) -> History:
         raise _no_history()
     chats: list[Chat] = []
     seen: dict[str, int] = {}
-    for first, last in _elements(data, start):
+    for first, last in _lengths(data, start) or _elements(data, start):
         value = _value(data[first:last])
         chats.append(Chat(_identity(value, seen), first, last, value))
     return History(data, chats, (start + 1, end - 1))
@@ -104,7 +110,7 @@ def chat_key(identity: object) -> str | None:
 
 def same_value(one: object, other: object) -> bool:
     """Whether two JSON values are the same, in whatever order their members stand."""
-    return _canonical(one) == _canonical(other)
+    return canonical(one) == canonical(other)
 
 
 def clock_ms(value: object) -> float | None:
@@ -169,6 +175,22 @@ def _value(text: bytes) -> Any:
             raise _no_history() from None
 
 
+def _lengths(data: bytes, start: int) -> list[tuple[int, int]]:
+    """As :func:`_elements`, ten times as fast, but none for what only the application takes."""
+    try:
+        raws = _decode_raws(data)
+    except (msgspec.DecodeError, RecursionError):
+        return []
+    found: list[tuple[int, int]] = []
+    position = start + 1
+    for raw in raws:
+        gap = _GAP.match(data, position)
+        begin = gap.end() if gap is not None else position
+        position = begin + len(bytes(raw))
+        found.append((begin, position))
+    return found
+
+
 def _elements(data: bytes, start: int) -> list[tuple[int, int]]:
     """Return where the elements of the array at ``start`` begin and end; it is known to be JSON."""
     found: list[tuple[int, int]] = []
@@ -194,7 +216,7 @@ def _elements(data: bytes, start: int) -> list[tuple[int, int]]:
 def _identity(value: object, seen: dict[str, int]) -> Identity:
     key = chat_key(value.get("id")) if isinstance(value, dict) else None
     if key is None:  # the same words are the same chat
-        digest = hashlib.blake2b(_canonical(value).encode("utf-8", "surrogatepass"), digest_size=16)
+        digest = hashlib.blake2b(canonical(value).encode("utf-8", "surrogatepass"), digest_size=16)
         name = "=" + digest.hexdigest()
     else:
         name = "#" + key
@@ -203,7 +225,8 @@ def _identity(value: object, seen: dict[str, int]) -> Identity:
     return name, count
 
 
-def _canonical(value: object) -> str:
+def canonical(value: object) -> str:
+    """Return the one text for all JSON texts of the same value."""
     return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
 

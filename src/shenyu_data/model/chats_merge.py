@@ -7,9 +7,18 @@ a chat that is there once too often is better than one that is gone.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import json
+from functools import lru_cache
+from typing import Any, NamedTuple
 
-from shenyu_data.model.chats import Chat, History, Identity, read_history, same_value
+from shenyu_data.model.chats import (
+    Chat,
+    History,
+    Identity,
+    canonical,
+    read_history,
+    same_value,
+)
 from shenyu_data.model.chats_edit import insert, place_of, replace
 
 
@@ -23,15 +32,17 @@ class Merged(NamedTuple):
 def merge(base: bytes, theirs: bytes, ours: bytes) -> Merged:
     """Return ``ours`` with what ``theirs`` added to ``base`` or changed in it.
 
+    Of a conversation that went on on both sides, the messages of both come, ours first.
+
     Raise Unparsable if one of them is no history, ValueError if chats are to come and one of them
     is no array. An empty ``base`` or ``theirs`` is a history without chats.
     """
-    before = _by_identity(_history(base))
-    source = _history(theirs)
+    old, source = _history(base), _history(theirs)
+    before = _by_identity(old)
     conflicts: list[Chat] = []
     for chat in reversed(source.chats):  # so that each finds its neighbour below in place
         was = before.get(chat.identity)
-        if was is not None and same_value(was.value, chat.value):
+        if _same(old, was, source, chat):
             continue
         history = _history(ours)
         index = _index(history, chat.identity)
@@ -43,33 +54,113 @@ def merge(base: bytes, theirs: bytes, ours: bytes) -> Merged:
         elif was is not None and same_value(history.chats[index].value, was.value):
             ours = replace(history, index, source, chat)
         else:
-            conflicts.append(chat)
+            value = _both(was, chat, history.chats[index])
+            if value is None:
+                conflicts.append(chat)
+                continue
+            both = read_history(_written([value]))
+            ours = replace(history, index, both, both.chats[0])
     return Merged(ours, conflicts)
 
 
+def _both(was: Chat | None, theirs: Chat, ours: Chat) -> dict[str, Any] | None:
+    """Return a chat that both sides changed, with what both did: messages put at the end, other
+    members changed by one of them. None if they contradict each other.
+    """
+    base, one, two = (was.value if was else None), ours.value, theirs.value
+    if not (isinstance(base, dict) and isinstance(one, dict) and isinstance(two, dict)):
+        return None
+    merged: dict[str, Any] = {}
+    for name in {**one, **two}:
+        values = [side.get(name, _ABSENT) for side in (base, one, two)]
+        texts = [None if value is _ABSENT else canonical(value) for value in values]
+        if texts[1] == texts[2] or texts[2] == texts[0]:
+            value = values[1]
+        elif texts[1] == texts[0]:
+            value = values[2]
+        elif name == "messages":
+            value = _longer(*values)
+        else:
+            return None
+        if value is None and name == "messages":
+            return None
+        if value is not _ABSENT:
+            merged[name] = value
+    return merged
+
+
+def _longer(base: Any, one: Any, two: Any) -> list[Any] | None:
+    """Return the messages of two conversations that went on from one, one after the other."""
+    if not (isinstance(base, list) and isinstance(one, list) and isinstance(two, list)):
+        return None
+    size = len(base)
+    if not same_value(one[:size], base) or not same_value(two[:size], base):
+        return None
+    return [*one, *two[size:]]
+
+
+def _written(value: object) -> bytes:
+    """Return a value as the application writes it."""
+    try:
+        return json.dumps(value, ensure_ascii=False, indent=2).encode()
+    except UnicodeEncodeError:  # half a character
+        return json.dumps(value, indent=2).encode()
+
+
+_ABSENT = object()
+
+
 def went_back(before: bytes, after: bytes, now: bytes) -> bool:
-    """Whether a history that was changed from ``before`` to ``after`` is, in some chat, as before.
+    """Whether a history that was changed from ``before`` to ``after`` is, in some chat, as before,
+    or goes on from there.
 
     That is what it looks like when the application read it before the change and wrote it after.
     Raise Unparsable if one of them is no history.
     """
-    old, new = _by_identity(_history(before)), _by_identity(_history(after))
-    live = _by_identity(_history(now))
+    histories = _history(before), _history(after), _history(now)
+    old, new, live = map(_by_identity, histories)
     for identity in old.keys() | new.keys():
         was, put, found = old.get(identity), new.get(identity), live.get(identity)
-        if not _same(was, put) and _same(was, found):
+        if _same(histories[0], was, histories[1], put):
+            continue
+        if _same(histories[0], was, histories[2], found):
+            return True
+        if _same(histories[1], put, histories[2], found):
+            continue
+        if _common(was, found) > _common(put, found):
             return True
     return False
 
 
-def _same(one: Chat | None, other: Chat | None) -> bool:
-    if one is None or other is None:
-        return one is other
-    return same_value(one.value, other.value)
+def _common(start: Chat | None, chat: Chat | None) -> int:
+    """Return how many messages a chat has in common with one it goes on from; -1 if it does not."""
+    if start is None or chat is None:
+        return -1
+    if not (isinstance(start.value, dict) and isinstance(chat.value, dict)):
+        return -1
+    old, new = start.value.get("messages"), chat.value.get("messages")
+    if not (isinstance(old, list) and isinstance(new, list)):
+        return -1
+    return len(old) if same_value(new[: len(old)], old) else -1
+
+
+def _same(one: History, chat: Chat | None, other: History, twin: Chat | None) -> bool:
+    """Whether two histories have the same chat, or both none."""
+    if chat is None or twin is None:
+        return chat is twin
+    return one.text_of(chat) == other.text_of(twin) or same_value(chat.value, twin.value)
 
 
 def _history(data: bytes) -> History:
-    return read_history(data if data.strip() else b"[]")
+    if len(data) > _CACHED_BYTES:
+        return read_history(data)
+    return _read_cached(data if data.strip() else b"[]")
+
+
+_read_cached = lru_cache(8)(read_history)
+"""Who watches a document compares the same few versions again and again."""
+
+_CACHED_BYTES = 4 << 20
 
 
 def _by_identity(history: History) -> dict[Identity, Chat]:

@@ -9,6 +9,7 @@
     │   ├── OwnerNotFound           the snapshot holds no such user
     │   ├── HistoryNotFound         the user has no such history there
     │   ├── ChatNotFound            there is no such chat there
+    │   ├── NothingToTakeBack       no in-place operation is left to be undone
     │   ├── OwnerErased             the user was erased; what the snapshot holds cannot be read
     │   └── TargetNotEmpty          the folder to restore into already holds something
     ├── DataDirectoryError          the live data directory cannot be used            exit 3
@@ -101,6 +102,12 @@ class OwnerErased(UsageError):
     """The user was erased: what the snapshot holds of it cannot be read any more."""
 
     code = "user-erased"
+
+
+class NothingToTakeBack(UsageError):
+    """There was no in-place operation on this data directory, or it was taken back."""
+
+    code = "nothing-to-take-back"
 
 
 class TargetNotEmpty(UsageError):

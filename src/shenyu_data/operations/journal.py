@@ -1,0 +1,211 @@
+"""The journal of what was done to a live data directory: what undo and recovery go by.
+
+One file for each operation in the state folder, a JSON line for each step, durable before the step
+is taken. It holds names of users and ids of chats, and digests under a key of the repository's, but
+no document. Written by operations that change live data, which only one may do at a time.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import msgspec
+from blake3 import blake3
+
+from shenyu_data.model.errors import ShenyuDataError, UsageError
+from shenyu_data.repository.repository import Repository
+from shenyu_data.storage.atomic import sync_folder
+
+KEPT_JOURNALS = 50
+"""Older ones are removed when a new one begins; only the newest can be taken back."""
+
+_MOST_BYTES = 256 << 20
+
+
+class Began(msgspec.Struct, frozen=True, tag="began", kw_only=True):
+    """The operation: of which repository, from which snapshot (None: an undo)."""
+
+    operation: str
+    time_ms: int
+    repository: bytes
+    data: str
+    snapshot: bytes | None
+    takes_back: str | None = None
+    """The journal that this undo takes back."""
+
+
+class Saved(msgspec.Struct, frozen=True, tag="saved"):
+    """The safety snapshot that holds what the next steps change."""
+
+    snapshot: bytes
+
+
+class Step(msgspec.Struct, frozen=True, tag="step", kw_only=True):
+    """One document that is about to be changed: whole, or in one chat.
+
+    ``snapshot`` holds what is put there (None: nothing is), ``before`` what was there (None:
+    nothing was); ``wrote`` is the digest of the document or of the chat.
+    """
+
+    path: bytes
+    user: bytes | None
+    chat: str | None
+    snapshot: bytes | None
+    before: bytes | None
+    wrote: bytes | None
+
+
+class Swap(msgspec.Struct, frozen=True, tag="swap", kw_only=True):
+    """A document is about to be displaced: its digest, and that of what takes its place."""
+
+    path: bytes
+    token: str
+    before: bytes
+    wrote: bytes
+
+
+class Settled(msgspec.Struct, frozen=True, tag="settled"):
+    """What was displaced is dealt with."""
+
+    token: str
+
+
+class Folder(msgspec.Struct, frozen=True, tag="folder"):
+    """A folder that was made."""
+
+    path: bytes
+
+
+class Ended(msgspec.Struct, frozen=True, tag="ended"):
+    """The operation came to its end."""
+
+
+class TakenBack(msgspec.Struct, frozen=True, tag="taken_back"):
+    """An undo of this operation came to its end."""
+
+
+Line = Began | Saved | Step | Swap | Settled | Folder | Ended | TakenBack
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Line).decode
+
+
+class Digests:
+    """Tells versions of documents apart in a journal, without saying anything about them."""
+
+    def __init__(self, repository: Repository) -> None:
+        self._key = repository.keys.derive("journals")
+
+    def of(self, data: bytes) -> bytes:
+        """Return a digest of 16 bytes."""
+        return blake3(data, key=self._key).digest(16)
+
+    def hasher(self) -> blake3:
+        """Return a hasher whose ``digest(16)`` equals :meth:`of`."""
+        return blake3(key=self._key)
+
+
+class Journal:
+    """One operation's journal; :meth:`write` returns when the line is durable."""
+
+    def __init__(self, folder: str, name: str) -> None:
+        self.name = name
+        self._path = os.path.join(folder, name)
+        self._folder = folder
+        self.has_steps = False
+
+    def write(self, *lines: Line, durable: bool = True) -> None:
+        """Add lines. Raises ShenyuDataError if that cannot be done: then nothing may be changed."""
+        try:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+            new = not os.path.exists(self._path)
+            descriptor = os.open(self._path, flags, 0o600)
+            try:
+                # Begins with a line end: a line cut off by a crash must not take this one along.
+                os.write(descriptor, b"".join(b"\n" + _encode(line) for line in lines))
+                if durable:
+                    os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            if new:
+                sync_folder(self._folder)
+        except OSError as error:
+            raise ShenyuDataError(
+                f"cannot write the journal {self._path}: {error.strerror}",
+                hint="Make room or set XDG_STATE_HOME; without a journal nothing is changed.",
+            ) from error
+        self.has_steps |= any(isinstance(line, Step) for line in lines)
+
+    def lines(self) -> list[Line]:
+        """Return what was written; a line that was cut off is left out."""
+        found: list[Line] = []
+        with open(self._path, "rb") as file:
+            for text in file.read(_MOST_BYTES).split(b"\n"):
+                with suppress(msgspec.DecodeError):
+                    if text:
+                        found.append(_decode(text))
+        return found
+
+
+class Journals:
+    """The journals about one data directory."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+
+    def begin(self, began: Began) -> Journal:
+        """Begin a new journal, and remove very old ones."""
+        for old in self._names()[:-KEPT_JOURNALS]:
+            with suppress(OSError):
+                os.unlink(os.path.join(self._folder, old))
+        journal = Journal(self._folder, f"{time.time_ns():020d}-{secrets.token_hex(4)}.jsonl")
+        journal.write(began)
+        return journal
+
+    def newest_first(self) -> Iterator[Journal]:
+        """Yield the journals."""
+        for name in reversed(self._names()):
+            yield Journal(self._folder, name)
+
+    def forget(self) -> None:
+        """Remove all of them: afterwards nothing can be taken back."""
+        for name in self._names():
+            os.unlink(os.path.join(self._folder, name))
+
+    def _names(self) -> list[str]:
+        try:
+            return sorted(name for name in os.listdir(self._folder) if name.endswith(".jsonl"))
+        except FileNotFoundError:
+            return []
+
+
+@contextmanager
+def open_journals(folder: str) -> Iterator[Journals]:
+    """Open the journals in a folder, which is made if it is missing, for one operation alone.
+
+    Raise UsageError if another one is at work, ShenyuDataError if the folder cannot be used.
+    """
+    try:
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        lock = os.open(os.path.join(folder, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise ShenyuDataError(
+            f"cannot use {folder}, where journals are kept: {error.strerror}",
+            hint="Check its owner and mode, or set XDG_STATE_HOME.",
+        ) from error
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UsageError(
+                "another operation is changing this data directory",
+                hint="Wait until it is done; if there is none, its process is still there.",
+            ) from None
+        yield Journals(folder)
+    finally:
+        os.close(lock)

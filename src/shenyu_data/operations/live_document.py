@@ -1,0 +1,411 @@
+"""One live document under change: exchanged, watched until it is settled, and mended meanwhile.
+
+Called by operations that change live data. What the application wrote into the displaced file is
+merged back; what it wrote over, because it had read the document before, is put there again.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+
+from blake3 import blake3
+
+from shenyu_data.datadir.capture import stream
+from shenyu_data.datadir.exchange import writers_held_off
+from shenyu_data.datadir.replace import (
+    Attributes,
+    Changed,
+    Fill,
+    Live,
+    displaced_name,
+    is_quiet,
+    keep,
+    new_token,
+    put,
+    read_live,
+    take_away,
+)
+from shenyu_data.model.chats import read_history
+from shenyu_data.model.chats_merge import merge, went_back
+from shenyu_data.model.documents import Unparsable
+from shenyu_data.model.findings import Finding, printable
+from shenyu_data.model.layout import Kind
+from shenyu_data.operations.journal import Digests, Journal, Settled, Step, Swap
+
+TRIES = 40
+QUIET_S = 2.0
+"""How long a document that the application is at work on is watched after the exchange."""
+IDLE_S = 0.03
+"""As QUIET_S, of one that nobody wrote lately and nobody has open for writing."""
+LATELY_S = 10.0
+
+_UNNOTICED = 3
+"""So many tries without anybody noticing; from then on writers are held off, for milliseconds."""
+_PATIENT = 30
+"""From this try on it is done even if a writer waits."""
+
+_HOLD_OFF_S = 0.5
+_POLL_S = 0.005
+_MOST_S = 60.0
+_ROUNDS = 60
+
+
+class Refused(Exception):
+    """A change that must not be made, and why, as a finding says it."""
+
+    def __init__(self, *, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+class Change:
+    """What a document becomes: bytes, or whatever ``fill`` writes where they are too many; or
+    nothing (``remove``). ``step`` is what the journal says of it.
+    """
+
+    def __init__(
+        self,
+        data: bytes | None,
+        attributes: Attributes | None,
+        *,
+        fill: Fill | None = None,
+        step: Step | None = None,
+    ) -> None:
+        self.data = data
+        self.attributes = attributes
+        self.fill: Fill = fill or self._write
+        self.step = step
+
+    def _write(self, write: Callable[[bytes], object]) -> None:
+        write(self.data or b"")
+
+    @property
+    def remove(self) -> bool:
+        """Whether nothing takes the document's place."""
+        return self.attributes is None
+
+
+Edit = Callable[[Live | None], Change | None]
+"""Given the document as it is now (None: there is none), say what it becomes; None: leave it."""
+
+
+class _Displaced:
+    """One exchange: what was there, what was put there, and what the old file held when last
+    seen.
+    """
+
+    def __init__(self, token: str, before: bytes | None, after: bytes | None) -> None:
+        self.token = token
+        self.before = before
+        self.after = after
+        self.seen = before
+        self.stat: tuple[int, int] | None = None
+        self.open = before is not None
+        self.stands = False
+        """Whether what the application made of it is left as it is."""
+
+
+class LiveDocument:
+    """A document at ``name`` in an open folder, which this takes over and closes in the end."""
+
+    def __init__(
+        self,
+        folder: int,
+        path: bytes,
+        kind: Kind,
+        journal: Journal,
+        digests: Digests,
+        quiet_s: float = QUIET_S,
+    ) -> None:
+        self._folder = folder
+        self._path = path
+        self._name = path.rpartition(b"/")[2]
+        self._kind: Kind = kind
+        self._journal = journal
+        self._digests = digests
+        self._quiet_s = quiet_s
+        self._busy = False
+        self._changed_at = 0.0
+        self._exchanges: list[_Displaced] = []
+        self._findings: list[Finding] = []
+        self._rounds = 0
+        self._looked_at: tuple[int, int, int] | None = None
+
+    @property
+    def due_at(self) -> float:
+        """When it will have been watched long enough, on the monotonic clock."""
+        return self._changed_at + (self._quiet_s if self._busy else min(IDLE_S, self._quiet_s))
+
+    @property
+    def held_bytes(self) -> int:
+        """How much memory the watch over it takes."""
+        return sum(len(item.before or b"") + len(item.after or b"") for item in self._exchanges)
+
+    def close(self) -> None:
+        """Close the folder."""
+        os.close(self._folder)
+
+    def change(self, edit: Edit) -> Change | None:
+        """Make the change that ``edit`` asks for, on the document as it is at that moment.
+
+        ``edit`` is asked again whenever the application was quicker. Raise Refused as it does, or
+        with ``live-busy`` if the application always is; OSError if it cannot be written.
+        """
+        for attempt in range(TRIES):
+            try:
+                if attempt < _UNNOTICED:
+                    return self._try(edit, attempt, lambda: False)
+                with writers_held_off(self._folder, self._name, _HOLD_OFF_S) as waiting:
+                    # Who waits has the old file and will write to it: best to let him do it first.
+                    patient = attempt < _PATIENT
+                    return self._try(edit, attempt, waiting if patient else lambda: False)
+            except Changed:
+                self._busy = True
+        raise Refused(
+            code="live-busy",
+            message="the application rewrites it faster than it can be replaced",
+        )
+
+    def _try(self, edit: Edit, attempt: int, is_wanted: Callable[[], bool]) -> Change | None:
+        live = read_live(self._folder, self._name, self._kind)
+        if live is not None and not live.whole and _age_s(live) < self._quiet_s:
+            raise Changed  # it is being written
+        change = edit(live)
+        if change is not None:
+            self._exchange(live, change, is_wanted, durable=attempt == 0)
+        return change
+
+    def _exchange(
+        self, live: Live | None, change: Change, is_wanted: Callable[[], bool], *, durable: bool
+    ) -> None:
+        token = new_token()
+        lines: list[Step | Swap] = [] if change.step is None else [change.step]
+        before_digest = self._digest_of(live)
+        wrote = self._digests.of(change.data or b"")
+        lines.append(Swap(path=self._path, token=token, before=before_digest, wrote=wrote))
+        if live is not None:
+            self._busy |= _age_s(live) < LATELY_S
+        self._journal.write(*lines, durable=durable)
+        if change.attributes is not None:
+            put(
+                self._folder,
+                self._name,
+                token,
+                live,
+                change.fill,
+                change.attributes,
+                is_wanted=is_wanted,
+            )
+        elif live is not None:
+            take_away(self._folder, self._name, token, live)
+        before = None if live is None else live.data if live.data is not None else b""
+        item = _Displaced(token, before, change.data)
+        item.stat = None if live is None else (live.stat.st_size, live.stat.st_mtime_ns)
+        self._exchanges.append(item)
+        self._changed_at = time.monotonic()
+
+    def _digest_of(self, live: Live | None) -> bytes:
+        if live is None or live.data is not None:
+            return self._digests.of((live.data if live is not None else None) or b"")
+        digest: blake3 = self._digests.hasher()
+
+        def update(piece: bytes) -> None:
+            digest.update(piece)
+
+        stream(self._folder, self._name, update)
+        return digest.digest(16)
+
+    def settle(self) -> list[Finding]:
+        """Watch the document until it and what was displaced are quiet; return what was seen.
+
+        Afterwards nothing of ours is left beside it, but for what could not be merged.
+        """
+        give_up = time.monotonic() + _MOST_S + self._quiet_s
+        while self._exchanges:
+            late = time.monotonic() > give_up or self._rounds > _ROUNDS
+            due = time.monotonic() >= self.due_at
+            if self._look(due=due, late=late) and due:
+                break
+            if late:
+                self._report("live-busy", "the application does not leave it alone long enough")
+                break
+            time.sleep(max(0.0, min(_POLL_S, self.due_at - time.monotonic())))
+        return self._findings
+
+    def _look(self, *, due: bool, late: bool) -> bool:
+        """Merge what arrived, put back what was lost; return whether there was nothing to do."""
+        changed_at = self._changed_at
+        quiet = True
+        for item in list(self._exchanges):
+            if item.open:
+                quiet &= self._look_at_displaced(item, due=due, late=late)
+        quiet &= self._look_at_live(due=due, late=late)
+        return quiet and self._changed_at == changed_at
+
+    def _look_at_displaced(self, item: _Displaced, *, due: bool, late: bool) -> bool:
+        """Merge what arrived in a displaced file; once that is ``due``, remove it."""
+        name = displaced_name(item.token)
+        try:
+            found = os.stat(name, dir_fd=self._folder, follow_symlinks=False)
+            now = (found.st_size, found.st_mtime_ns)
+            if now == item.stat and not due:
+                return True
+            if not late and not is_quiet(
+                self._folder, item.token, int(self._quiet_s * 1e9), time.time_ns()
+            ):
+                self._busy = True
+                return False
+            displaced = read_live(self._folder, name, "other")
+        except FileNotFoundError:
+            item.open = False
+            return True
+        data = displaced.data if displaced is not None else None
+        arrived = now != item.stat  # all there is to know of one too large for memory
+        if data is not None:
+            arrived = data != item.seen and bool(data.strip())
+        if arrived and (data is None or not self._merge_back(item, data)):
+            self._keep(item)
+            return True
+        item.stat = now
+        if arrived:
+            item.seen = data
+            return False
+        if due:
+            os.unlink(name, dir_fd=self._folder)
+            self._journal.write(Settled(item.token), durable=False)
+            item.open = False
+        return True
+
+    def _merge_back(self, item: _Displaced, arrived: bytes) -> bool:
+        self._busy = True
+        self._rounds += 1
+        if self._kind != "history":
+            return False
+        base = _readable(item.seen or b"")
+
+        def edit(live: Live | None) -> Change | None:
+            ours = (live.data or b"") if live is not None else b""
+            merged = merge(base, arrived, ours or b"[]")
+            if merged.conflicts:
+                raise Refused(code="changed-since", message="both changed the same chat")
+            return None if merged.data == ours else Change(merged.data, self._as_is(live))
+
+        try:
+            self.change(edit)
+        except (Unparsable, ValueError, Refused, OSError):
+            return False
+        return True
+
+    def _keep(self, item: _Displaced) -> None:
+        kept = keep(self._folder, item.token, self._name)
+        item.open = False
+        self._journal.write(Settled(item.token))
+        self._report(
+            "displaced-kept",
+            "the application wrote to it while it was replaced, and that could not be merged; it "
+            f"is kept as {printable(kept)} in the same folder",
+        )
+
+    def _look_at_live(self, *, due: bool, late: bool) -> bool:
+        """If the application wrote over what was put there, put it there again."""
+        if self._kind != "history" or late:
+            return True
+        try:
+            found = os.stat(self._name, dir_fd=self._folder, follow_symlinks=False)
+            now = (found.st_ino, found.st_size, found.st_mtime_ns)
+            if now == self._looked_at and not due:
+                return True
+            live = read_live(self._folder, self._name, self._kind)
+        except OSError:
+            return True
+        self._looked_at = now
+        if live is None or live.data is None:
+            return True
+        if not live.whole:
+            return _age_s(live) > self._quiet_s
+        for item in reversed(self._exchanges):
+            before, after = _readable(item.before or b""), item.after or b""
+            try:
+                lost = live.data != after and went_back(before, after, live.data)
+            except Unparsable:
+                continue
+            if lost and not item.stands:
+                self._put_again(item, before, after)
+                return False
+        return True
+
+    def _put_again(self, item: _Displaced, before: bytes, after: bytes) -> None:
+        self._busy = True
+        self._rounds += 1
+
+        def edit(live: Live | None) -> Change | None:
+            if live is None or live.data is None or not went_back(before, after, live.data):
+                return None
+            merged = merge(before, live.data, after or b"[]")
+            if merged.conflicts:
+                raise Refused(
+                    code="changed-since",
+                    message="the application went on with what was replaced; its version stands",
+                )
+            if not after and not read_history(merged.data).chats:
+                return Change(None, None)
+            return Change(merged.data, self._as_is(live))
+
+        try:
+            self.change(edit)
+        except Refused as refused:
+            if refused.code != "live-busy":
+                item.stands = True
+                self._report(refused.code, refused.message)
+        except (Unparsable, ValueError):
+            item.stands = True
+
+    def _as_is(self, live: Live | None) -> Attributes:
+        return kept_attributes(live) if live is not None else Attributes(0o600, None, None)
+
+    def _report(self, code: str, message: str) -> None:
+        self._findings.append(conflict_finding(code, self._path, message))
+
+
+def kept_attributes(live: Live) -> Attributes:
+    """Return the attributes of a document that is changed in part: its own, but for the time."""
+    found = live.stat
+    return Attributes(found.st_mode & 0o7777, (found.st_uid, found.st_gid), None)
+
+
+def conflict_finding(code: str, path: bytes, message: str) -> Finding:
+    """Return the finding about a live document that was not changed, or not as it should be."""
+    return Finding(
+        code=code,
+        severity="error",
+        path=printable(path),
+        message=message,
+        hint=HINTS.get(code, "See the message."),
+    )
+
+
+HINTS = {
+    "changed-since": "With --overwrite it is replaced; the safety snapshot keeps what is there.",
+    "live-torn": "Restore the whole history with --history instead of --chat.",
+    "live-busy": "Try again when the application has less to do, or stop it for a moment.",
+    "in-the-way": "See what stands there and who made it; links are never followed.",
+    "not-saved": "What is there could not be saved first, so it is left alone: mend that, or move "
+    "it away.",
+    "displaced-kept": "Compare it with the document, take over what is missing, then remove it.",
+}
+
+
+def _readable(data: bytes) -> bytes:
+    """Return a history's bytes; nothing if the application could not read them either."""
+    try:
+        read_history(data)
+    except Unparsable:
+        return b""
+    return data
+
+
+def _age_s(live: Live) -> float:
+    return abs(time.time() - live.stat.st_mtime)

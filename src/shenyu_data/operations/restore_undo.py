@@ -1,0 +1,334 @@
+"""``restore --undo``: takes the last in-place operation back, document by document.
+
+What still is as it was written goes back to what the safety snapshot holds. Of a history that the
+application went on writing, only what the operation did is taken back, chat by chat.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import suppress
+from typing import NamedTuple
+
+from shenyu_data.datadir.folder import open_folder, open_root
+from shenyu_data.datadir.replace import Attributes, Live, read_live
+from shenyu_data.model.chats import read_history
+from shenyu_data.model.chats_edit import remove, replace
+from shenyu_data.model.chats_merge import merge
+from shenyu_data.model.documents import Unparsable
+from shenyu_data.model.errors import NothingToTakeBack, RepositoryError, UsageError
+from shenyu_data.model.findings import Finding, printable
+from shenyu_data.model.layout import HISTORIES, JSON_SUFFIX, Kind
+from shenyu_data.model.monitor import Monitor
+from shenyu_data.operations.journal import (
+    Began,
+    Digests,
+    Ended,
+    Folder,
+    Journal,
+    Journals,
+    Step,
+    TakenBack,
+    open_journals,
+)
+from shenyu_data.operations.journal import (
+    Saved as SavedIn,
+)
+from shenyu_data.operations.live_document import Change, Edit, Refused, kept_attributes
+from shenyu_data.operations.live_writer import LiveWriter, recover
+from shenyu_data.operations.restore_edits import Action, Outline, chat_digest, outline_of
+from shenyu_data.operations.restore_live import (
+    MOST_ITEMS,
+    LiveItem,
+    LiveOptions,
+    LivePlan,
+    LiveStats,
+    save_first,
+)
+from shenyu_data.operations.restore_wanted import Saved
+from shenyu_data.repository.format import FileEntry
+from shenyu_data.repository.repository import Repository
+
+
+class _Past(NamedTuple):
+    """The operation to take back: its journal, its beginning, its steps, the last of each first."""
+
+    journal: Journal
+    began: Began
+    steps: list[Step]
+    folders: list[bytes]
+    first_saved: bytes
+
+
+def plan_undo(
+    repository: Repository, data: str, options: LiveOptions, monitor: Monitor
+) -> LivePlan:
+    """Say what :func:`undo` would do now. Raise NothingToTakeBack."""
+    items: list[LiveItem] = []
+    counts = {"change": 0, "conflict": 0, "unchanged": 0}
+    with open_journals(options.state) as journals, open_root(data) as folder:
+        past = _last(repository, journals)
+        edits = _Edits(repository, past, options.overwrite)
+        for step in past.steps:
+            item = _plan_step(folder, step, edits.of(step))
+            what = "conflict" if item.conflict else "change"
+            what = "unchanged" if item.action == "unchanged" and not item.conflict else what
+            counts[what] += 1
+            if len(items) < MOST_ITEMS:
+                items.append(item)
+    return LivePlan(
+        snapshot=past.first_saved,
+        items=items,
+        changes=counts["change"],
+        conflicts=counts["conflict"],
+        unchanged=counts["unchanged"],
+        damaged=0,
+    )
+
+
+def undo(repository: Repository, data: str, options: LiveOptions, monitor: Monitor) -> LiveStats:
+    """Take the last in-place operation back, after a safety snapshot of what is there now.
+
+    Raise NothingToTakeBack if there is none, or if it was taken back.
+    """
+    started = time.monotonic()
+    damaged = 0
+    with open_journals(options.state) as journals, open_root(data) as folder:
+        recover(repository, folder, journals, options.quiet_s, monitor)
+        past = _last(repository, journals)
+        journal = journals.begin(
+            Began(
+                operation="undo",
+                time_ms=time.time_ns() // 1_000_000,
+                repository=repository.keys.repository_id,
+                data=past.began.data,
+                snapshot=None,
+                takes_back=past.journal.name,
+            )
+        )
+        users = {step.user for step in past.steps}
+        only = next(iter(users)) if len(users) == 1 else None
+        saved = save_first(
+            data, repository, journal, monitor, only, options.jobs, tag="before-undo"
+        )
+        writer = LiveWriter(folder, journal, Digests(repository), options.quiet_s, monitor.report)
+        edits = _Edits(repository, past, options.overwrite)
+        for step in past.steps:
+            try:
+                writer.apply(step.path, _kind(step), edits.of(step), make=step.before is not None)
+            except RepositoryError as error:
+                damaged += 1
+                monitor.report(
+                    Finding(
+                        code=error.code,
+                        severity="error",
+                        path=printable(step.path),
+                        message=f"it cannot be put back: {error.message}",
+                        hint="`shenyu-data verify --read-data` names all that is affected.",
+                    )
+                )
+        writer.drain()
+        _remove_folders(folder, past.folders)
+        journal.write(Ended())
+        if not writer.refused and not writer.failed and not writer.busy and not damaged:
+            past.journal.write(TakenBack())
+    return LiveStats(
+        snapshot=past.began.snapshot,
+        safety=saved.snapshot,
+        changed=writer.changed,
+        removed=writer.removed,
+        unchanged=writer.unchanged,
+        refused=writer.refused,
+        busy=writer.busy,
+        failed=writer.failed,
+        damaged=damaged,
+        elapsed_s=time.monotonic() - started,
+    )
+
+
+def _last(repository: Repository, journals: Journals) -> _Past:
+    for journal in journals.newest_first():
+        lines = journal.lines()
+        began = next((line for line in lines if isinstance(line, Began)), None)
+        steps = {(step.path, step.chat): step for step in lines if isinstance(step, Step)}
+        if began is None or began.operation == "undo" or not steps:
+            continue
+        if any(isinstance(line, TakenBack) for line in lines):
+            break
+        if began.repository != repository.keys.repository_id:
+            raise UsageError(
+                "the last in-place operation saved what it replaced in another repository",
+                hint="Name that one with --repo.",
+            )
+        saved = [line.snapshot for line in lines if isinstance(line, SavedIn)]
+        folders = [line.path for line in lines if isinstance(line, Folder)]
+        return _Past(journal, began, list(reversed(steps.values())), folders, saved[0])
+    raise NothingToTakeBack(
+        "there is nothing to take back",
+        hint="Only the last in-place operation on a data directory can be taken back, once.",
+    )
+
+
+class _Edits:
+    """Makes the edits that take steps back."""
+
+    def __init__(self, repository: Repository, past: _Past, overwrite: bool) -> None:
+        self._repository = repository
+        self._overwrite = overwrite
+        self._first_saved = past.first_saved
+        self._digests = Digests(repository)
+        self._snapshots: dict[bytes, Saved] = {}
+
+    def of(self, step: Step) -> Edit:
+        """Return the edit that takes one step back."""
+        return self._chat_back(step) if step.chat is not None else self._document_back(step)
+
+    def _read(self, snapshot: bytes | None, step: Step) -> tuple[FileEntry, bytes] | None:
+        if snapshot is None:
+            return None
+        if snapshot not in self._snapshots:
+            self._snapshots[snapshot] = Saved(self._repository, snapshot)
+        return self._snapshots[snapshot].read(step.user, step.path)
+
+    def _chat_back(self, step: Step) -> Edit:
+        key = step.chat or ""
+
+        def edit(live: Live | None) -> Change | None:
+            if live is None:
+                return None
+            try:
+                history = read_history(live.data or b"")
+            except Unparsable as error:
+                raise Refused(
+                    code="live-torn", message=f"the live history cannot be read: {error}"
+                ) from None
+            index = next(iter(history.find(key)), None)
+            if index is None or history.inside is None:
+                return None
+            now = chat_digest(self._digests, history.chats[index].value)
+            if step.before is None:
+                if now != step.wrote and not self._overwrite:
+                    raise Refused(
+                        code="changed-since",
+                        message="the chat was changed after it was restored; it is left there",
+                    )
+                if len(history.chats) == 1 and self._read(self._first_saved, step) is None:
+                    return Change(None, None)
+                return Change(remove(history, index), kept_attributes(live))
+            saved = self._read(step.before, step)
+            if saved is None:
+                raise Refused(code="not-saved", message="the safety snapshot has no such history")
+            source = read_history(saved[1])
+            old = source.chats[source.find(key)[0]]
+            if now == chat_digest(self._digests, old.value):
+                return None
+            if now != step.wrote and not self._overwrite:
+                raise Refused(
+                    code="changed-since",
+                    message="the chat was changed after it was restored; it is left as it is",
+                )
+            return Change(replace(history, index, source, old), kept_attributes(live))
+
+        return edit
+
+    def _document_back(self, step: Step) -> Edit:
+        def edit(live: Live | None) -> Change | None:
+            saved = self._read(step.before, step)
+            if step.before is not None and saved is None:
+                raise Refused(
+                    code="not-saved", message="the safety snapshot does not hold the document"
+                )
+            old = saved[1] if saved is not None else None
+            if live is None or (live.data is not None and live.data == old):
+                if live is not None or old is None or saved is None:
+                    return None
+                return Change(old, _attributes(saved[0]))
+            as_written = live.data is not None and self._digests.of(live.data) == step.wrote
+            if not as_written and not self._overwrite:
+                return self._merged_back(step, live, old)
+            if saved is None:
+                return Change(None, None)
+            return Change(old, _attributes(saved[0]))
+
+        return edit
+
+    def _merged_back(self, step: Step, live: Live, old: bytes | None) -> Change | None:
+        """Return the old history with what the application wrote since."""
+        put = self._read(step.snapshot, step)
+        try:
+            if put is None or live.data is None or _kind(step) != "history":
+                raise ValueError
+            merged = merge(put[1], live.data, old if old is not None else b"[]")
+            if merged.conflicts:
+                raise ValueError
+        except (ValueError, Unparsable):
+            raise Refused(
+                code="changed-since",
+                message="it was changed after it was restored; it is left as it is",
+            ) from None
+        if old is None and not read_history(merged.data).chats:
+            return Change(None, None)
+        return None if merged.data == live.data else Change(merged.data, kept_attributes(live))
+
+
+def _attributes(entry: FileEntry) -> Attributes:
+    owner = (entry.uid, entry.gid) if os.geteuid() == 0 else None
+    return Attributes(entry.mode, owner, entry.mtime_ns)
+
+
+def _kind(step: Step) -> Kind:
+    parts = step.path.split(b"/")
+    if step.user is None:
+        return "other"
+    if parts[0] == HISTORIES and len(parts) == 3 and parts[2].endswith(JSON_SUFFIX):
+        return "other" if parts[2].startswith(b".") else "history"
+    return "user" if parts[0] == b"users" else "other"
+
+
+def _plan_step(folder: int, step: Step, edit: Edit) -> LiveItem:
+    above, _, name = step.path.rpartition(b"/")
+    conflict, message = None, ""
+    before, after = Outline(), Outline()
+    action: Action = "unchanged"
+    live = None
+    try:
+        descriptor = open_folder(folder, above)
+        try:
+            live = read_live(descriptor, name, _kind(step))
+        finally:
+            os.close(descriptor)
+    except FileNotFoundError:
+        live = None
+    except OSError as error:
+        conflict, message = "in-the-way", str(error.strerror or error)
+    if live is not None:
+        before = after = outline_of(live.data, live.stat.st_size)
+    if conflict is None:
+        try:
+            change = edit(live)
+            if change is not None:
+                after = outline_of(change.data or b"", 0)
+                action = "remove" if change.remove else "replace" if live else "create"
+        except Refused as refused:
+            conflict, message = refused.code, refused.message
+    return LiveItem(
+        path=printable(step.path),
+        chat=step.chat,
+        action=action,
+        conflict=conflict,
+        message=message,
+        before=before,
+        after=after,
+    )
+
+
+def _remove_folders(root: int, folders: list[bytes]) -> None:
+    for path in sorted(folders, key=len, reverse=True):
+        above, _, name = path.rpartition(b"/")
+        with suppress(OSError):  # not empty: the application uses it
+            descriptor = open_folder(root, above)
+            try:
+                os.rmdir(name, dir_fd=descriptor)
+            finally:
+                os.close(descriptor)

@@ -1,0 +1,96 @@
+"""``shenyu-data restore --in-place`` and ``--undo``: what is asked, said, and exited with."""
+
+import json
+import os
+from pathlib import Path
+
+from shenyu_data.testing.tree import read_tree
+from tests.cli.conftest import OLD_NS, Shenyu
+
+HISTORY = Path("data/histories/ben/chat-history.json")
+
+
+def lose_a_chat() -> str:
+    """Take the second chat out of ben's history; return its id."""
+    chats = json.loads(HISTORY.read_bytes())
+    lost = chats.pop(1)
+    HISTORY.write_text(json.dumps(chats, ensure_ascii=False, indent=2))
+    os.utime(HISTORY, ns=(OLD_NS, OLD_NS))
+    return str(lost["id"])
+
+
+def test_one_chat_comes_back_and_is_taken_out_again(backed_up: Path, shenyu: Shenyu) -> None:
+    before = HISTORY.read_bytes()
+    number = lose_a_chat()
+    without = HISTORY.read_bytes()
+    words = ("restore", "latest", "--user", "ben", "--chat", number, "--in-place")
+    plan = shenyu(*words, "--dry-run", "--json")
+    assert (plan.status, plan.json["changes"], plan.json["dry_run"]) == (0, 1, True)
+    assert plan.json["documents"][0]["action"] == "insert"
+    assert HISTORY.read_bytes() == without
+    said = shenyu(*words, "--yes", "--json")
+    assert (said.status, said.json["changed"], said.json["undone"]) == (0, 1, False)
+    assert json.loads(HISTORY.read_bytes()) == json.loads(before)
+    snapshots = shenyu("snapshots", "--json").json["snapshots"]
+    assert snapshots[-1]["id"] == said.json["safety_snapshot"]
+    assert (snapshots[-1]["partial"], snapshots[-1]["safety"]) == (True, True)
+    assert shenyu("restore", "--undo", "--dry-run", "--json").json["changes"] == 1
+    said = shenyu("restore", "--undo", "--yes", "--json")
+    assert (said.status, said.json["undone"]) == (0, True)
+    assert json.loads(HISTORY.read_bytes()) == json.loads(without)
+    said = shenyu("restore", "--undo", "--yes", "--json")
+    assert (said.status, said.json["error"]["code"]) == (2, "nothing-to-take-back")
+
+
+def test_without_yes_and_a_terminal_nothing_is_done(backed_up: Path, shenyu: Shenyu) -> None:
+    lose_a_chat()
+    before = read_tree("data")
+    said = shenyu("restore", "latest", "--in-place")
+    assert said.status == 2
+    assert "replace" in said.out
+    assert "--yes" in said.err
+    assert read_tree("data") == before
+    assert len(shenyu("snapshots", "--json").json["snapshots"]) == 1
+
+
+def test_everything_in_place_is_as_it_was(backed_up: Path, shenyu: Shenyu) -> None:
+    before = read_tree("data")
+    lose_a_chat()
+    Path("data/users/anna.json").unlink()
+    said = shenyu("restore", "latest", "--in-place", "--yes", "--json")
+    assert (said.status, said.json["changed"], said.json["unchanged"]) == (0, 2, 2)
+    now = read_tree("data")
+    files = now.below(lambda path: now.nodes[path].kind == "file")
+    assert files == before.below(lambda path: before.nodes[path].kind == "file")
+    assert shenyu("restore", "latest", "--in-place").out.endswith("4 as it should be already\n")
+
+
+def test_a_conflict_exits_with_1_and_is_shown_in_the_plan(backed_up: Path, shenyu: Shenyu) -> None:
+    chats = json.loads(HISTORY.read_bytes())
+    chats[0]["title"] = "changed"
+    HISTORY.write_text(json.dumps(chats))
+    words = ("restore", "latest", "--user", "ben", "--chat", str(chats[0]["id"]), "--in-place")
+    plan = shenyu(*words, "--dry-run")
+    assert plan.status == 1
+    assert "CONFLICT changed-since" in plan.out
+    said = shenyu(*words, "--yes", "--json")
+    assert (said.status, said.json["refused"]) == (1, 1)
+    assert [finding["code"] for finding in said.json["findings"]] == ["changed-since"]
+    assert json.loads(HISTORY.read_bytes()) == chats
+    assert shenyu(*words, "--yes", "--overwrite").status == 0
+    assert json.loads(HISTORY.read_bytes()) != chats
+
+
+def test_flags_that_do_not_go_together_are_usage_errors(backed_up: Path, shenyu: Shenyu) -> None:
+    for words in (
+        ["latest", "--in-place", "--to", "x"],
+        ["latest", "--undo"],
+        ["--undo", "--user", "ben"],
+        ["--in-place"],
+        ["latest", "--in-place", "--history", "chat-history"],
+    ):
+        assert shenyu("restore", *words).status == 2, words
+    said = shenyu("restore", "latest", "--in-place", "--user", "nobody", "--yes", "--json")
+    assert (said.status, said.json["error"]["code"]) == (2, "user-not-found")
+    said = shenyu("restore", "--undo", "--yes", "--json")
+    assert (said.status, said.json["error"]["code"]) == (2, "nothing-to-take-back")
