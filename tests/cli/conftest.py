@@ -63,8 +63,10 @@ def shenyu(monkeypatch: pytest.MonkeyPatch) -> Shenyu:
 @pytest.fixture(scope="session")
 def made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make a data directory and a repository, once: deriving keys takes time."""
+    from shenyu_data.operations.receipts import write_receipt
     from shenyu_data.repository.repository import create_repository
     from shenyu_data.storage.local import LocalStorage
+    from shenyu_data.testing.scenario import some_receipt
 
     base = tmp_path_factory.mktemp("made")
     user = b'{"id": "%s", "created_at": "2025-02-10T03:28:00.000Z"}'
@@ -81,7 +83,8 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
         archive.add(base / "data", "data")
     storage = LocalStorage(str(base / "repo"))
     storage.create()
-    _, recovery = create_repository(storage, PASSPHRASE)
+    repository, recovery = create_repository(storage, PASSPHRASE)
+    write_receipt(str(base / "receipt.json"), some_receipt(repository.keys))
     (base / "recovery").write_text(recovery)
     other = LocalStorage(str(base / "other"))
     other.create()
@@ -92,7 +95,7 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def place(made_once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give a folder to work in: ``data``, an empty ``repo``, and a configuration naming both; and
-    ``other``, an empty repository to copy to.
+    ``other``, an empty repository to copy to, and ``receipt.json``, of an erasure.
     """
     base = tmp_path / "place"
     shutil.copytree(made_once, base, symlinks=True)

@@ -30,6 +30,8 @@ CALLS = {
     "copy": ["copy", "--all", "--to-repo", "other"],
     "import-archive": ["import-archive", "shenyu_data_20250210_030000.tar.gz"],
     "validate": ["validate"],
+    "erase-user": ["erase-user", "ben", "--yes"],
+    "receipt verify": ["receipt", "verify", "receipt.json", "--public-key", "receipt.json.pem"],
     "key list": ["key", "list"],
     "key add": ["key", "add", "--label", "anna", "--new-passphrase-file", "new-passphrase"],
     "key remove": ["key", "remove", "passphrase given at init", "--yes"],

@@ -282,6 +282,8 @@ def test_the_json_of_every_verb_has_the_shape_that_is_shown(
     given["copy"] = call("copy", "latest", "--to-repo", "second")
     for name in ("demo", "snapshots", "verify", "validate", "config show", "config check"):
         given[name] = call(*name.split())
+    given["erase-user"] = call("erase-user", "ben", "--yes", "--receipt", "receipt.json")
+    given["receipt verify"] = call("receipt", "verify", "receipt.json")
     assert set(given) == set(COMMANDS)
     for name, document in given.items():
         (block,) = re.findall(r"^```json\n(.*?)```", VERB_PARTS[TITLES[name]], re.M | re.DOTALL)

@@ -65,6 +65,7 @@ def _effective(call: Call) -> dict[str, Any]:
         "repository": (settings.repository, sources.get("repository", "default")),
         "jobs": (call.jobs, sources["jobs"]),
         **_storage(settings),
+        "versions_kept": (_age(settings.versions_kept_s), sources["versions_kept"]),
         "retention": (_rules(settings.retention), sources["retention"]),
         "grace": (format_age(settings.grace_s), sources["grace"]),
         "passphrase": (passphrase, source),
@@ -84,6 +85,10 @@ def _storage(settings: Settings) -> dict[str, tuple[Any, str]]:
         key: (value, "file") if value is not None else (usual, "default")
         for key, (value, usual) in values.items()
     }
+
+
+def _age(seconds: int | None) -> str | None:
+    return format_age(seconds) if seconds is not None else None
 
 
 def _rules(retention: Retention) -> dict[str, Any]:

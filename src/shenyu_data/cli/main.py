@@ -27,6 +27,8 @@ VERBS = {
     "copy": "copy",
     "import-archive": "import_archive",
     "validate": "validate",
+    "erase-user": "erase",
+    "receipt": "receipt",
     "key": "key",
     "config": "config",
 }
@@ -45,6 +47,8 @@ _ABOUT = {
     "copy": "Copy snapshots into another repository.",
     "import-archive": "Make snapshots of the archives of a data directory that tar made.",
     "validate": "Check the documents of the data directory.",
+    "erase-user": "Erase a user for good: live documents and, by key, every backup.",
+    "receipt": "Verify the receipt of an erasure.",
     "key": "List, add, remove, rotate and export the keys that open the repository.",
     "config": "Check or show the configuration.",
 }

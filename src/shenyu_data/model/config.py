@@ -33,6 +33,13 @@ ENVIRONMENT = {
 Name = Annotated[str, Meta(min_length=1)]
 
 
+def _check_age(age: str | None) -> None:
+    try:
+        parse_age(age) if age is not None else None
+    except UsageError as error:
+        raise ValueError(f"{error.message}. {error.hint}") from None
+
+
 class RetentionTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The table ``[retention]``: what ``prune`` keeps. Ages are texts such as ``30d``."""
 
@@ -49,10 +56,7 @@ class RetentionTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     def __post_init__(self) -> None:
         for age in (self.keep_within, self.grace):
-            try:
-                parse_age(age) if age is not None else None
-            except UsageError as error:
-                raise ValueError(f"{error.message}. {error.hint}") from None
+            _check_age(age)
 
     def policy(self) -> Retention | None:
         """Return the policy it describes, or None if it has no ``keep_`` key."""
@@ -81,6 +85,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     cache: Name | None = None
     upload_limit: Name | None = None
     download_limit: Name | None = None
+    versions_kept: Name | None = None
     retention: RetentionTable | None = None
 
     def __post_init__(self) -> None:
@@ -89,6 +94,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                 parse_rate(rate) if rate is not None else None
             except UsageError as error:
                 raise ValueError(f"{error.message}. {error.hint}") from None
+        _check_age(self.versions_kept)
+
+    def versions_kept_s(self) -> int | None:
+        """Return ``versions_kept`` in seconds, or None if it is not said."""
+        return parse_age(self.versions_kept) if self.versions_kept is not None else None
 
 
 DESCRIPTIONS = {
@@ -100,6 +110,7 @@ DESCRIPTIONS = {
     "cache": "A folder for what is kept of a remote repository. Default: ~/.cache/shenyu-data.",
     "upload_limit": "How many bytes a second go to a remote repository at most, such as 2MB.",
     "download_limit": "The same for what comes from it.",
+    "versions_kept": "How long the storage keeps what was deleted there; 0d: it keeps nothing.",
     "retention": "What prune keeps. With any keep_ key, only what these say.",
 }
 """What each key of the configuration file means."""

@@ -12,6 +12,7 @@
     │   ├── NothingToTakeBack       no in-place operation is left to be undone
     │   ├── OwnerErased             the user was erased; what the snapshot holds cannot be read
     │   └── TargetNotEmpty          the folder to restore into already holds something
+    ├── InvalidReceipt              the receipt of an erasure does not hold               exit 3
     ├── DataDirectoryError          the live data directory cannot be used            exit 3
     ├── ArchiveError                the archive to import is unsafe, or is none       exit 3
     │   └── ArchiveDamaged          it is cut off or altered
@@ -114,6 +115,13 @@ class TargetNotEmpty(UsageError):
     """The folder to restore into already holds something."""
 
     code = "target-not-empty"
+
+
+class InvalidReceipt(ShenyuDataError):
+    """The receipt of an erasure was altered, or is not of whom it should be."""
+
+    code = "invalid-receipt"
+    exit_status = EXIT_FAILED
 
 
 class DataDirectoryError(ShenyuDataError):

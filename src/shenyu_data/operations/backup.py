@@ -393,6 +393,7 @@ class _Backup:
             rewrite_keyrings(
                 self._repository.storage,
                 self._repository.keys,
+                {pseudonym[0] for pseudonym in lately},
                 lambda pseudonym, _: pseudonym not in lately,
             )
             raise ShenyuDataError(

@@ -34,6 +34,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     jobs: int | None
     passphrase_file: str | None
     passphrase_command: list[str] | None
+    versions_kept_s: int | None
     retention: Retention
     grace_s: int
     storage: StorageOptions
@@ -78,6 +79,7 @@ def load_settings(
         sources["config_file"] = "flag"
     else:
         sources["config_file"] = "environment" if named else "default"
+    sources["versions_kept"] = "file" if config.versions_kept else "default"
     sources["jobs"] = "flag" if jobs is not None else "file" if config.jobs else "default"
     retention = config.retention.policy() if config.retention else None
     sources["retention"] = "file" if retention is not None else "default"
@@ -92,6 +94,7 @@ def load_settings(
         if config.passphrase_file
         else None,
         passphrase_command=config.passphrase_command,
+        versions_kept_s=config.versions_kept_s(),
         retention=retention if retention is not None else DEFAULT_RETENTION,
         grace_s=grace_s if grace_s is not None else DEFAULT_GRACE_S,
         storage=StorageOptions(

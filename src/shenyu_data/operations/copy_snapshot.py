@@ -327,7 +327,10 @@ class SnapshotCopy:
         if lately:
             destination = self._place.destination
             rewrite_keyrings(
-                destination.storage, destination.keys, lambda owner, _: owner not in lately
+                destination.storage,
+                destination.keys,
+                {pseudonym[0] for pseudonym in lately},
+                lambda owner, _: owner not in lately,
             )
             raise ShenyuDataError(
                 "a user was erased from the destination while a snapshot was being copied",

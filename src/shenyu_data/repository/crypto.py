@@ -169,6 +169,11 @@ class Secrets:
         """Turns what a scan saw of an owner into a signature."""
         return self.derive("signatures", (self.master, *self.older)[-1])
 
+    @cached_property
+    def receipt_seed(self) -> bytes:
+        """The secret half of the key that signs receipts of erasures."""
+        return self.derive("receipts", (self.master, *self.older)[-1])
+
     def user_pseudonym(self, owner: bytes) -> bytes:
         """Given a user's name, return the 16 bytes that stand for it outside."""
         return blake3(b"u" + owner, key=self.pseudonym_key).digest(16)

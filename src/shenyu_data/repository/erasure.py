@@ -12,8 +12,10 @@ import msgspec
 from shenyu_data.model.errors import RepositoryError
 from shenyu_data.repository.copies import mend_copies
 from shenyu_data.repository.crypto import Secrets, fingerprint
+from shenyu_data.repository.format import Root
 from shenyu_data.repository.keyring import Keyring, rewrite_keyrings
-from shenyu_data.repository.snapshots import list_snapshots
+from shenyu_data.repository.manifest import Layer, SectionReader, layers_of
+from shenyu_data.repository.snapshots import list_snapshots, read_root, snapshot_ids
 from shenyu_data.repository.tombstones import Tombstone, read_tombstones, write_tombstones
 from shenyu_data.storage.protocol import Storage
 
@@ -26,6 +28,66 @@ class DestroyedKeys(msgspec.Struct, frozen=True, kw_only=True):
     tombstone: Tombstone
     objects: list[str]
     failures: list[RepositoryError]
+
+
+class Holdings(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a repository holds an owner: how many snapshots, keys, and keyring objects with these.
+
+    ``failures`` are snapshots, manifests and keyring objects that cannot be read.
+    """
+
+    snapshots: int
+    keys: int
+    keyring_objects: int
+    failures: list[RepositoryError]
+
+
+def find_holdings(storage: Storage, keys: Secrets, pseudonym: bytes) -> Holdings:
+    """Look for an owner in all snapshots and keyring objects. No pack is read."""
+    failures: list[RepositoryError] = []
+    indexes = _Indexes(storage, keys, pseudonym)
+    snapshots = 0
+    for snapshot in snapshot_ids(storage):
+        try:
+            snapshots += indexes.hold(read_root(storage, keys, snapshot))
+        except RepositoryError as error:
+            failures.append(error)
+    found: set[bytes] = set()
+    objects = 0
+    for item in Keyring(storage, keys).objects:
+        try:
+            own = {key for owner, key in item.bucket(pseudonym[0]) if owner == pseudonym}
+        except RepositoryError as error:
+            failures.append(error)
+            continue
+        found |= own
+        objects += bool(own)
+    return Holdings(
+        snapshots=snapshots, keys=len(found), keyring_objects=objects, failures=failures
+    )
+
+
+class _Indexes:
+    """What the indexes say of one owner, each of them read once: snapshots share them."""
+
+    def __init__(self, storage: Storage, keys: Secrets, pseudonym: bytes) -> None:
+        self._storage = storage
+        self._keys = keys
+        self._pseudonym = pseudonym
+        self._known: dict[Layer, bool | None] = {}
+
+    def hold(self, root: Root) -> bool:
+        """Whether a snapshot holds the owner: the newest section that names it says so."""
+        bucket = self._pseudonym[0]
+        reader = SectionReader(self._storage, self._keys, bucket, [])
+        for layer in reversed(layers_of(root, bucket)):
+            if layer not in self._known:
+                rows = (row for owner, row in reader.rows_of(layer) if owner == self._pseudonym)
+                row = next(rows, None)
+                self._known[layer] = None if row is None else row.length > 0
+            if (said := self._known[layer]) is not None:
+                return said
+        return False
 
 
 def destroy_keys(storage: Storage, keys: Secrets, pseudonym: bytes, time_ms: int) -> DestroyedKeys:
@@ -47,7 +109,9 @@ def destroy_keys(storage: Storage, keys: Secrets, pseudonym: bytes, time_ms: int
         write_tombstones(storage, keys, [tombstone])
     else:
         tombstone = known[-1]
-    objects, failures = rewrite_keyrings(storage, keys, lambda owner, _: owner != pseudonym)
+    objects, failures = rewrite_keyrings(
+        storage, keys, {pseudonym[0]}, lambda owner, _: owner != pseudonym
+    )
     mend_copies(storage)  # of what an interrupted erasure stored once
     return DestroyedKeys(tombstone=tombstone, objects=objects, failures=failures)
 
@@ -63,4 +127,4 @@ def sweep_dead_keys(storage: Storage, keys: Secrets) -> list[str]:
     def is_alive(owner: bytes, key: bytes) -> bool:
         return not (stones.of(owner) and stones.is_dead(fingerprint(key)))
 
-    return rewrite_keyrings(storage, keys, is_alive)[0]
+    return rewrite_keyrings(storage, keys, {stone.pseudonym[0] for stone in stones}, is_alive)[0]

@@ -8,7 +8,7 @@ backup of that owner unreadable. Each object is stored twice.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 
@@ -151,10 +151,13 @@ def write_keyring(
 
 
 def rewrite_keyrings(
-    storage: Storage, keys: Secrets, keep: Callable[[bytes, bytes], bool]
+    storage: Storage,
+    keys: Secrets,
+    buckets: Collection[int],
+    keep: Callable[[bytes, bytes], bool],
 ) -> tuple[list[str], list[RepositoryError]]:
     """Store anew, without the (pseudonym, key) rows for which ``keep`` is false, every keyring
-    object that holds one; destroy the old ones.
+    object that holds one; destroy the old ones. Such rows are looked for in ``buckets`` alone.
 
     Looks again until none is left: a backup that runs meanwhile may bring a copy back. Return the
     names of what was destroyed, and what is wrong with objects that cannot be read and so may
@@ -166,7 +169,9 @@ def rewrite_keyrings(
         found = False
         for item in Keyring(storage, keys).objects:
             try:
-                found |= _rewrite_object(storage, keys, item, keep, destroyed)
+                if not all(keep(*row) for bucket in buckets for row in item.bucket(bucket)):
+                    _rewrite_object(storage, keys, item, keep, destroyed)
+                    found = True
             except RepositoryError as error:
                 failures.append(error)
         if not found:
@@ -179,18 +184,15 @@ def _rewrite_object(
     item: KeyringObject,
     keep: Callable[[bytes, bytes], bool],
     destroyed: list[str],
-) -> bool:
+) -> None:
     buckets = {bucket: item.bucket(bucket) for bucket in range(BUCKETS)}
     kept = {bucket: [row for row in rows if keep(*row)] for bucket, rows in buckets.items() if rows}
-    if sum(map(len, kept.values())) == sum(map(len, buckets.values())):
-        return False
     if any(kept.values()):
         _write_object(storage, keys, kept)
     for name in (item.name, item.name + COPY_SUFFIX):
         with suppress(ObjectMissing):
-            storage.delete(name)
+            storage.destroy(name)
             destroyed.append(name)
-    return True
 
 
 def _write_object(

@@ -33,7 +33,8 @@ class FaultyStorage:
     """Do what ``inner`` does until put number ``at_put`` (from 0) goes wrong at ``moment``.
 
     With ``error`` that put raises it, and later ones work again; without, the process dies.
-    With ``at_change`` the process dies before or after that put or delete, counted together.
+    With ``at_change`` the process dies before or after that put, delete or destroy, counted
+    together.
     Puts that would take more than ``room_bytes`` in all raise StorageFull (see :meth:`make_room`).
     Objects in ``unreadable`` cannot be read, as if their sectors were bad. Every put waits
     ``delay_s``. ``before_put`` is called with each put's name before anything else happens: a place
@@ -129,9 +130,10 @@ class FaultyStorage:
         raise Crash(f"at change {number}, {self._moment} {name}")
 
     def destroy(self, name: str) -> None:
-        """As the inner storage."""
-        self._check_alive()
-        self.inner.destroy(name)
+        """As the inner storage, unless it goes wrong."""
+        with self._lock:
+            self._check_alive()
+            self._change(lambda: self.inner.destroy(name), name)
 
     def keeps_versions(self) -> bool | None:
         """As the inner storage."""

@@ -15,6 +15,19 @@ from shenyu_data.model.monitor import CollectingMonitor
 from shenyu_data.operations.backup import BackupOptions, BackupStats, backup
 from shenyu_data.operations.restore import RestoreOptions, RestoreStats, restore
 from shenyu_data.operations.verify import VerifyOptions, VerifyStats, verify
+from shenyu_data.repository.crypto import Secrets
+from shenyu_data.repository.receipts import (
+    RECEIPT_FORMAT,
+    RECEIPT_VERSION,
+    BackupsErased,
+    LiveErased,
+    Receipt,
+    Reservation,
+    SignedReceipt,
+    StorageTold,
+    public_key_pem,
+    sign_receipt,
+)
 from shenyu_data.repository.repository import Repository, create_repository
 from shenyu_data.storage.memory import MemoryStorage
 from shenyu_data.storage.protocol import Storage
@@ -90,6 +103,29 @@ def look(repository: Repository, *, read: bool = True) -> Verified:
     monitor = CollectingMonitor()
     stats = verify(repository, VerifyOptions(read_percent=100.0 * read), monitor)
     return Verified(stats, monitor.findings)
+
+
+def some_receipt(keys: Secrets) -> SignedReceipt:
+    """Return the receipt of an erasure that never was."""
+    receipt = Receipt(
+        format=RECEIPT_FORMAT,
+        version=RECEIPT_VERSION,
+        user="carol 莲",
+        user_bytes_hex="carol 莲".encode().hex(),
+        repository=keys.repository_id.hex(),
+        pseudonym=keys.user_pseudonym("carol 莲".encode()).hex(),
+        erased_at="2026-03-08T11:12:13Z",
+        completed_at="2026-03-08T11:12:14Z",
+        erased_for_good_at=None,
+        live=LiveErased(documents=2, document_bytes=34, overwritten=1, links=0),
+        backups=BackupsErased(snapshots=3, keys=["00" * 16]),
+        storage=StorageTold(keeps_versions=None, versions_kept_s=None),
+        reservations=[Reservation(code="hard-link-remains", count=1)],
+        reason="asked for",
+        program="shenyu-data 0.1.0",
+        public_key=public_key_pem(keys),
+    )
+    return sign_receipt(keys, receipt)
 
 
 class Past(NamedTuple):

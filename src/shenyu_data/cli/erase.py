@@ -1,0 +1,140 @@
+"""``shenyu-data erase-user``."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+import click
+import msgspec
+
+from shenyu_data.cli.common import Call, common
+from shenyu_data.cli.confirm import confirm_by_name, yes_option
+from shenyu_data.cli.open import open_for
+from shenyu_data.cli.render import iso, local, number, size
+from shenyu_data.cli.terminal import say
+from shenyu_data.model.findings import printable
+from shenyu_data.operations.erase import (
+    EraseOptions,
+    ErasePlan,
+    EraseStats,
+    erase,
+    plan_erase,
+)
+from shenyu_data.operations.receipts import check_place, receipt_name
+from shenyu_data.repository.receipts import Receipt, public_key_fingerprint
+
+_LISTED = 20
+
+
+@click.command("erase-user")
+@click.argument("user")
+@click.option("--dry-run", is_flag=True, help="Say what would be erased, and stop.")
+@click.option("--receipt", metavar="FILE", help="Where to write the receipt.")
+@click.option("--reason", metavar="TEXT", help="Why, to be written into the receipt.")
+@common
+@yes_option
+def erase_user_command(
+    call: Call, user: str, dry_run: bool, receipt: str | None, reason: str | None
+) -> None:
+    """Erase a user for good: the live documents and, by key, every backup.
+
+    USER is the name as in users/NAME.json. Nothing brings the user back: no key, no older snapshot,
+    no import. At a terminal the name is asked for; elsewhere it needs --yes. A signed receipt is
+    written, by default into the current folder; `receipt verify` checks it. Exits with 1 if
+    something that it names remains elsewhere, 3 if something could not be erased: then there is no
+    receipt, and running it again goes on.
+    """
+    repository = open_for(call)
+    name = os.fsencode(user)
+    plan = plan_erase(call.data, repository, name)
+    place = receipt or receipt_name(name, plan.pseudonym, iso(time.time_ns() // 1_000_000))
+    check_place(place)
+    if dry_run:
+        call.finish({**_plan_json(plan), "dry_run": True}, "Would erase" + _plan_text(plan))
+        return
+    if not call.yes and not call.as_json:
+        say("About to erase" + _plan_text(plan))
+    confirm_by_name(call, printable(name))
+    options = EraseOptions(
+        receipt=place, reason=reason, versions_kept_s=call.settings.versions_kept_s
+    )
+    stats = erase(call.data, repository, plan, options, call.monitor)
+    call.finish(
+        {**_plan_json(plan), **_stats_json(stats, place), "dry_run": False},
+        _stats_text(plan, stats, place),
+        findings=bool(call.monitor.count("warning", "error")),
+        failed=not stats.complete,
+        damaged=bool(plan.failures),
+    )
+
+
+def _plan_json(plan: ErasePlan) -> dict[str, Any]:
+    return {
+        "user": printable(plan.user),
+        "pseudonym": plan.pseudonym.hex(),
+        "documents": [printable(path) for path in plan.documents],
+        "document_bytes": plan.document_bytes,
+        "snapshots_count": plan.snapshots,
+        "keys_count": plan.keys,
+        "keyring_objects_count": plan.keyring_objects,
+        "erased_before": iso(plan.erased_ms) if plan.erased_ms is not None else None,
+    }
+
+
+def _stats_json(stats: EraseStats, place: str) -> dict[str, Any]:
+    receipt = stats.receipt
+    return {
+        "complete": stats.complete,
+        "live": msgspec.structs.asdict(stats.live),
+        "came_back": stats.came_back,
+        "keys_destroyed": stats.keys,
+        "destroyed_objects": stats.destroyed_objects,
+        "receipt": os.path.abspath(place) if receipt is not None else None,
+        "public_key_sha256": public_key_fingerprint(receipt.public_key) if receipt else None,
+        "erased_for_good_at": receipt.erased_for_good_at if receipt else None,
+        "elapsed_s": round(stats.elapsed_s, 3),
+    }
+
+
+def _plan_text(plan: ErasePlan) -> str:
+    lines = [f" the user {printable(plan.user)}, for good:"]
+    lines.append(
+        f"  live      {number(len(plan.documents), 'document')}, {size(plan.document_bytes)}"
+    )
+    lines += [f"    {printable(path)}" for path in plan.documents[:_LISTED]]
+    if len(plan.documents) > _LISTED:
+        lines.append(f"    and {len(plan.documents) - _LISTED:,} more")
+    lines.append(
+        f"  backups   {number(plan.snapshots, 'snapshot')}, made unreadable by destroying "
+        f"{number(plan.keys, 'key')} in {number(plan.keyring_objects, 'keyring object')}"
+    )
+    if plan.erased_ms is not None:
+        lines.append(f"  before    erased on {local(plan.erased_ms)}; what came since goes as well")
+    lines.append("This cannot be undone, by nobody and with no key.")
+    return "\n".join(lines)
+
+
+def _stats_text(plan: ErasePlan, stats: EraseStats, place: str) -> str:
+    who = f"the user {printable(plan.user)}"
+    if stats.receipt is None:
+        return f"NOT all of {who} is erased: mend what is named above, and run it again."
+    live = stats.live
+    return "\n".join(
+        [
+            f"Erased {who} in {stats.elapsed_s:.1f} s",
+            f"  live      {number(live.documents, 'document')}, {size(live.document_bytes)}, "
+            f"{live.overwritten:,} overwritten first",
+            f"  backups   {number(plan.snapshots, 'snapshot')}, by {number(stats.keys, 'key')}",
+            f"  for good  {_for_good(stats.receipt)}",
+            f"  receipt   {printable(place)}",
+            f"  signed by {public_key_fingerprint(stats.receipt.public_key)} (SHA-256)",
+        ]
+    )
+
+
+def _for_good(receipt: Receipt) -> str:
+    if receipt.erased_for_good_at is None:
+        return "nobody can say: it is not known for how long the storage keeps old versions"
+    return f"at {receipt.erased_for_good_at}"

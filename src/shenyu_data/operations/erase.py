@@ -1,0 +1,311 @@
+"""``erase-user``: erases a user for good: live documents, and by its keys every backup.
+
+In this order. The live documents go first, lest the next backup take them up again under a new key;
+then the tombstone and the keys (repository/erasure.py); then everything is looked at again, because
+the application may have had a history in memory and written it back. Only when nothing is left
+there is a receipt. Killed anywhere, running it again finishes.
+"""
+
+from __future__ import annotations
+
+import stat
+import time
+from collections import Counter
+from datetime import UTC, datetime
+
+import msgspec
+
+from shenyu_data import __version__
+from shenyu_data.datadir.folder import open_root
+from shenyu_data.datadir.remove import Remover
+from shenyu_data.datadir.scan import DataFolders, Found, scan_user
+from shenyu_data.model.errors import OwnerNotFound, RepositoryError, UsageError
+from shenyu_data.model.findings import Finding, printable
+from shenyu_data.model.layout import is_plain_name, path_of
+from shenyu_data.model.monitor import Monitor
+from shenyu_data.operations.receipts import check_place, write_receipt
+from shenyu_data.repository.erasure import (
+    DestroyedKeys,
+    destroy_keys,
+    find_holdings,
+    sweep_dead_keys,
+)
+from shenyu_data.repository.receipts import (
+    RECEIPT_FORMAT,
+    RECEIPT_VERSION,
+    BackupsErased,
+    LiveErased,
+    Receipt,
+    Reservation,
+    StorageTold,
+    public_key_pem,
+    sign_receipt,
+)
+from shenyu_data.repository.repository import Repository
+from shenyu_data.repository.tombstones import read_tombstones
+
+LOOK_S = 0.25
+"""How long nothing may come back, of a user who was not active lately."""
+
+LONG_LOOK_S = 2.0
+"""The same, of one who was, or of whom something came back."""
+
+LONGEST_LOOK_S = 30.0
+"""After this it is given up: the application goes on writing."""
+
+_ACTIVE_S = 3600.0
+_PAUSE_S = 0.05
+_MAX_NAME_BYTES = 255
+
+
+class EraseOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """``receipt`` is the path of the receipt; its signature and public key come beside it.
+
+    ``versions_kept_s`` says for how long the storage keeps what is deleted, None: not known.
+    """
+
+    receipt: str
+    reason: str | None = None
+    versions_kept_s: int | None = None
+
+
+class ErasePlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What there is of a user. ``documents`` are the live ones' paths, links and the like included;
+    ``erased_ms`` is when it was erased before, if it was.
+    """
+
+    user: bytes
+    pseudonym: bytes
+    documents: list[bytes]
+    document_bytes: int
+    last_written_s: float
+    snapshots: int
+    keys: int
+    keyring_objects: int
+    erased_ms: int | None
+    failures: list[RepositoryError]
+
+
+class EraseStats(msgspec.Struct, frozen=True, kw_only=True):
+    """What an erasure did. If not ``complete``, something is left and there is no ``receipt``.
+
+    Of what was live, ``came_back`` had been written by the application since the first look.
+    ``keys`` counts those destroyed, now or by an earlier run that was cut off.
+    """
+
+    complete: bool
+    receipt: Receipt | None
+    live: LiveErased
+    came_back: int
+    keys: int
+    destroyed_objects: list[str]
+    elapsed_s: float
+
+
+def plan_erase(data: str, repository: Repository, user: bytes) -> ErasePlan:
+    """Look for everything of a user; change nothing.
+
+    Raise OwnerNotFound if neither the data directory nor the repository ever held the user,
+    UsageError if it cannot be a user's name.
+    """
+    if not is_plain_name(user):
+        raise UsageError(
+            f"{printable(user)!r} cannot be a user's name",
+            hint="A user is named as in users/NAME.json.",
+        )
+    live = _scan(data, user)
+    storage, keys = repository.storage, repository.keys
+    pseudonym = keys.user_pseudonym(user)
+    holdings = find_holdings(storage, keys, pseudonym)
+    stones = read_tombstones(storage, keys, []).of(pseudonym)
+    if not (live or holdings.snapshots or holdings.keys or stones or holdings.failures):
+        raise OwnerNotFound(
+            f"there is no user {printable(user)}: not in {data}, and in no snapshot",
+            hint="A user is named as in users/NAME.json, every character of it.",
+        )
+    return ErasePlan(
+        user=user,
+        pseudonym=pseudonym,
+        documents=[path_of(user, found.place, found.name) for found in live],
+        document_bytes=sum(found.stat.st_size for found in live),
+        last_written_s=max((found.stat.st_mtime for found in live), default=0.0),
+        snapshots=holdings.snapshots,
+        keys=holdings.keys,
+        keyring_objects=holdings.keyring_objects,
+        erased_ms=stones[-1].time_ms if stones else None,
+        failures=holdings.failures,
+    )
+
+
+def _scan(data: str, user: bytes) -> list[Found]:
+    with open_root(data):
+        if len(user) > _MAX_NAME_BYTES:
+            return []
+    with DataFolders(data) as folders:
+        return [found for found in scan_user(folders, user).entries if not _is_folder(found)]
+
+
+def _is_folder(found: Found) -> bool:
+    return stat.S_ISDIR(found.stat.st_mode)
+
+
+def erase(
+    data: str, repository: Repository, plan: ErasePlan, options: EraseOptions, monitor: Monitor
+) -> EraseStats:
+    """Erase a user. What cannot be done is reported, and then there is no receipt.
+
+    Raise UsageError if the receipt's place is taken, before anything is done; DataDirectoryError
+    or StorageError if that fails on the way: running it again finishes.
+    """
+    check_place(options.receipt)
+    return _Erasure(data, repository, plan, options, monitor).run()
+
+
+class _Erasure:
+    def __init__(
+        self,
+        data: str,
+        repository: Repository,
+        plan: ErasePlan,
+        options: EraseOptions,
+        monitor: Monitor,
+    ) -> None:
+        self._repository = repository
+        self._plan = plan
+        self._options = options
+        self._monitor = monitor
+        self._reservations: Counter[str] = Counter()
+        self._remover = Remover(data, plan.user, self._report)
+        self._came_back = 0
+
+    def run(self) -> EraseStats:
+        started = time.monotonic()
+        storage, keys = self._repository.storage, self._repository.keys
+        self._report_failures(self._plan.failures)
+        self._remover.remove()
+        now_ms = time.time_ns() // 1_000_000
+        destroyed = destroy_keys(storage, keys, self._plan.pseudonym, now_ms)
+        self._report_failures(destroyed.failures)
+        quiet = self._wait_until_quiet()
+        swept = sweep_dead_keys(storage, keys)
+        self._remover.report_links()
+        complete = quiet and self._remover.complete and not destroyed.failures
+        return EraseStats(
+            complete=complete,
+            receipt=self._issue(destroyed) if complete else None,
+            live=self._live(),
+            came_back=self._came_back,
+            keys=len(destroyed.tombstone.keys),
+            destroyed_objects=[*destroyed.objects, *swept],
+            elapsed_s=time.monotonic() - started,
+        )
+
+    def _wait_until_quiet(self) -> bool:
+        """Remove what the application writes back until it no longer does; return whether it
+        stopped.
+        """
+        look_s = LONG_LOOK_S if time.time() - self._plan.last_written_s < _ACTIVE_S else LOOK_S
+        started = quiet_since = time.monotonic()
+        while (now := time.monotonic()) - quiet_since < look_s:
+            if now - started > LONGEST_LOOK_S:
+                self._report(_keeps_coming_back())
+                return False
+            if back := self._remover.remove():
+                self._came_back += back
+                quiet_since, look_s = time.monotonic(), LONG_LOOK_S
+            time.sleep(_PAUSE_S)
+        return True
+
+    def _issue(self, destroyed: DestroyedKeys) -> Receipt:
+        keys = self._repository.keys
+        storage, good_ms = self._storage(now_ms := time.time_ns() // 1_000_000)
+        receipt = Receipt(
+            format=RECEIPT_FORMAT,
+            version=RECEIPT_VERSION,
+            user=printable(self._plan.user),
+            user_bytes_hex=self._plan.user.hex(),
+            repository=keys.repository_id.hex(),
+            pseudonym=self._plan.pseudonym.hex(),
+            erased_at=_iso(destroyed.tombstone.time_ms),
+            completed_at=_iso(now_ms),
+            erased_for_good_at=_iso(good_ms) if good_ms is not None else None,
+            live=self._live(),
+            backups=BackupsErased(
+                snapshots=self._plan.snapshots,
+                keys=[item.hex() for item in destroyed.tombstone.keys],
+            ),
+            storage=storage,
+            reservations=[
+                Reservation(code=code, count=count)
+                for code, count in sorted(self._reservations.items())
+            ],
+            reason=self._options.reason,
+            program=f"shenyu-data {__version__}",
+            public_key=public_key_pem(keys),
+        )
+        write_receipt(self._options.receipt, sign_receipt(keys, receipt))
+        return receipt
+
+    def _storage(self, now_ms: int) -> tuple[StorageTold, int | None]:
+        """Return what is known of the storage, and when it will have dropped what was destroyed."""
+        kept_s = self._options.versions_kept_s
+        keeps = self._repository.storage.keeps_versions()
+        told = StorageTold(keeps_versions=keeps, versions_kept_s=kept_s)
+        if kept_s is not None:
+            return told, now_ms + 1000 * kept_s
+        if keeps is False:
+            return told, now_ms
+        self._report(_versions_unknown(keeps))
+        return told, None
+
+    def _live(self) -> LiveErased:
+        remover = self._remover
+        return LiveErased(
+            documents=remover.documents,
+            document_bytes=remover.document_bytes,
+            overwritten=remover.overwritten,
+            links=remover.links,
+        )
+
+    def _report(self, finding: Finding) -> None:
+        self._reservations[finding.code] += 1
+        self._monitor.report(finding)
+
+    def _report_failures(self, errors: list[RepositoryError]) -> None:
+        for error in errors:
+            self._report(
+                Finding(
+                    code=error.code,
+                    severity="error",
+                    path="",
+                    message=error.message,
+                    hint="If it holds keys, they may still be in it: run "
+                    "`shenyu-data verify` to see what is damaged.",
+                )
+            )
+
+
+def _keeps_coming_back() -> Finding:
+    return Finding(
+        code="keeps-coming-back",
+        severity="error",
+        path="",
+        message=f"the application went on writing documents of the user for {LONGEST_LOOK_S:.0f} s",
+        hint="Sign the user out, or stop the application, then run it again.",
+    )
+
+
+def _versions_unknown(keeps: bool | None) -> Finding:
+    may = "keeps" if keeps else "may keep"
+    return Finding(
+        code="versions-kept-unknown",
+        severity="warning",
+        path="",
+        message=f"the storage {may} old versions of what is deleted, and nobody said for how long: "
+        "until it drops them, whoever has the repository key can read the user's backups there",
+        hint='Set `versions_kept` in the configuration ("30d", or "0d" if it keeps none).',
+    )
+
+
+def _iso(time_ms: int) -> str:
+    return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
