@@ -117,7 +117,6 @@ class Journal:
         self.name = name
         self._path = os.path.join(folder, name)
         self._folder = folder
-        self.has_steps = False
 
     def write(self, *lines: Line, durable: bool = True) -> None:
         """Add lines. Raises ShenyuDataError if that cannot be done: then nothing may be changed."""
@@ -139,7 +138,6 @@ class Journal:
                 f"cannot write the journal {self._path}: {error.strerror}",
                 hint="Make room or set XDG_STATE_HOME; without a journal nothing is changed.",
             ) from error
-        self.has_steps |= any(isinstance(line, Step) for line in lines)
 
     def lines(self) -> list[Line]:
         """Return what was written; a line that was cut off is left out."""
@@ -171,11 +169,6 @@ class Journals:
         """Yield the journals."""
         for name in reversed(self._names()):
             yield Journal(self._folder, name)
-
-    def forget(self) -> None:
-        """Remove all of them: afterwards nothing can be taken back."""
-        for name in self._names():
-            os.unlink(os.path.join(self._folder, name))
 
     def _names(self) -> list[str]:
         try:
