@@ -116,6 +116,7 @@ class CaptureResult(msgspec.Struct):
     findings: list[Finding]
     tally: Tally
     packed_bytes: int
+    packs: list[str]
     owners: int
     complete: bool
 
@@ -202,7 +203,7 @@ class _Capture:
         self._keyring: Keyring = task.repository.keyring()
         self._packs = PackWriter(self._storage)
         self._segments = SegmentReader(self._storage, self._keys)
-        self._result = CaptureResult([], [], [], Tally(), 0, 0, True)
+        self._result = CaptureResult([], [], [], Tally(), 0, [], 0, True)
 
     def run(self) -> CaptureResult:
         try:
@@ -221,6 +222,7 @@ class _Capture:
             self._packs.abandon()
             raise
         self._result.packed_bytes = self._packs.stored_bytes
+        self._result.packs = self._packs.stored
         return self._result
 
     def _take_bucket(self, folders: DataFolders, work: BucketWork, tally: Tally) -> CapturedBucket:

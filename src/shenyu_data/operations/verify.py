@@ -8,13 +8,13 @@ authenticated. With it, every segment is opened and every document compared with
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import msgspec
 from blake3 import blake3
 from msgspec import field
 
-from shenyu_data.model.errors import ObjectDamaged, ObjectMissing, RepositoryError
+from shenyu_data.model.errors import ObjectDamaged, ObjectMissing, RepositoryError, StorageError
 from shenyu_data.model.findings import Finding, printable
 from shenyu_data.model.monitor import Monitor
 from shenyu_data.operations.verify_tasks import (
@@ -25,7 +25,7 @@ from shenyu_data.operations.verify_tasks import (
 )
 from shenyu_data.operations.workers import open_executor, run_tasks
 from shenyu_data.repository.compression import DICTIONARY_BLAKE3
-from shenyu_data.repository.crypto import fingerprint
+from shenyu_data.repository.crypto import Secrets, fingerprint
 from shenyu_data.repository.format import (
     BUCKETS,
     COPY_SUFFIX,
@@ -52,10 +52,14 @@ from shenyu_data.repository.generations import read_generation_copy
 from shenyu_data.repository.keyring import KeyringObject
 from shenyu_data.repository.keyslots import read_slot
 from shenyu_data.repository.manifest import Layer, layers_of
+from shenyu_data.repository.moves import moved_packs, read_moves
+from shenyu_data.repository.proofs import Proof, read_proof_object, write_proofs
+from shenyu_data.repository.prunes import read_record, read_records
 from shenyu_data.repository.repository import Repository, read_descriptor
 from shenyu_data.repository.snapshots import parse_root, parse_snapshot, read_copy
 from shenyu_data.repository.tombstones import read_tombstone_copy, read_tombstones
 from shenyu_data.storage.cache import fetched_anew
+from shenyu_data.storage.protocol import Storage
 
 _SMALL = 1000  # documents: below, starting processes costs more than it saves
 _EXAMPLES = 5
@@ -135,6 +139,7 @@ class _Verify:
         documents = max((item.totals.documents for item in self._snapshots), default=0)
         jobs = self._options.jobs if documents > _SMALL else 1
         used_packs: set[bytes] = set()
+        used_moves: set[bytes] = set()
         owners = erased = checked = segments = read_bytes = 0
         with (
             open_executor(jobs) as executor,
@@ -149,6 +154,7 @@ class _Verify:
                 segments += result.segments
                 read_bytes += result.read_bytes
                 used_packs |= result.used_packs
+                used_moves |= result.used_moves
                 for damage in result.damages:
                     self._note(damage)
         unused = [
@@ -157,8 +163,11 @@ class _Verify:
             if _is_id(name)
             if (name.startswith(f"{PACKS}/") and bytes.fromhex(name[6:]) not in used_packs)
             or (name.startswith(f"{MANIFESTS}/") and name not in self._used_manifests)
+            or (name.startswith(f"{MOVED}/") and bytes.fromhex(name[6:]) not in used_moves)
         ]
         self._report(unused)
+        if self._options.read_percent >= 100:
+            self._keep_proof()
         return VerifyStats(
             snapshots=len(self._snapshots),
             objects=len(sizes),
@@ -214,6 +223,32 @@ class _Verify:
                 self._damaged(copy, error)
         self._tell_twins(KEYRINGS, sound, "users whose key only it held cannot be restored")
 
+    def _keep_proof(self) -> None:
+        """Write down which snapshots were found sound: prune keeps the newest of them."""
+        unsound = {number for item in self._affected.values() for number in item.snapshots}
+        now_ms = time.time_ns() // 1_000_000
+        proofs = [
+            Proof(item.id, now_ms)
+            for number, item in enumerate(self._snapshots)
+            if number not in unsound
+        ]
+        if not proofs:
+            return
+        try:
+            write_proofs(self._repository.storage, self._repository.keys, proofs)
+        except StorageError as error:
+            self._monitor.report(
+                Finding(
+                    code="proof-not-kept",
+                    severity="info",
+                    path="",
+                    message=f"which snapshots are verified could not be written down: "
+                    f"{error.message}",
+                    hint="Prune takes them for unverified; verify where the repository can be "
+                    "written.",
+                )
+            )
+
     def _check_tombstones(self, sizes: dict[str, int]) -> None:
         sound: set[str] = set()
         for base, copy in self._pairs(sizes, TOMBSTONES):
@@ -255,6 +290,8 @@ class _Verify:
                     layers.setdefault(layer, set()).add(number)
                     self._used_manifests.add(f"{MANIFESTS}/{layer.manifest.hex()}")
         ids = {item.id for item in self._snapshots}
+        for record in read_records(self._storage, self._repository.keys).values():
+            ids.update(record.dropped)
         for item in self._snapshots:
             if item.parent is not None and item.parent not in ids:
                 name = f"{SNAPSHOTS}/{item.parent.hex()}"
@@ -274,7 +311,9 @@ class _Verify:
                 affected.effect = f"its twin is no better: {what}"
 
     def _check_headers(self, sizes: dict[str, int]) -> None:
-        """Every manifest and, when data is read, every pack begins as it should."""
+        """Every manifest and, when data is read, every pack begins as it should; the objects of
+        prunes and proofs open.
+        """
         kinds = {MANIFESTS: ObjectKind.MANIFEST}
         if self._options.read_percent:
             kinds[PACKS] = ObjectKind.PACK
@@ -283,6 +322,12 @@ class _Verify:
             if kind is not None and _is_id(name):
                 try:
                     check_header(kind, name, self._storage.read(name, 0, HEADER_BYTES))
+                except RepositoryError as error:
+                    self._damaged(name, error)
+            reader = _READERS.get(name.partition("/")[0])
+            if reader is not None and _is_id(name):
+                try:
+                    reader(self._storage, self._repository.keys, name)
                 except RepositoryError as error:
                     self._damaged(name, error)
 
@@ -300,6 +345,7 @@ class _Verify:
     def _tasks(self, pack_bytes: dict[bytes, int], count: int) -> Iterator[VerifyTask]:
         share = self._options.read_percent / 100
         sequences = [item.sequence for item in self._snapshots]
+        moved = moved_packs(self._storage)
         numbers: dict[frozenset[int], SnapshotNumbers] = {}
         batch: dict[int, dict[Layer, SnapshotNumbers]] = {}
         size = max(1, len(self._layers) // count)
@@ -309,10 +355,10 @@ class _Verify:
                 for layer, users in layers.items()
             }
             if len(batch) >= size:
-                yield VerifyTask(self._repository, batch, pack_bytes, share, sequences)
+                yield VerifyTask(self._repository, batch, pack_bytes, share, moved, sequences)
                 batch = {}
         if batch:
-            yield VerifyTask(self._repository, batch, pack_bytes, share, sequences)
+            yield VerifyTask(self._repository, batch, pack_bytes, share, moved, sequences)
 
     def _damaged(self, name: str, error: RepositoryError) -> None:
         self._affected.setdefault(name, _Affected(error))
@@ -366,6 +412,13 @@ class _Verify:
         names = ", ".join(affected.examples) + ", …" * (affected.documents > _EXAMPLES)
         users = len(affected.owners)
         return f"affects {affected.documents} documents of {users} owners in {where}: {names}"
+
+
+_READERS: dict[str, Callable[[Storage, Secrets, str], object]] = {
+    PRUNES: read_record,
+    PROOFS: read_proof_object,
+    MOVED: lambda storage, keys, name: read_moves(storage, keys, bytes.fromhex(name[6:])),
+}
 
 
 def _came_back(copy: str) -> Finding:

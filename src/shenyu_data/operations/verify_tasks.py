@@ -24,6 +24,7 @@ from shenyu_data.repository.format import (
 )
 from shenyu_data.repository.keyring import Keyring
 from shenyu_data.repository.manifest import Layer, Row, SectionReader
+from shenyu_data.repository.moves import Moves
 from shenyu_data.repository.packs import SegmentReader
 from shenyu_data.repository.repository import Repository
 
@@ -41,6 +42,8 @@ class VerifyTask(msgspec.Struct):
     work: dict[int, dict[Layer, SnapshotNumbers]]
     pack_bytes: dict[bytes, int]
     share: float
+    moved: frozenset[bytes]
+    """Packs of which something moved away."""
     sequences: list[int]
     """Of the snapshots, by number: they tell what was erased since."""
 
@@ -60,6 +63,7 @@ class VerifyResult(msgspec.Struct):
 
     damages: list[Damage] = field(default_factory=list)
     used_packs: set[bytes] = field(default_factory=set)
+    used_moves: set[bytes] = field(default_factory=set)
     owners: int = 0
     erased: int = 0
     documents: int = 0
@@ -78,11 +82,13 @@ class _Verify:
         self._task = task
         self._segments = SegmentReader(task.repository.storage, task.repository.keys)
         self._keyring: Keyring = task.repository.keyring()
+        self._moves = Moves(task.repository.storage, task.repository.keys)
         self._result = VerifyResult(buckets=len(task.work))
 
     def run(self) -> VerifyResult:
         for bucket, layers in self._task.work.items():
             self._check_bucket(bucket, layers)
+        self._result.used_moves = self._moves.followed
         return self._result
 
     def _check_bucket(self, bucket: int, layers: dict[Layer, SnapshotNumbers]) -> None:
@@ -118,8 +124,8 @@ class _Verify:
             # speaks for the snapshots that use it.
             snapshots = layers[row.layer] - newer
             newer |= layers[row.layer]
-            if not row.length:
-                continue
+            if not row.length or not snapshots:
+                continue  # nothing, or nothing that any snapshot still shows: prune knows it not
             try:
                 record = reader.record(pseudonym, row, keys)
             except RepositoryError as error:
@@ -216,7 +222,12 @@ class _Verify:
         """Return what is wrong with segments that cannot be where the record says."""
         bad: dict[int, RepositoryError] = {}
         self._result.segments += len(segments)
-        for index, segment in enumerate(segments):
+        for index, recorded in enumerate(segments):
+            try:
+                segment = self._locate(recorded)
+            except RepositoryError as error:
+                bad[index] = error
+                continue
             size = self._task.pack_bytes.get(segment.pack, -1)
             self._result.used_packs.add(segment.pack)
             if segment.offset + segment.stored_bytes > size:
@@ -227,6 +238,18 @@ class _Verify:
                     else ObjectDamaged(f"{name} is cut off at {size} bytes")
                 )
         return bad
+
+    def _locate(self, segment: Segment) -> Segment:
+        """Return where a segment is read from: its own pack while that is there, else where it
+        moved.
+        """
+        if segment.pack not in self._task.moved:
+            return segment
+        located = self._moves.locate(segment)
+        if located is None:
+            return segment
+        self._result.used_packs.add(located.pack)
+        return segment if segment.pack in self._task.pack_bytes else located
 
     def _choose(self, count: int) -> set[int]:
         share = self._task.share

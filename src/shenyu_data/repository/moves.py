@@ -39,12 +39,15 @@ Place = tuple[bytes, int]
 
 
 class Moves:
-    """Finds segments that moved. Reads a table when it is first asked for."""
+    """Finds segments that moved. Reads a table when it is first asked for; ``followed`` are those
+    that led somewhere, by pack.
+    """
 
     def __init__(self, storage: Storage, keys: Secrets) -> None:
         self._storage = storage
         self._keys = keys
         self._tables: dict[bytes, bytes] = {}
+        self.followed: set[bytes] = set()
 
     def locate(self, segment: Segment) -> Segment | None:
         """Return the segment with the pack and offset of its last move, or None if it has not
@@ -72,7 +75,10 @@ class Moves:
         if at * MOVE.size == len(table):
             return None
         old, new_pack, new_offset = MOVE.unpack_from(table, at * MOVE.size)
-        return (new_pack, new_offset) if old == offset else None
+        if old != offset:
+            return None
+        self.followed.add(pack)
+        return new_pack, new_offset
 
     def _table(self, pack: bytes) -> bytes:
         if pack not in self._tables:

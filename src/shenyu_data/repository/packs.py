@@ -30,7 +30,8 @@ SEGMENT_BYTES = 2 << 20
 
 
 class PackWriter:
-    """Seals segments into packs. Nothing is in the storage for sure until :meth:`finish` returns.
+    """Seals segments into packs, named in ``packs``. Nothing is in the storage for sure until
+    :meth:`finish` returns.
 
     Packs are stored by a thread of their own while the next one fills: storing waits for the disk.
     """

@@ -1,0 +1,491 @@
+"""``prune``: drops snapshots by the retention policy, and gives back the space of what none needs.
+
+The plan reads everything the snapshots to be kept need, and deletes nothing if any of it cannot be
+read. What is not needed is doomed: written down (``repository/prunes.py``), and deleted by a later
+prune, when the grace is over and the snapshots that there are by then do not need it either. Packs
+that are mostly dead are repacked. Safe beside backups and other prunes; killed anywhere, a next
+prune goes on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from datetime import tzinfo
+
+import msgspec
+
+from shenyu_data.model.errors import ObjectMissing, RepositoryError, UsageError
+from shenyu_data.model.findings import Finding
+from shenyu_data.model.monitor import Monitor
+from shenyu_data.model.retention import (
+    DEFAULT_GRACE_S,
+    DEFAULT_RETENTION,
+    Candidate,
+    Decision,
+    Retention,
+    decide,
+)
+from shenyu_data.operations.prune_repack import repack
+from shenyu_data.operations.prune_tasks import Stack, Usage, UsageTask, UserLoss, find_usage
+from shenyu_data.operations.workers import open_executor, run_tasks
+from shenyu_data.repository.erasure import sweep_dead_keys
+from shenyu_data.repository.format import (
+    BUCKETS,
+    COPY_SUFFIX,
+    MANIFESTS,
+    MOVED,
+    PACKS,
+    SNAPSHOTS,
+    Snapshot,
+    parse_object_name,
+)
+from shenyu_data.repository.manifest import Layer, layers_of
+from shenyu_data.repository.moves import moved_packs
+from shenyu_data.repository.proofs import Proof, proof_names, read_proofs, write_proofs
+from shenyu_data.repository.prunes import PruneRecord, read_records, write_record
+from shenyu_data.repository.repository import Repository
+from shenyu_data.repository.snapshots import snapshot_ids
+
+REPACK_BELOW = 0.5
+"""A pack of which less than this share is needed is repacked."""
+
+_MOST_PROOFS = 4  # objects; then they are joined
+_SMALL = 1000  # documents: below, starting processes costs more than it saves
+
+
+class PruneOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What to keep, and how long what is not needed lies aside (seconds).
+
+    ``drop`` are ids of snapshots to drop whatever the policy says. ``zone`` is that of days and
+    weeks, None the machine's. ``users`` is of how many users the plan says what they lose.
+    """
+
+    retention: Retention = DEFAULT_RETENTION
+    grace_s: float = DEFAULT_GRACE_S
+    drop: frozenset[bytes] = frozenset()
+    zone: tzinfo | None = None
+    users: int = 20
+    jobs: int = 1
+
+
+class RepackedPack(msgspec.Struct, frozen=True):
+    """A pack that is mostly dead: its size and how much of it is needed, in bytes."""
+
+    pack: bytes
+    size: int
+    live: int
+
+
+class PrunePlan(msgspec.Struct, kw_only=True):
+    """What a prune would do.
+
+    ``unreadable`` says what is damaged: then nothing can be deleted. ``deletable`` objects are
+    past their grace; ``doomed`` are all that are not needed, with when that was first seen. Sizes
+    are in ``sizes``, by name.
+    """
+
+    now_ms: int
+    decisions: list[Decision]
+    drop: list[bytes]
+    doomed: dict[str, int]
+    deletable: list[str]
+    repack: list[RepackedPack]
+    unreadable: list[tuple[str, RepositoryError]]
+    usage: Usage
+    sizes: dict[str, int]
+    known: frozenset[bytes]
+    dropped_before: frozenset[bytes]
+    records: list[str]
+
+    @property
+    def losses(self) -> list[UserLoss]:
+        """The users who lose most, those who are left with nothing first."""
+        return sorted(self.usage.losses, key=lambda item: (item.left > 0, -item.lost, item.user))
+
+    @property
+    def deletable_bytes(self) -> int:
+        """What deleting gives back now."""
+        return sum(self.sizes[name] for name in self.deletable)
+
+    @property
+    def doomed_bytes(self) -> int:
+        """What is not needed, deletable or waiting."""
+        return sum(self.sizes[name] for name in self.doomed)
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to do."""
+        return not (self.drop or self.doomed or self.repack)
+
+
+class PruneStats(msgspec.Struct, frozen=True, kw_only=True):
+    """What a prune did. ``waiting`` objects are deleted by a later prune."""
+
+    kept: int
+    dropped: int
+    deleted_objects: int
+    deleted_bytes: int
+    waiting_objects: int
+    waiting_bytes: int
+    repacked_packs: int
+    rewritten_bytes: int
+    elapsed_s: float
+
+
+def plan_prune(
+    repository: Repository, options: PruneOptions, monitor: Monitor, *, now_ms: int
+) -> PrunePlan:
+    """Find out what to drop and what nothing needs; writes nothing.
+
+    Raise UsageError if nothing would be left, RepositoryError if a snapshot that is not to be
+    dropped cannot be read.
+    """
+    return _Planner(repository, options, monitor, now_ms).plan()
+
+
+def prune(
+    repository: Repository, plan: PrunePlan, options: PruneOptions, monitor: Monitor
+) -> PruneStats:
+    """Carry out a plan. Raise RepositoryError, with nothing done, if something is unreadable."""
+    if plan.unreadable:
+        raise RepositoryError(
+            "what some snapshots need cannot be read; nothing was deleted",
+            hint="`shenyu-data verify` names it; --drop ID drops a snapshot that is lost.",
+        )
+    return _Pruner(repository, plan, options, monitor).run()
+
+
+class _Planner:
+    def __init__(
+        self, repository: Repository, options: PruneOptions, monitor: Monitor, now_ms: int
+    ) -> None:
+        self._repository = repository
+        self._storage = repository.storage
+        self._options = options
+        self._monitor = monitor
+        self._now_ms = now_ms
+
+    def plan(self) -> PrunePlan:
+        # Objects before snapshots: what a snapshot that appears between the two has written is
+        # not listed yet, and so cannot be doomed.
+        sizes = {info.name: info.size for info in self._storage.list("")}
+        records = read_records(self._storage, self._repository.keys)
+        decisions, lost = self._decide()
+        drop = [item.candidate.id for item in decisions if not item.keep] + sorted(lost)
+        keep = [item.candidate.id for item in decisions if item.keep]
+        packs = {name: size for name, size in sizes.items() if _is_in(PACKS, name)}
+        pack_ids = frozenset(map(_id_of, packs))
+        moved = moved_packs(self._storage)
+        stacks = _Stacks()
+        for snapshot in keep:
+            stacks.add(self._repository, snapshot, kept=True)
+        for snapshot in drop:
+            with suppress(RepositoryError):  # it may be dropped because it cannot be read
+                stacks.add(self._repository, snapshot, kept=False)
+        usage = self._find(stacks, pack_ids, moved, frozenset())
+        needed = usage.live.keys()
+        mostly_dead = [
+            RepackedPack(_id_of(name), size, usage.live[_id_of(name)])
+            for name, size in packs.items()
+            if _id_of(name) in needed
+            and usage.live[_id_of(name)] < REPACK_BELOW * size
+            and _id_of(name) not in moved
+        ]
+        if mostly_dead and not usage.damages:
+            wanted = frozenset(item.pack for item in mostly_dead)
+            usage.pieces = self._find(stacks, pack_ids, moved, wanted).pieces
+        unneeded = [
+            name
+            for name in sizes
+            if (_is_in(PACKS, name) and _id_of(name) not in needed)
+            or (_is_in(MANIFESTS, name) and name not in stacks.manifests)
+            or (_is_in(MOVED, name) and _id_of(name) not in usage.tables)
+        ]
+        doomed = self._doom(unneeded, records.values())
+        latest = self._now_ms - int(self._options.grace_s * 1000)
+        return PrunePlan(
+            now_ms=self._now_ms,
+            decisions=decisions,
+            drop=drop,
+            doomed=doomed,
+            deletable=[name for name, since_ms in doomed.items() if since_ms <= latest],
+            repack=mostly_dead,
+            unreadable=usage.damages,
+            usage=usage,
+            sizes=sizes,
+            known=frozenset(keep + drop),
+            dropped_before=frozenset(
+                snapshot for record in records.values() for snapshot in record.dropped
+            ),
+            records=list(records),
+        )
+
+    def _decide(self) -> tuple[list[Decision], set[bytes]]:
+        """Return the decisions, and which of the snapshots to drop cannot be read."""
+        failures: list[RepositoryError] = []
+        snapshots = self._repository.snapshots(failures)
+        lost = set(snapshot_ids(self._storage)) - {item.id for item in snapshots}
+        if unnamed := lost - self._options.drop:
+            names = ", ".join(sorted(item.hex()[:8] for item in unnamed))
+            raise RepositoryError(
+                f"snapshots that cannot be read: {names}; what they need cannot be told",
+                hint="`shenyu-data verify` says what is wrong. --drop ID drops what is lost.",
+            )
+        proofs = read_proofs(self._storage, self._repository.keys)
+        decisions = [
+            self._overrule(item)
+            for item in decide(
+                [_candidate(item, proofs) for item in snapshots],
+                self._options.retention,
+                now_ms=self._now_ms,
+                zone=self._options.zone,
+            )
+        ]
+        if snapshots and not any(item.keep for item in decisions):
+            raise UsageError(
+                "no snapshot would be left", hint="Take a backup first, or name fewer with --drop."
+            )
+        return decisions, lost
+
+    def _overrule(self, decision: Decision) -> Decision:
+        if decision.candidate.id not in self._options.drop:
+            return decision
+        return msgspec.structs.replace(decision, keep=False, reasons=[])
+
+    def _find(
+        self,
+        stacks: _Stacks,
+        packs: frozenset[bytes],
+        moved: frozenset[bytes],
+        wanted: frozenset[bytes],
+    ) -> Usage:
+        options = self._options
+        dropped = {} if wanted else stacks.dropped
+        usage = Usage()
+        jobs = options.jobs if stacks.documents > _SMALL else 1
+        title = "Looking for what is needed" if not wanted else "Looking into packs"
+        size = max(1, BUCKETS // (8 * jobs))
+        buckets = sorted(stacks.kept.keys() | stacks.dropped.keys())
+        tasks = (
+            UsageTask(
+                self._repository,
+                {bucket: stacks.kept.get(bucket, []) for bucket in some},
+                {bucket: dropped[bucket] for bucket in some if bucket in dropped},
+                packs=packs,
+                moved=moved,
+                wanted=wanted,
+                users=options.users,
+            )
+            for some in (buckets[at : at + size] for at in range(0, len(buckets), size))
+        )
+        with (
+            open_executor(jobs) as executor,
+            self._monitor.task(title, len(buckets), "buckets") as progress,
+        ):
+            for result in run_tasks(executor, find_usage, tasks, waiting=jobs + 1):
+                progress.advance(result.buckets)
+                usage.add(result, options.users)
+        return usage
+
+    def _doom(self, unneeded: list[str], records: Iterable[PruneRecord]) -> dict[str, int]:
+        """Return since when each object is known not to be needed; a time to come is none."""
+        since: dict[str, int] = {}
+        for record in records:
+            for name, time_ms in record.doomed.items():
+                since[name] = min(since.get(name, time_ms), time_ms)
+        now_ms = self._now_ms
+        return {name: min(since.get(name, now_ms), now_ms) for name in unneeded}
+
+
+class _Stacks:
+    """The layers of all snapshots by bucket; equal layers are one value in memory."""
+
+    def __init__(self) -> None:
+        self.kept: dict[int, list[Stack]] = {}
+        self.dropped: dict[int, list[Stack]] = {}
+        self.manifests: set[str] = set()
+        self.documents = 0
+        self._layers: dict[Layer, Layer] = {}
+
+    def add(self, repository: Repository, snapshot: bytes, *, kept: bool) -> None:
+        """Add a snapshot. Raise RepositoryError if it cannot be read."""
+        root = repository.root(snapshot)
+        stacks = self.kept if kept else self.dropped
+        for bucket in root.buckets:
+            layers = layers_of(root, bucket)
+            mine = tuple(self._layers.setdefault(layer, layer) for layer in layers)
+            known = stacks.setdefault(bucket, [])
+            if known and known[-1].layers == mine:
+                known.pop()
+            known.append(Stack(mine, root.sequence))
+            if kept:
+                self.manifests.update(f"{MANIFESTS}/{layer.manifest.hex()}" for layer in mine)
+        self.documents = max(self.documents, root.totals.documents)
+
+
+class _Pruner:
+    def __init__(
+        self, repository: Repository, plan: PrunePlan, options: PruneOptions, monitor: Monitor
+    ) -> None:
+        self._repository = repository
+        self._storage = repository.storage
+        self._keys = repository.keys
+        self._plan = plan
+        self._options = options
+        self._monitor = monitor
+        self._started = time.monotonic()
+
+    def run(self) -> PruneStats:
+        plan = self._plan
+        sweep_dead_keys(self._storage, self._keys)
+        dropped = plan.dropped_before | set(plan.drop)
+        mine = []
+        if plan.drop:
+            # First the record: a snapshot that is missing and in no record was not dropped by us.
+            mine.append(self._record(dropped, plan.doomed, []))
+            self._drop_snapshots()
+        moved, rewritten = self._repack()
+        doomed = dict(plan.doomed)
+        deletable = list(plan.deletable)
+        for name in moved:
+            doomed[name] = plan.now_ms
+            if not self._options.grace_s:
+                deletable.append(name)
+        if deletable:
+            mine.append(self._record(dropped, doomed, deletable))
+            deletable = self._delete(deletable)
+        waiting = {name: since for name, since in doomed.items() if name not in set(deletable)}
+        children = {item.parent for item in self._repository.snapshots([])}
+        if waiting or deletable or dropped & children:
+            self._record(dropped & children, waiting, deletable)
+        self._delete_records([*plan.records, *mine])
+        self._join_proofs()
+        return PruneStats(
+            kept=len(plan.known) - len(plan.drop),
+            dropped=len(plan.drop),
+            deleted_objects=len(deletable),
+            deleted_bytes=sum(plan.sizes[name] for name in deletable),
+            waiting_objects=len(waiting),
+            waiting_bytes=sum(plan.sizes[name] for name in waiting),
+            repacked_packs=len(moved),
+            rewritten_bytes=rewritten,
+            elapsed_s=time.monotonic() - self._started,
+        )
+
+    def _record(
+        self, dropped: Iterable[bytes | None], doomed: dict[str, int], deleting: list[str]
+    ) -> str:
+        record = PruneRecord(
+            time_ms=self._plan.now_ms,
+            dropped=sorted(item for item in dropped if item is not None),
+            doomed=doomed,
+            deleting=deleting,
+        )
+        return write_record(self._storage, self._keys, record)
+
+    def _drop_snapshots(self) -> None:
+        names = [f"{SNAPSHOTS}/{item.hex()}" for item in self._plan.drop]
+        wanted = {*names, *(name + COPY_SUFFIX for name in names)}
+        # A backup that starts meanwhile takes one copy for lost and stores it again.
+        while there := [info.name for info in self._storage.list(SNAPSHOTS) if info.name in wanted]:
+            for name in there:
+                self._remove(name)
+
+    def _repack(self) -> tuple[list[str], int]:
+        if not self._plan.repack:
+            return [], 0
+        pieces = {item.pack: self._plan.usage.pieces[item.pack] for item in self._plan.repack}
+        return repack(self._repository, pieces, self._monitor)
+
+    def _delete(self, names: list[str]) -> list[str]:
+        """Delete what snapshots that are new since the plan do not need; return that."""
+        needed = self._needed_since()
+        if needed is None:
+            return []
+        gone = [name for name in names if name not in needed]
+        with self._monitor.task("Deleting", len(gone), "objects") as progress:
+            for name in gone:
+                self._remove(name)
+                progress.advance(1)
+        return gone
+
+    def _needed_since(self) -> set[str] | None:
+        """Return what snapshots need that the plan did not know; None if that cannot be told."""
+        stacks = _Stacks()
+        new = set(snapshot_ids(self._storage)) - self._plan.known
+        if not new:
+            return set()
+        try:
+            for snapshot in new:
+                stacks.add(self._repository, snapshot, kept=True)
+        except RepositoryError as error:
+            self._cannot_delete(error)
+            return None
+        packs = frozenset(
+            _id_of(info.name) for info in self._storage.list(PACKS) if _is_in(PACKS, info.name)
+        )
+        moved = moved_packs(self._storage)
+        usage = find_usage(UsageTask(self._repository, stacks.kept, packs=packs, moved=moved))
+        if usage.damages:
+            self._cannot_delete(usage.damages[0][1])
+            return None
+        return {
+            *stacks.manifests,
+            *(f"{PACKS}/{pack.hex()}" for pack in usage.live),
+            *(f"{MOVED}/{pack.hex()}" for pack in usage.tables),
+        }
+
+    def _cannot_delete(self, error: RepositoryError) -> None:
+        self._monitor.report(
+            Finding(
+                code=error.code,
+                severity="error",
+                path="",
+                message=f"nothing was deleted, as a new snapshot cannot be read: {error.message}",
+                hint="Run `shenyu-data verify`, then prune again.",
+            )
+        )
+
+    def _delete_records(self, names: list[str]) -> None:
+        for name in names:
+            self._remove(name)
+
+    def _join_proofs(self) -> None:
+        names = proof_names(self._storage)
+        if len(names) <= _MOST_PROOFS:
+            return
+        there = set(snapshot_ids(self._storage))
+        proofs = read_proofs(self._storage, self._keys)
+        write_proofs(
+            self._storage,
+            self._keys,
+            [Proof(snapshot, time_ms) for snapshot, time_ms in proofs.items() if snapshot in there],
+        )
+        for name in names:
+            self._remove(name)
+
+    def _remove(self, name: str) -> None:
+        with suppress(ObjectMissing):  # another prune was faster
+            self._storage.delete(name)
+
+
+def _candidate(snapshot: Snapshot, proofs: dict[bytes, int]) -> Candidate:
+    return Candidate(
+        id=snapshot.id,
+        sequence=snapshot.sequence,
+        time_ms=snapshot.time_ms,
+        tag=snapshot.tag,
+        degraded=snapshot.degraded,
+        verified=snapshot.id in proofs,
+        partial=snapshot.partial or snapshot.safety,
+    )
+
+
+def _is_in(folder: str, name: str) -> bool:
+    return name.startswith(f"{folder}/") and parse_object_name(name) is not None
+
+
+def _id_of(name: str) -> bytes:
+    return bytes.fromhex(name.partition("/")[2])
