@@ -337,7 +337,7 @@ def test_a_backup_beside_a_prune_is_whole_or_fails_and_says_so(
         stats = backup(str(past.data.folder), faulty, BackupOptions(), monitor)
     except ShenyuDataError as error:
         assert grace_s == 0
-        assert "Run the backup again" in error.hint
+        assert "Run it again" in error.hint
         assert {item.snapshot for item in past.taken} >= set(ids(past.repository))
     else:
         assert bring_back(past.repository, stats.snapshot).findings == []

@@ -12,7 +12,6 @@ import os
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import Executor
-from contextlib import suppress
 from typing import Literal, TypeVar
 
 import msgspec
@@ -20,7 +19,7 @@ import msgspec
 from shenyu_data import __version__
 from shenyu_data.datadir.folder import check_outside
 from shenyu_data.datadir.survey import Survey, survey
-from shenyu_data.model.errors import ObjectMissing, RepositoryError, ShenyuDataError
+from shenyu_data.model.errors import RepositoryError, ShenyuDataError
 from shenyu_data.model.findings import Finding, printable
 from shenyu_data.model.monitor import Monitor
 from shenyu_data.operations.backup_owner import Tally
@@ -37,25 +36,21 @@ from shenyu_data.operations.workers import open_executor, run_tasks
 from shenyu_data.repository.copies import mend_copies
 from shenyu_data.repository.format import (
     BUCKETS,
-    COPY_SUFFIX,
     KEYRING_ROW,
-    MANIFESTS,
     PACKS,
     Adopted,
     Changes,
-    ObjectKind,
     Root,
     Totals,
     new_id,
-    object_name,
     parse_object_name,
 )
 from shenyu_data.repository.keyring import rewrite_keyrings, write_keyring
 from shenyu_data.repository.manifest import Layer, ManifestWriter, RootBuckets, layers_of
 from shenyu_data.repository.moves import moved_packs
-from shenyu_data.repository.prunes import read_record, record_names
+from shenyu_data.repository.prunes import PruneWatch
 from shenyu_data.repository.repository import Repository
-from shenyu_data.repository.snapshots import snapshot_ids, write_root
+from shenyu_data.repository.store_root import store_root
 from shenyu_data.repository.tombstones import Tombstone, Tombstones, read_tombstones
 
 MAX_LAYERS = 12
@@ -154,7 +149,7 @@ class _Backup:
         self._listed = Listed(True, True)
         self._packs: frozenset[bytes] = frozenset()
         self._packs_written: set[str] = set()
-        self._prunes_seen: set[str] = set()
+        self._watch = PruneWatch(repository.storage, repository.keys)
         self._tombstones = Tombstones()
         self._erased: frozenset[bytes] = frozenset()
         self._damaged: dict[int, RepositoryError] = {}
@@ -169,7 +164,6 @@ class _Backup:
         parent = self._find_parent()
         keys = self._repository.keys
         self._tombstones = self._read_tombstones()
-        self._prunes_seen = set(record_names(self._repository.storage))
         full = self._options.full or parent is None
         self._partial = self._options.only_users is not None and not full
         with Survey(BUCKETS) as found:
@@ -214,13 +208,7 @@ class _Backup:
         self._manifests.finish()
         stored += self._manifests.stored_bytes + self._packed_bytes
         root = self._root(parent, full, time_ms, stored, time.monotonic() - started)
-        self._check_nothing_was_deleted(root)
-        stored += write_root(self._repository.storage, keys, root)
-        try:
-            self._check_nothing_was_deleted(root)
-        except ShenyuDataError:
-            self._withdraw(root)
-            raise
+        stored += store_root(self._repository, root, self._watch, self._packs_written, parent)
         return BackupStats(
             snapshot=root.id,
             parent=root.parent,
@@ -418,35 +406,6 @@ class _Backup:
                 "a user was erased just when the snapshot was about to be stored; it was not",
                 hint="Run the backup again.",
             )
-
-    def _check_nothing_was_deleted(self, root: Root) -> None:
-        """Raise ShenyuDataError if a prune deleted something that this snapshot may need.
-
-        A prune stores what it is about to delete and then looks for snapshots; a backup stores its
-        snapshot and then looks here: one of the two sees the other. With a grace longer than the
-        backup neither has anything to see.
-        """
-        storage, keys = self._repository.storage, self._repository.keys
-        deleting: set[str] = set()
-        while new := set(record_names(storage)) - self._prunes_seen:
-            for name in new:
-                with suppress(ObjectMissing):  # another record has taken its place
-                    deleting.update(read_record(storage, keys, name).deleting)
-            self._prunes_seen |= new
-        if not deleting:
-            return
-        mine = self._packs_written | {f"{MANIFESTS}/{item.hex()}" for item in root.manifests}
-        if deleting & mine or (root.parent and root.parent not in set(snapshot_ids(storage))):
-            raise ShenyuDataError(
-                "a prune deleted what this backup was about to use; there is no snapshot",
-                hint="Run the backup again, and prune with a grace longer than a backup takes.",
-            )
-
-    def _withdraw(self, root: Root) -> None:
-        name = object_name(ObjectKind.SNAPSHOT, root.id)
-        for copy in (name, name + COPY_SUFFIX):
-            with suppress(ObjectMissing):
-                self._repository.storage.delete(copy)
 
     def _root(
         self, parent: Root | None, full: bool, time_ms: int, stored: int, elapsed_s: float

@@ -33,7 +33,7 @@ from shenyu_data.operations.backup_owner import (
 from shenyu_data.operations.running_totals import RunningTotals
 from shenyu_data.repository.crypto import KEY_BYTES, OwnerKeys
 from shenyu_data.repository.documents import DocumentWriter
-from shenyu_data.repository.format import FileEntry, OwnerRecord, Totals
+from shenyu_data.repository.format import PACKS, FileEntry, OwnerRecord, Totals
 from shenyu_data.repository.keyring import Keyring
 from shenyu_data.repository.manifest import Layer, Row, Section, SectionBuilder, SectionReader
 from shenyu_data.repository.packs import PackWriter, SegmentReader
@@ -222,7 +222,7 @@ class _Capture:
             self._packs.abandon()
             raise
         self._result.packed_bytes = self._packs.stored_bytes
-        self._result.packs = self._packs.stored
+        self._result.packs = [f"{PACKS}/{pack.hex()}" for pack in self._packs.packs]
         return self._result
 
     def _take_bucket(self, folders: DataFolders, work: BucketWork, tally: Tally) -> CapturedBucket:

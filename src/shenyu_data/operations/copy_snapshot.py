@@ -26,13 +26,21 @@ from shenyu_data.operations.copy_tasks import (
     copy_buckets,
 )
 from shenyu_data.operations.workers import run_tasks
-from shenyu_data.repository.format import PACKS, Root, Totals, parse_object_name
+from shenyu_data.repository.format import (
+    PACKS,
+    ObjectKind,
+    Root,
+    Totals,
+    object_name,
+    parse_object_name,
+)
 from shenyu_data.repository.keyring import rewrite_keyrings, write_keyring
 from shenyu_data.repository.manifest import Layer, ManifestWriter, RootBuckets, layers_of
 from shenyu_data.repository.moves import moved_packs
-from shenyu_data.repository.prunes import read_records
+from shenyu_data.repository.prunes import PruneWatch, read_records
 from shenyu_data.repository.repository import Repository
-from shenyu_data.repository.snapshots import snapshot_ids, write_root
+from shenyu_data.repository.snapshots import snapshot_ids
+from shenyu_data.repository.store_root import store_root
 from shenyu_data.repository.tombstones import Tombstones, read_tombstones
 
 BATCH_BYTES = 64 << 20
@@ -110,7 +118,9 @@ class SnapshotCopy:
         self._bad = set(bad)
         self._damaged_too = damaged_too
         storage = place.destination.storage
+        self._watch = PruneWatch(storage, place.destination.keys)
         self._packs = _pack_ids(place.destination)
+        self._packs_written: set[bytes] = set()
         self._manifests = ManifestWriter(storage)
         self._layers: dict[int, list[Layer]] = {}
         self._totals: dict[int, Totals] = {}
@@ -271,6 +281,7 @@ class SnapshotCopy:
 
     def _take(self, result: CopyResult) -> None:
         self._erased.update(result.erased)
+        self._packs_written.update(result.packs)
         for bucket in result.buckets:
             self._done.add(bucket.bucket)
             layers = [] if bucket.rewritten else self._layers.get(bucket.bucket, [])
@@ -312,7 +323,9 @@ class SnapshotCopy:
             manifests=buckets.manifests,
             buckets=buckets.buckets,
         )
-        self._stored_bytes += write_root(destination.storage, destination.keys, root)
+        relies_on = self._reference.destination if self._reference is not None else None
+        names = {object_name(ObjectKind.PACK, pack) for pack in self._packs_written}
+        self._stored_bytes += store_root(destination, root, self._watch, names, relies_on)
         return root
 
     def _read_tombstones(self) -> Tombstones:

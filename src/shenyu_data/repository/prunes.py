@@ -8,9 +8,11 @@ snapshot and then looks for such records. So one of the two sees the other, what
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import msgspec
 
-from shenyu_data.model.errors import RepositoryError
+from shenyu_data.model.errors import ObjectMissing, RepositoryError
 from shenyu_data.repository.crypto import Secrets
 from shenyu_data.repository.format import (
     HEADER_BYTES,
@@ -75,6 +77,25 @@ def read_records(storage: Storage, keys: Secrets) -> dict[str, PruneRecord]:
         except RepositoryError:
             continue
     return found
+
+
+class PruneWatch:
+    """Tells, for who is about to store a snapshot, what prunes deleted since this was made."""
+
+    def __init__(self, storage: Storage, keys: Secrets) -> None:
+        self._storage = storage
+        self._keys = keys
+        self._seen = set(record_names(storage))
+        self._deleted: set[str] = set()
+
+    def deleted(self) -> set[str]:
+        """Return the names of all objects that were, or are about to be, deleted."""
+        while new := set(record_names(self._storage)) - self._seen:
+            for name in new:
+                with suppress(ObjectMissing):  # another record has taken its place
+                    self._deleted.update(read_record(self._storage, self._keys, name).deleting)
+            self._seen |= new
+        return self._deleted
 
 
 def record_names(storage: Storage) -> list[str]:

@@ -1,0 +1,52 @@
+"""Storing a snapshot beside prunes: the last step of a backup and of a copy."""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from contextlib import suppress
+
+from shenyu_data.model.errors import ObjectMissing, ShenyuDataError
+from shenyu_data.repository.format import COPY_SUFFIX, MANIFESTS, ObjectKind, Root, object_name
+from shenyu_data.repository.prunes import PruneWatch
+from shenyu_data.repository.repository import Repository
+from shenyu_data.repository.snapshots import snapshot_ids, write_root
+
+
+def store_root(
+    repository: Repository, root: Root, watch: PruneWatch, packs: Set[str], relies_on: Root | None
+) -> int:
+    """Store a snapshot's root, twice; after this the snapshot exists. Return the bytes stored.
+
+    ``watch`` was made before anything was read of the repository; ``packs`` are those written for
+    this snapshot, ``relies_on`` the one it takes the rest from. A prune stores what it is about to
+    delete and then looks for snapshots; here the snapshot is stored, and then that is looked for:
+    one of the two sees the other. With a grace longer than a backup neither has anything to see.
+    Raise ShenyuDataError if a prune deleted something that the snapshot may need: then there is
+    none.
+    """
+    uses = packs | {f"{MANIFESTS}/{item.hex()}" for item in root.manifests}
+    _check(repository, watch, uses, relies_on)
+    stored = write_root(repository.storage, repository.keys, root)
+    try:
+        _check(repository, watch, uses, relies_on)
+    except ShenyuDataError:
+        name = object_name(ObjectKind.SNAPSHOT, root.id)
+        for copy in (name, name + COPY_SUFFIX):
+            with suppress(ObjectMissing):
+                repository.storage.delete(copy)
+        raise
+    return stored
+
+
+def _check(
+    repository: Repository, watch: PruneWatch, uses: Set[str], relies_on: Root | None
+) -> None:
+    deleted = watch.deleted()
+    if not deleted:
+        return
+    relied_on_is_there = relies_on is None or relies_on.id in set(snapshot_ids(repository.storage))
+    if not relied_on_is_there or deleted & uses:
+        raise ShenyuDataError(
+            "a prune deleted what this snapshot was about to use; it was not stored",
+            hint="Run it again, and prune with a grace longer than a backup or a copy takes.",
+        )
