@@ -26,6 +26,7 @@ CALLS = {
     "diff": ["diff", "latest", "live"],
     "timeline": ["timeline", "--user", "ben"],
     "restore": ["restore", "latest", "--to", "target"],
+    "prune": ["prune", "--yes"],
     "verify": ["verify", "--read-data"],
     "copy": ["copy", "--all", "--to-repo", "other"],
     "import-archive": ["import-archive", "shenyu_data_20250210_030000.tar.gz"],

@@ -280,6 +280,7 @@ def test_the_json_of_every_verb_has_the_shape_that_is_shown(
         archive.add("data")
     given["import-archive"] = call("import-archive", "shenyu_data_20250210.tar.gz")
     given["copy"] = call("copy", "latest", "--to-repo", "second")
+    given["prune"] = call("prune", "--keep-last", "1", "--yes")
     for name in ("demo", "snapshots", "verify", "validate", "config show", "config check"):
         given[name] = call(*name.split())
     given["erase-user"] = call("erase-user", "ben", "--yes", "--receipt", "receipt.json")

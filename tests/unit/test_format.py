@@ -32,6 +32,7 @@ from shenyu_data.repository.keytext import (
     recovery_words,
     repository_key_text,
 )
+from shenyu_data.repository.proofs import Proof
 from shenyu_data.repository.repository import (
     create_repository,
     open_repository,
@@ -186,6 +187,7 @@ def table_after(heading: str) -> list[str]:
         fmt.FolderEntry,
         fmt.LinkEntry,
         Tombstone,
+        Proof,
     ],
 )
 def test_the_page_lists_the_fields_of_a_structure_in_order(struct: type[msgspec.Struct]) -> None:

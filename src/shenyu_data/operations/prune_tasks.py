@@ -15,7 +15,7 @@ from msgspec import field
 from shenyu_data.model.errors import RepositoryError
 from shenyu_data.model.findings import printable
 from shenyu_data.repository.crypto import OwnerKeys
-from shenyu_data.repository.format import Segment
+from shenyu_data.repository.format import FileEntry, Segment
 from shenyu_data.repository.keyring import Keyring
 from shenyu_data.repository.manifest import Layer, Row, SectionReader
 from shenyu_data.repository.moves import MAX_MOVES, Moves, Place
@@ -191,10 +191,21 @@ class _Finder:
         """Count what each user could be taken back to, and can be no more."""
         usage = self._usage
         losing: list[tuple[int, int, bytes]] = []
-        usage.versions_left += sum(len(_distinct(rows)) for rows in kept.values())
+        usage.versions_left += sum(len({row.signature for row in rows}) for rows in kept.values())
         for pseudonym, rows in dropped.items():
-            left = _distinct(kept.get(pseudonym, {}))
-            lost = len(_distinct(rows) - left)
+            left_rows = kept.get(pseudonym, {})
+            by_record = any(row.signature == _NEVER for row in (*rows, *left_rows))
+
+            def versions(
+                some: dict[Row, int], pseudonym: bytes = pseudonym, by_record: bool = by_record
+            ) -> set[object]:
+                return {
+                    self._version(reader, pseudonym, row, keys) if by_record else row.signature
+                    for row in some
+                }
+
+            left = versions(left_rows)
+            lost = len(versions(rows) - left)
             if lost:
                 losing.append((lost, len(left), pseudonym))
                 usage.versions_lost += lost
@@ -210,6 +221,17 @@ class _Finder:
             except RepositoryError:
                 user = f"unknown (pseudonym {pseudonym.hex()})"
             usage.losses.append(UserLoss(lost, remaining, user))
+
+    def _version(
+        self, reader: SectionReader, pseudonym: bytes, row: Row, keys: dict[bytes, list[OwnerKeys]]
+    ) -> object:
+        """Return what tells a version apart whose scan had not settled: what is in it."""
+        try:
+            record = reader.record(pseudonym, row, keys.get(pseudonym, []))
+        except RepositoryError:
+            return row
+        files = [entry for entry in record.entries if isinstance(entry, FileEntry)]
+        return tuple(sorted((file.place, file.name, file.digest) for file in files))
 
 
 def _versions(
@@ -228,8 +250,3 @@ def _versions(
                 versions = found.setdefault(pseudonym, {})
                 versions[row] = max(versions.get(row, 0), stack.sequence)
     return found
-
-
-def _distinct(rows: dict[Row, int]) -> set[object]:
-    """Return what tells versions apart: a bucket that was written whole again repeats them."""
-    return {row if row.signature == _NEVER else row.signature for row in rows}
