@@ -41,6 +41,7 @@ from shenyu_data.repository.format import (
     Snapshot,
     parse_object_name,
 )
+from shenyu_data.repository.generations import reseal_keyrings
 from shenyu_data.repository.manifest import Layer, layers_of
 from shenyu_data.repository.moves import moved_packs
 from shenyu_data.repository.proofs import Proof, proof_names, read_proofs, write_proofs
@@ -340,6 +341,7 @@ class _Pruner:
     def run(self) -> PruneStats:
         plan = self._plan
         sweep_dead_keys(self._storage, self._keys)
+        reseal_keyrings(self._storage, self._keys, [])
         dropped = plan.dropped_before | set(plan.drop)
         mine = []
         if plan.drop:
