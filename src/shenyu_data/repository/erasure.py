@@ -15,7 +15,7 @@ from shenyu_data.repository.crypto import Secrets, fingerprint
 from shenyu_data.repository.format import Root
 from shenyu_data.repository.keyring import Keyring, rewrite_keyrings
 from shenyu_data.repository.manifest import Layer, SectionReader, layers_of
-from shenyu_data.repository.snapshots import list_snapshots, read_root, snapshot_ids
+from shenyu_data.repository.snapshots import list_snapshots, read_root_for, snapshot_ids
 from shenyu_data.repository.tombstones import Tombstone, read_tombstones, write_tombstones
 from shenyu_data.storage.protocol import Storage
 
@@ -49,7 +49,8 @@ def find_holdings(storage: Storage, keys: Secrets, pseudonym: bytes) -> Holdings
     snapshots = 0
     for snapshot in snapshot_ids(storage):
         try:
-            snapshots += indexes.hold(read_root(storage, keys, snapshot))
+            root = read_root_for(storage, keys, snapshot, pseudonym[0])
+            snapshots += indexes.hold(root)
         except RepositoryError as error:
             failures.append(error)
     found: set[bytes] = set()

@@ -19,6 +19,8 @@ from shenyu_data.repository.format import (
     COPY_SUFFIX,
     HEADER_BYTES,
     SNAPSHOTS,
+    BucketRef,
+    ObjectId,
     ObjectKind,
     Root,
     Snapshot,
@@ -53,9 +55,31 @@ def read_root(storage: Storage, keys: Secrets, snapshot: bytes) -> Root:
     return parse_root(_read_either(storage, keys, snapshot))
 
 
+def read_root_for(storage: Storage, keys: Secrets, snapshot: bytes, bucket: int) -> Root:
+    """As :func:`read_root`, with one bucket alone: for whoever looks into many snapshots."""
+    plain = _read_either(storage, keys, snapshot)
+    bare = _decode(plain, _BareRoot)
+    values = {name: getattr(bare, name) for name in bare.__struct_fields__}
+    values["buckets"] = {}
+    if bucket in bare.buckets:
+        values["buckets"][bucket] = _decode(bytes(bare.buckets[bucket]), BucketRef)
+    return _checked(Root(**values))
+
+
+class _BareRoot(Snapshot, frozen=True, kw_only=True):
+    """A root whose buckets are not looked into."""
+
+    origins: list[ObjectId]
+    manifests: list[ObjectId]
+    buckets: dict[int, msgspec.Raw]
+
+
 def parse_root(plain: bytes) -> Root:
     """Given what :func:`read_copy` returned, return the root. Raise ObjectDamaged if it is none."""
-    root = _decode(plain, Root)
+    return _checked(_decode(plain, Root))
+
+
+def _checked(root: Root) -> Root:
     for ref in root.buckets.values():
         for section in ref.sections:
             if section.origin >= len(root.origins) or section.manifest >= len(root.manifests):
