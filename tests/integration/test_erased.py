@@ -190,6 +190,20 @@ def test_an_old_keyring_that_comes_back_opens_nothing_and_is_reported_and_swept(
     assert sweep_dead_keys(storage, past.repository.keys) == []
 
 
+def test_half_a_destroyed_keyring_that_a_backup_mends_is_destroyed_again(past: Past) -> None:
+    """A backup may list an object's two copies between the destruction of one and the other."""
+    storage = past.repository.storage
+    assert isinstance(storage, MemoryStorage)
+    old = {name: data for name, data in storage.objects.items() if name.startswith(KEYRINGS)}
+    erase(past.repository)
+    destroyed = next(name for name in sorted(old) if name not in storage.objects)
+    storage.objects[destroyed] = old[destroyed]
+    remove_live(past)
+    take(past.repository, past.data)
+    assert not {destroyed, f"{destroyed}.copy"} & set(storage.objects)
+    assert "destroyed-key-back" not in {item.code for item in look(past.repository).findings}
+
+
 def test_erasing_twice_does_no_more_than_once(past: Past) -> None:
     first = erase(past.repository, time_ms=1)
     second = erase(past.repository, time_ms=2)

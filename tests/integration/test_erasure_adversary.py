@@ -46,7 +46,8 @@ class Scene(NamedTuple):
 def run_erase(scene: Scene, name: bytes = NAME, receipt: str = "receipt.json") -> EraseStats:
     data = str(scene.data.folder)
     plan = plan_erase(data, scene.repository, name)
-    options = EraseOptions(receipt=str(scene.folder / receipt))
+    state = str(scene.folder / "state")
+    options = EraseOptions(receipt=str(scene.folder / receipt), state=state)
     return erase(data, scene.repository, plan, options, CollectingMonitor())
 
 

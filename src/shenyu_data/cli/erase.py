@@ -22,6 +22,7 @@ from shenyu_data.operations.erase import (
     erase,
     plan_erase,
 )
+from shenyu_data.operations.places import state_folder, state_of
 from shenyu_data.operations.receipts import check_place, receipt_name
 from shenyu_data.repository.receipts import Receipt, public_key_fingerprint
 
@@ -58,7 +59,10 @@ def erase_user_command(
         say("About to erase" + _plan_text(plan))
     confirm_by_name(call, printable(name))
     options = EraseOptions(
-        receipt=place, reason=reason, versions_kept_s=call.settings.versions_kept_s
+        receipt=place,
+        state=state_of(state_folder(os.environ), call.data),
+        reason=reason,
+        versions_kept_s=call.settings.versions_kept_s,
     )
     stats = erase(call.data, repository, plan, options, call.monitor)
     call.finish(

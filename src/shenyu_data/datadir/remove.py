@@ -10,7 +10,7 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 
 from shenyu_data.datadir.folder import FOLDER_FLAGS
@@ -30,14 +30,23 @@ _ABSENT = (errno.ENOENT, errno.ENAMETOOLONG)
 class Remover:
     """Given a data directory and a user's name, removes what there is, each time it is called.
 
+    ``leftovers`` are names in ``users/`` of what replacements of the user's file left there.
+
     Counts what it did: ``documents`` (names of files) and their ``document_bytes``, how many of
     them were ``overwritten``, ``links``. What could not be removed is reported, each path once, and
     makes ``complete`` false until it is gone.
     """
 
-    def __init__(self, data: str, owner: bytes, report: Callable[[Finding], None]) -> None:
+    def __init__(
+        self,
+        data: str,
+        owner: bytes,
+        report: Callable[[Finding], None],
+        leftovers: Collection[bytes] = (),
+    ) -> None:
         self._data = data
         self._owner = owner
+        self._leftovers = leftovers
         self._tell = report
         self._failed: set[bytes] = set()
         self._reported: set[bytes] = set()
@@ -96,6 +105,9 @@ class Remover:
             found = _look(users, name)
             if found is not None and not stat.S_ISDIR(found.st_mode):  # users/x.json/ is nobody's
                 removed += self._remove_entry(users, name, path_of(self._owner, place, b""), found)
+        for name in self._leftovers:
+            if (found := _look(users, name)) is not None and not stat.S_ISDIR(found.st_mode):
+                removed += self._remove_entry(users, name, b"users/" + name, found)
         if removed:
             os.fsync(users)
         return removed

@@ -137,9 +137,18 @@ def displaced_name(token: str) -> bytes:
     return DISPLACED_PREFIX + token.encode()
 
 
+def replacement_names(token: str, name: bytes) -> list[bytes]:
+    """Return every name that a replacement of the document ``name`` may leave beside it."""
+    return [NEW_PREFIX + token.encode(), displaced_name(token), _kept_name(token, name)]
+
+
+def _kept_name(token: str, name: bytes) -> bytes:
+    return (KEPT_PREFIX + token.encode() + b"-" + name)[:250]
+
+
 def keep(folder: int, token: str, name: bytes) -> bytes:
     """Give a displaced document a name that backups keep and people find; return it."""
-    kept = (KEPT_PREFIX + token.encode() + b"-" + name)[:250]
+    kept = _kept_name(token, name)
     os.rename(displaced_name(token), kept, src_dir_fd=folder, dst_dir_fd=folder)
     os.fsync(folder)
     return kept

@@ -54,6 +54,13 @@ def path_of(owner: bytes, place: int, name: bytes) -> bytes:
     return name
 
 
+def is_path_of(owner: bytes, path: bytes) -> bool:
+    """Whether what stands at ``path`` under the data directory is the user's, should it exist."""
+    folder = path_of(owner, Place.HISTORY_FOLDER, b"")
+    files = [path_of(owner, place, b"") for place in (Place.USER_FILE, Place.USER_FILE_GZIP)]
+    return path in (*files, folder) or path.startswith(folder + b"/")
+
+
 def owner_of_user_file(name: bytes) -> tuple[bytes, Place] | None:
     """Given a name in ``users/``, return whose file it is and its place, or None if nobody's."""
     if name.endswith(JSON_SUFFIX):

@@ -34,9 +34,11 @@ from shenyu_data.operations.backup_tasks import (
 )
 from shenyu_data.operations.workers import open_executor, run_tasks
 from shenyu_data.repository.copies import mend_copies
+from shenyu_data.repository.erasure import sweep_dead_keys
 from shenyu_data.repository.format import (
     BUCKETS,
     KEYRING_ROW,
+    KEYRINGS,
     PACKS,
     Adopted,
     Changes,
@@ -226,7 +228,11 @@ class _Backup:
         )
 
     def _find_parent(self) -> Root | None:
-        for name in mend_copies(self._repository.storage):
+        mended = mend_copies(self._repository.storage)
+        if any(name.startswith(KEYRINGS) for name in mended):
+            # Perhaps of an erasure that was just destroying it.
+            sweep_dead_keys(self._repository.storage, self._repository.keys)
+        for name in mended:
             self._monitor.report(
                 Finding(
                     code="copy-mended",

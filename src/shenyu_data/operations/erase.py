@@ -18,11 +18,13 @@ import msgspec
 from shenyu_data import __version__
 from shenyu_data.datadir.folder import open_root
 from shenyu_data.datadir.remove import Remover
+from shenyu_data.datadir.replace import replacement_names
 from shenyu_data.datadir.scan import DataFolders, Found, scan_user
 from shenyu_data.model.errors import OwnerNotFound, RepositoryError, UsageError
 from shenyu_data.model.findings import Finding, printable
-from shenyu_data.model.layout import is_plain_name, path_of
+from shenyu_data.model.layout import USERS, is_path_of, is_plain_name, path_of
 from shenyu_data.model.monitor import Monitor
+from shenyu_data.operations.journal import Journals, Swap, open_journals
 from shenyu_data.operations.receipts import check_place, write_receipt
 from shenyu_data.repository.erasure import (
     DestroyedKeys,
@@ -60,11 +62,13 @@ _MAX_NAME_BYTES = 255
 
 class EraseOptions(msgspec.Struct, frozen=True, kw_only=True):
     """``receipt`` is the path of the receipt; its signature and public key come beside it.
+    ``state`` is the folder of the journals of what was done to the data directory.
 
     ``versions_kept_s`` says for how long the storage keeps what is deleted, None: not known.
     """
 
     receipt: str
+    state: str
     reason: str | None = None
     versions_kept_s: int | None = None
 
@@ -154,11 +158,13 @@ def erase(
 ) -> EraseStats:
     """Erase a user. What cannot be done is reported, and then there is no receipt.
 
-    Raise UsageError if the receipt's place is taken, before anything is done; DataDirectoryError
+    Raise UsageError if the receipt's place is taken, or if something else is just changing the data
+    directory, before anything is done; DataDirectoryError
     or StorageError if that fails on the way: running it again finishes.
     """
     check_place(options.receipt)
-    return _Erasure(data, repository, plan, options, monitor).run()
+    with open_journals(options.state) as journals:
+        return _Erasure(data, repository, plan, options, journals, monitor).run()
 
 
 class _Erasure:
@@ -168,14 +174,16 @@ class _Erasure:
         repository: Repository,
         plan: ErasePlan,
         options: EraseOptions,
+        journals: Journals,
         monitor: Monitor,
     ) -> None:
+        self._journals = list(journals.newest_first())
         self._repository = repository
         self._plan = plan
         self._options = options
         self._monitor = monitor
         self._reservations: Counter[str] = Counter()
-        self._remover = Remover(data, plan.user, self._report)
+        self._remover = Remover(data, plan.user, self._report, self._leftovers())
         self._came_back = 0
 
     def run(self) -> EraseStats:
@@ -189,6 +197,8 @@ class _Erasure:
         quiet = self._wait_until_quiet()
         swept = sweep_dead_keys(storage, keys)
         self._remover.report_links()
+        for journal in self._journals:
+            journal.forget(self._plan.user)
         complete = quiet and self._remover.complete and not destroyed.failures
         return EraseStats(
             complete=complete,
@@ -199,6 +209,16 @@ class _Erasure:
             destroyed_objects=[*destroyed.objects, *swept],
             elapsed_s=time.monotonic() - started,
         )
+
+    def _leftovers(self) -> list[bytes]:
+        """Return the names that replacements of the user's file may have left in ``users/``."""
+        found: list[bytes] = []
+        for journal in self._journals:
+            for line in journal.lines():
+                if isinstance(line, Swap) and is_path_of(self._plan.user, line.path):
+                    folder, _, name = line.path.rpartition(b"/")
+                    found += replacement_names(line.token, name) if folder == USERS else []
+        return found
 
     def _wait_until_quiet(self) -> bool:
         """Remove what the application writes back until it no longer does; return whether it

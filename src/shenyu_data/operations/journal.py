@@ -18,8 +18,9 @@ import msgspec
 from blake3 import blake3
 
 from shenyu_data.model.errors import ShenyuDataError, UsageError
+from shenyu_data.model.layout import is_path_of
 from shenyu_data.repository.repository import Repository
-from shenyu_data.storage.atomic import sync_folder
+from shenyu_data.storage.atomic import overwrite, sync_folder, write_file
 
 KEPT_JOURNALS = 50
 """Older ones are removed when a new one begins; only the newest can be taken back."""
@@ -148,6 +149,29 @@ class Journal:
                     if text:
                         found.append(_decode(text))
         return found
+
+    def forget(self, owner: bytes) -> bool:
+        """Write the journal anew without what it says of a user; return whether there was any."""
+        lines = self.lines()
+        kept = [line for line in lines if not _is_about(line, owner)]
+        if len(kept) == len(lines):
+            return False
+        old = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            text = b"".join(b"\n" + _encode(line) for line in kept)
+            write_file(self.name, [text], folder=folder, replace=True)
+            overwrite(old)
+        finally:
+            os.close(folder)
+            os.close(old)
+        return True
+
+
+def _is_about(line: Line, owner: bytes) -> bool:
+    if isinstance(line, Step) and line.user == owner:
+        return True
+    return isinstance(line, Step | Swap | Folder) and is_path_of(owner, line.path)
 
 
 class Journals:
