@@ -494,3 +494,59 @@ def test_a_repository_without_snapshots_has_nothing_to_prune(tmp_path: Path) -> 
     data = Application(tmp_path / "data")
     data.add_user("x", [chat(1)])
     check_whole(repository, take(repository, data))
+
+
+def test_small_keyrings_are_joined_and_go_after_the_grace(past: Past) -> None:
+    for number in range(20):
+        past.data.add_user(f"new{number}", [chat(number)])
+        newest = take(past.repository, past.data)
+    keyrings = [name for name in names(past.repository) if name.startswith("keys/")]
+    assert len(keyrings) > 40
+    run(past.repository)
+    check_whole(past.repository, newest)
+    run(past.repository, now_ms=NOW + DAY_MS)
+    left = [name for name in names(past.repository) if name.startswith("keys/")]
+    assert len(left) == 2
+    check_whole(past.repository, newest)
+    assert look(past.repository).findings == []
+    again = take(past.repository, past.data)
+    assert again.stats.read_documents == 0
+
+
+def test_a_key_erased_while_its_old_keyring_waits_is_in_neither(past: Past) -> None:
+    from shenyu_data.repository.erasure import destroy_keys
+    from shenyu_data.repository.keyring import Keyring
+
+    repository = past.repository
+    for number in range(20):
+        past.data.add_user(f"new{number}", [chat(number)])
+        take(repository, past.data)
+    run(repository)
+    pseudonym = repository.keys.user_pseudonym(b"new3")
+    destroy_keys(repository.storage, repository.keys, pseudonym, 1)
+    for item in Keyring(repository.storage, repository.keys).objects:
+        assert pseudonym not in {owner for owner, _ in item.bucket(pseudonym[0])}
+    for day in range(1, 4):
+        run(repository, now_ms=NOW + day * DAY_MS)
+    assert look(repository).findings == []
+    left = [name for name in names(repository) if name.startswith("keys/")]
+    assert len(left) <= 4
+
+
+def test_what_killed_writes_left_in_a_local_repository_goes(tmp_path: Path) -> None:
+    import os
+    import time
+
+    from shenyu_data.storage.local import LocalStorage
+
+    storage = LocalStorage(str(tmp_path / "repository"))
+    storage.create()
+    past = rich_past(tmp_path / "data", storage)
+    old, young = (tmp_path / "repository/keys" / f".tmp-{name}" for name in ("old", "young"))
+    for path in (old, young):
+        path.write_bytes(b"half a keyring")
+    two_days_ago = time.time() - 2 * 86_400
+    os.utime(old, (two_days_ago, two_days_ago))
+    run(past.repository)
+    assert not old.exists()
+    assert young.exists()

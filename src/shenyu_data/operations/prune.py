@@ -34,6 +34,7 @@ from shenyu_data.repository.erasure import sweep_dead_keys
 from shenyu_data.repository.format import (
     BUCKETS,
     COPY_SUFFIX,
+    KEYRINGS,
     MANIFESTS,
     MOVED,
     PACKS,
@@ -42,6 +43,7 @@ from shenyu_data.repository.format import (
     parse_object_name,
 )
 from shenyu_data.repository.generations import reseal_keyrings
+from shenyu_data.repository.keyring import Keyring, write_keyring
 from shenyu_data.repository.manifest import Layer, layers_of
 from shenyu_data.repository.moves import moved_packs
 from shenyu_data.repository.proofs import Proof, proof_names, read_proofs, write_proofs
@@ -52,7 +54,10 @@ from shenyu_data.repository.snapshots import snapshot_ids
 REPACK_BELOW = 0.5
 """A pack of which less than this share is needed is repacked."""
 
+_SLOWEST_WRITE_S = 3600
 _MOST_PROOFS = 4  # objects; then they are joined
+_MOST_KEYRINGS = 16  # small objects; then they are joined
+_FEW_KEYS = 4096
 _SMALL = 1000  # documents: below, starting processes costs more than it saves
 
 
@@ -204,6 +209,7 @@ class _Planner:
             or (_is_in(MANIFESTS, name) and name not in stacks.manifests)
             or (_is_in(MOVED, name) and _id_of(name) not in usage.tables)
         ]
+        unneeded += self._joined_keyrings(sizes, records.values())
         doomed = self._doom(unneeded, records.values())
         latest = self._now_ms - int(self._options.grace_s * 1000)
         return PrunePlan(
@@ -290,6 +296,27 @@ class _Planner:
                 usage.add(result, options.users)
         return usage
 
+    def _joined_keyrings(self, sizes: dict[str, int], records: Iterable[PruneRecord]) -> list[str]:
+        """Return the keyring objects, doomed before, all of whose rows stand in others."""
+        doomed = {name for record in records for name in record.doomed if _is_in(KEYRINGS, name)}
+        if not doomed & sizes.keys():
+            return []
+        with suppress(RepositoryError):  # verify names what is damaged; all keyrings stay
+            return self._covered(doomed, sizes)
+        return []
+
+    def _covered(self, doomed: set[str], sizes: dict[str, int]) -> list[str]:
+        objects = Keyring(self._storage, self._repository.keys).objects
+        kept = [item for item in objects if item.name not in doomed]
+        covered = {item.name: item for item in objects if item.name in doomed}
+        for bucket in range(BUCKETS):
+            rows = {row for item in kept for row in item.bucket(bucket)}
+            for name, item in list(covered.items()):
+                if not rows.issuperset(item.bucket(bucket)):
+                    del covered[name]
+        pairs = ((name, name + COPY_SUFFIX) for name in covered)
+        return [copy for pair in pairs for copy in pair if copy in sizes]
+
     def _doom(self, unneeded: list[str], records: Iterable[PruneRecord]) -> dict[str, int]:
         """Return since when each object is known not to be needed; a time to come is none."""
         since: dict[str, int] = {}
@@ -350,6 +377,7 @@ class _Pruner:
             self._drop_snapshots()
         moved, rewritten = self._repack()
         doomed = dict(plan.doomed)
+        doomed.update(dict.fromkeys(self._join_keyrings(), plan.now_ms))
         deletable = list(plan.deletable)
         for name in moved:
             doomed[name] = plan.now_ms
@@ -364,13 +392,14 @@ class _Pruner:
             self._record(dropped & children, waiting, deletable)
         self._delete_records([*plan.records, *mine])
         self._join_proofs()
+        self._storage.sweep("", max(self._options.grace_s, _SLOWEST_WRITE_S))
         return PruneStats(
             kept=len(plan.known) - len(plan.drop),
             dropped=len(plan.drop),
             deleted_objects=len(deletable),
             deleted_bytes=sum(plan.sizes[name] for name in deletable),
             waiting_objects=len(waiting),
-            waiting_bytes=sum(plan.sizes[name] for name in waiting),
+            waiting_bytes=sum(plan.sizes.get(name, 0) for name in waiting),
             repacked_packs=len(moved),
             rewritten_bytes=rewritten,
             elapsed_s=time.monotonic() - self._started,
@@ -453,6 +482,27 @@ class _Pruner:
     def _delete_records(self, names: list[str]) -> None:
         for name in names:
             self._remove(name)
+
+    def _join_keyrings(self) -> list[str]:
+        """If there are many small keyring objects, store one with all their rows; return the names
+        of those it stands for.
+        """
+        try:
+            objects = [
+                item
+                for item in Keyring(self._storage, self._keys).objects
+                if item.name not in self._plan.doomed and item.count() < _FEW_KEYS
+            ]
+            if len(objects) <= _MOST_KEYRINGS:
+                return []
+            rows = {
+                bucket: list(dict.fromkeys(row for item in objects for row in item.bucket(bucket)))
+                for bucket in range(BUCKETS)
+            }
+        except RepositoryError:
+            return []  # verify names it; what is damaged stays as it is
+        write_keyring(self._storage, self._keys, rows)
+        return [name for item in objects for name in (item.name, item.name + COPY_SUFFIX)]
 
     def _join_proofs(self) -> None:
         names = proof_names(self._storage)

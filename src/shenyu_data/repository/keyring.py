@@ -102,6 +102,10 @@ class KeyringObject:
         """
         return read_either(self.name, lambda copy: self.bucket_of_copy(copy, bucket))
 
+    def count(self) -> int:
+        """Return how many keys it holds. Raises as :meth:`bucket`."""
+        return read_either(self.name, lambda copy: sum(self.counts_of_copy(copy)))
+
     def bucket_of_copy(self, copy: str, bucket: int) -> list[tuple[bytes, bytes]]:
         """As :meth:`bucket`, from one named copy."""
         counts = self.counts_of_copy(copy)

@@ -134,6 +134,10 @@ class CachedStorage:
         self._forget(name)
         self.inner.destroy(name)
 
+    def sweep(self, folder: str, older_than_s: float) -> int:
+        """As the inner storage."""
+        return self.inner.sweep(folder, older_than_s)
+
     def keeps_versions(self) -> bool | None:
         """As the inner storage."""
         return self.inner.keeps_versions()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import threading
+import time
 from collections.abc import Iterator, Sequence
 
 from shenyu_data.model.errors import (
@@ -14,7 +16,7 @@ from shenyu_data.model.errors import (
     StorageError,
     StorageFull,
 )
-from shenyu_data.storage.atomic import overwrite, sync_folder, write_file
+from shenyu_data.storage.atomic import TEMPORARY_PREFIX, overwrite, sync_folder, write_file
 from shenyu_data.storage.protocol import ObjectInfo, check_name, is_name_part
 
 _OPEN_FILES = 16
@@ -141,6 +143,38 @@ class LocalStorage:
             if error.errno not in _DAMAGE:  # of a link or a folder there is nothing to overwrite
                 raise _translate(error, "overwrite", path) from error
         self.delete(name)
+
+    def sweep(self, folder: str, older_than_s: float) -> int:
+        """Overwrite and remove old temporary files."""
+        if not folder:
+            inside = [entry.name for entry in self._scan("") if entry.is_dir(follow_symlinks=False)]
+            return sum(self._sweep(name, older_than_s) for name in ("", *inside))
+        return self._sweep(folder, older_than_s)
+
+    def _sweep(self, folder: str, older_than_s: float) -> int:
+        swept = 0
+        latest = time.time() - older_than_s
+        for entry in self._scan(folder):
+            if not entry.name.startswith(TEMPORARY_PREFIX):
+                continue
+            path = os.path.join(self.folder, folder, entry.name)
+            try:
+                found = entry.stat(follow_symlinks=False)
+                if not stat.S_ISREG(found.st_mode) or found.st_mtime > latest:
+                    continue
+                descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+                try:
+                    if found.st_nlink == 1:  # else it was killed between its name and the end
+                        overwrite(descriptor)
+                finally:
+                    os.close(descriptor)
+                os.unlink(path)
+            except FileNotFoundError:
+                continue  # it had not been killed, only slow
+            except OSError as error:
+                raise _translate(error, "remove", path) from error
+            swept += found.st_size
+        return swept
 
     def keeps_versions(self) -> bool:
         """Say no: what snapshots of the file system may keep, nobody can know."""

@@ -63,6 +63,10 @@ class MemoryStorage:
         """As :meth:`delete`."""
         self.delete(name)
 
+    def sweep(self, folder: str, older_than_s: float) -> int:
+        """Return 0: here a write is whole or nothing."""
+        return 0
+
     def keeps_versions(self) -> bool:
         """Say no."""
         return False

@@ -163,6 +163,10 @@ class ObjectStorage:
         """As :meth:`delete`: what a service keeps of it, nobody can overwrite."""
         self.delete(name)
 
+    def sweep(self, folder: str, older_than_s: float) -> int:
+        """Return 0: uploads that were cut off are the store's to remove (docs/storage.md)."""
+        return 0
+
     def keeps_versions(self) -> bool | None:
         """Ask for the version of some object: a bucket of S3 names one if it keeps versions.
 

@@ -65,6 +65,12 @@ class Storage(Protocol):
         """
         ...
 
+    def sweep(self, folder: str, older_than_s: float) -> int:
+        """Destroy what killed writes left in a folder (with "" in all) at least ``older_than_s``
+        seconds ago; return how many bytes that were. No object is touched.
+        """
+        ...
+
     def keeps_versions(self) -> bool | None:
         """Whether what is deleted here lives on as an old version; None: it cannot be told."""
         ...

@@ -135,6 +135,11 @@ class FaultyStorage:
             self._check_alive()
             self._change(lambda: self.inner.destroy(name), name)
 
+    def sweep(self, folder: str, older_than_s: float) -> int:
+        """As the inner storage."""
+        self._check_alive()
+        return self.inner.sweep(folder, older_than_s)
+
     def keeps_versions(self) -> bool | None:
         """As the inner storage."""
         return self.inner.keeps_versions()

@@ -84,6 +84,10 @@ class RecordingStorage:
         self.inner.destroy(name)
         self._record("destroy", name, 0)
 
+    def sweep(self, folder: str, older_than_s: float) -> int:
+        """As the inner storage."""
+        return self.inner.sweep(folder, older_than_s)
+
     def keeps_versions(self) -> bool | None:
         """As the inner storage; not recorded."""
         return self.inner.keeps_versions()

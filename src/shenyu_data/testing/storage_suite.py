@@ -148,6 +148,16 @@ class StorageSuite:
         storage.put("keys/a", [b"anew"])
         assert storage.read("keys/a") == b"anew"
 
+    def test_sweeping_touches_no_object(self, storage: Storage) -> None:
+        """Whatever the age, and in one folder or in all."""
+        storage.put("packs/a", [b"x"])
+        storage.put("top", [b"y"])
+        assert storage.sweep("packs", 0) == 0
+        assert storage.sweep("", -3600) == 0
+        assert storage.sweep("nosuch", 0) == 0
+        assert storage.read("packs/a") == b"x"
+        assert storage.read("top") == b"y"
+
     def test_it_says_whether_it_keeps_what_is_deleted(self, storage: Storage) -> None:
         """With or without objects; of an empty storage it may not know."""
         assert storage.keeps_versions() in (True, False, None)
