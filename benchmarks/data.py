@@ -45,6 +45,7 @@ _LAYOUTS: dict[str, Callable[[int, int], Iterator[Document]]] = {
 }
 SETS = {
     "S": DataSet("application", 1_000),
+    "M/10": DataSet("application", 2_000),
     "M": DataSet("application", 20_000),
     "10M": DataSet("application", 200_000),
     "G": DataSet("guide", 6_500),

@@ -38,6 +38,11 @@ class Usage:
     cpu_s: float
     peak_bytes: int | None = None
 
+    def plus(self, other: "Usage") -> "Usage":
+        """Return what this run and another one, after it, cost together."""
+        peak_bytes = max(self.peak_bytes or 0, other.peak_bytes or 0) or None
+        return Usage(self.wall_s + other.wall_s, self.cpu_s + other.cpu_s, peak_bytes)
+
 
 @dataclass(frozen=True, slots=True)
 class Spread:
@@ -89,6 +94,22 @@ def run(command: Command, *, watch: bool = False) -> Usage:
             text = output.read().decode(errors="replace").strip()[-_OUTPUT_SHOWN_CHARS:]
             raise CommandFailedError(f"exit status {process.returncode}: {text or 'no output'}")
     return Usage(wall_s, resources.ru_utime + resources.ru_stime, peak_bytes)
+
+
+def output_of(command: Command) -> str:
+    """Return what a command that is not measured prints; raise CommandFailedError."""
+    done = subprocess.run(
+        command.arguments,
+        cwd=command.cwd,
+        env=command.environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode not in command.statuses:
+        text = done.stderr.strip()[-_OUTPUT_SHOWN_CHARS:]
+        raise CommandFailedError(f"exit status {done.returncode}: {text or 'no output'}")
+    return done.stdout
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -12,12 +12,14 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import ClassVar
 
 from benchmarks.measure import Command
 
 _PASSWORD = "benchmark-only"
+_KEEP = ("--keep-daily", "30", "--keep-weekly", "12", "--keep-monthly", "12")
 OURS = "shenyu-data"
 GUIDE_SCRIPT = Path(__file__).with_name("guide_validate.js")
 
@@ -66,6 +68,7 @@ class Peer:
             "PATH": os.environ.get("PATH", os.defpath),
             "HOME": str(self.scratch),
             "LANG": "C.UTF-8",
+            "TZ": "UTC",
         }
 
     def reset(self) -> None:
@@ -89,8 +92,32 @@ class Peer:
         """Restore one user's documents from the latest backup into an empty folder."""
         return None
 
+    def restore_chat(self, user: str, history: str, chat: str, target: Path) -> Command | None:
+        """Restore one chat into an empty folder, or the least that holds it: its history."""
+        return None
+
+    def restore_chat_in_place(self, user: str, history: str, chat: str) -> Command | None:
+        """Put one chat back into the live history."""
+        return None
+
+    def erase(self, user: str) -> Command | None:
+        """Make one user's data unreadable, live and in all backups."""
+        return None
+
     def verify(self) -> Command | None:
         """Read every byte of the repository and check it."""
+        return None
+
+    def backup_of(self, moment: datetime) -> Command | None:
+        """Back up as if it were that moment (UTC)."""
+        return None
+
+    def prune(self) -> tuple[Command, ...]:
+        """Keep 30 days, 12 weeks, 12 months; give back the space of the rest, at once."""
+        return ()
+
+    def count(self) -> tuple[Command, str] | None:
+        """List the backups; the text stands in the output once for each of them."""
         return None
 
     def validate(self) -> Command | None:
@@ -135,8 +162,41 @@ class Ours(Peer):
             "--no-progress",
         )
 
+    def restore_chat(self, user: str, history: str, chat: str, target: Path) -> Command:
+        return self.command(*self._chat(user, history, chat), "--to", target)
+
+    def restore_chat_in_place(self, user: str, history: str, chat: str) -> Command:
+        places = ("--data", self.data, "--in-place", "--yes")
+        return self.command(*self._chat(user, history, chat), *places)
+
+    def _chat(self, user: str, history: str, chat: str) -> tuple[str | Path, ...]:
+        what = ("--user", user, "--history", history, "--chat", chat)
+        return ("restore", "latest", *what, "--repo", self.repository, "--no-progress")
+
+    def erase(self, user: str) -> Command:
+        places = ("--data", self.data, "--repo", self.repository)
+        return self.command("erase-user", user, *places, "--yes", "--no-progress")
+
     def verify(self) -> Command:
         return self.command("verify", "--read-data", "--repo", self.repository, "--no-progress")
+
+    def backup_of(self, moment: datetime) -> Command:
+        time_ms = str(int(moment.timestamp() * 1000))
+        module = (sys.executable, "-m", f"{__package__}.past")
+        root = {"PYTHONPATH": str(Path(__file__).parents[1])}
+        return Command(
+            (*module, str(self.data), str(self.repository), time_ms),
+            self.scratch,
+            self.environment() | root,
+        )
+
+    def prune(self) -> tuple[Command, ...]:
+        # What is not needed waits for a day, unless told otherwise: so it takes two.
+        prune = ("prune", "--repo", self.repository, *_KEEP, "--yes", "--no-progress")
+        return self.command(*prune), self.command(*prune, "--grace", "0h")
+
+    def count(self) -> tuple[Command, str]:
+        return self.command("snapshots", "--repo", self.repository, "--json"), '"parent":'
 
     def validate(self) -> Command:
         return self.command("validate", self.data, "--json", "--no-progress")
@@ -170,8 +230,22 @@ class Restic(Peer):
         wanted = ("--include", f"/users/{user}.json", "--include", f"/histories/{user}")
         return self.command("restore", "latest", "--quiet", "--target", target, *wanted)
 
+    def restore_chat(self, user: str, history: str, chat: str, target: Path) -> Command:
+        wanted = ("--include", f"/histories/{user}/{history}.json")
+        return self.command("restore", "latest", "--quiet", "--target", target, *wanted)
+
     def verify(self) -> Command:
         return self.command("check", "--quiet", "--read-data")
+
+    def backup_of(self, moment: datetime) -> Command:
+        time = moment.strftime("%Y-%m-%d %H:%M:%S")
+        return self.command("backup", "--quiet", "--time", time, ".", cwd=self.data)
+
+    def prune(self) -> tuple[Command, ...]:
+        return (self.command("forget", "--quiet", "--prune", *_KEEP),)
+
+    def count(self) -> tuple[Command, str]:
+        return self.command("snapshots", "--json"), '"short_id":'
 
 
 @dataclass
@@ -205,8 +279,23 @@ class Borg(Peer):
         wanted = (f"users/{user}.json", f"histories/{user}")
         return self.command("extract", f"::{self._archives}", *wanted, cwd=target)
 
+    def restore_chat(self, user: str, history: str, chat: str, target: Path) -> Command:
+        wanted = f"histories/{user}/{history}.json"
+        return self.command("extract", f"::{self._archives}", wanted, cwd=target)
+
     def verify(self) -> Command:
         return self.command("check", "--verify-data")
+
+    def backup_of(self, moment: datetime) -> Command:
+        self._archives += 1
+        dated = ("--compression", "zstd,3", "--timestamp", moment.strftime("%Y-%m-%dT%H:%M:%S"))
+        return self.command("create", *dated, f"::{self._archives}", ".", cwd=self.data)
+
+    def prune(self) -> tuple[Command, ...]:
+        return self.command("prune", *_KEEP), self.command("compact")
+
+    def count(self) -> tuple[Command, str]:
+        return self.command("list", "--short"), "\n"
 
 
 class _Tar(Peer):

@@ -16,12 +16,16 @@ from benchmarks.data import SETS, make
 from benchmarks.peers import PEERS, Peer
 from benchmarks.works import WORKS, Bench
 
-_EVERYTHING = ("full", "unchanged", "changed", "restore", "restore-user", "verify")
+_EVERYTHING = (
+    *("full", "unchanged", "changed", "restore", "restore-user", "restore-chat"),
+    *("restore-chat-in-place", "verify", "erase"),
+)
 # For each data set what is done by default, by whom (the first is compared with), and how much of
 # the histories a day of use changes.
 _DEFAULTS: dict[str, tuple[tuple[str, ...], tuple[str, ...], float]] = {
-    "S": (_EVERYTHING, ("restic", "borg", "tar", "tar-zstd", "ours"), 0.02),
+    "S": ((*_EVERYTHING, "prune"), ("restic", "borg", "tar", "tar-zstd", "ours"), 0.02),
     "M": (_EVERYTHING, ("restic", "borg", "tar", "tar-zstd", "ours"), 0.02),
+    "M/10": (("prune",), ("restic", "borg", "ours"), 0.02),
     "10M": (("full", "unchanged", "changed"), ("restic", "ours"), 0.01),
     "G": (("validate",), ("guide", "ours"), 0.02),
 }
@@ -49,6 +53,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
         "--peers", type=lambda text: _names(text, dict(PEERS)), help=f"of: {', '.join(PEERS)}"
     )
     parser.add_argument("--fraction", type=float, help="of histories changed by a day of use")
+    parser.add_argument("--days", type=int, help="of backups before a prune (365; of S 30)")
     parser.add_argument("--keep", action="store_true", help="leave the scratch folder in place")
     options = parser.parse_args(arguments)
     if options.rounds < 1:
@@ -56,6 +61,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     works, peers, fraction = _DEFAULTS[options.set]
     options.only = options.only or works
     options.peers = options.peers or peers
+    options.days = options.days or (30 if options.set == "S" else 365)
     options.fraction = fraction if options.fraction is None else options.fraction
     return options
 
@@ -91,7 +97,14 @@ def measure(options: argparse.Namespace, present: list[type[Peer]], scratch: Pat
     peers = [peer(data, scratch / name) for name, peer in PEERS.items() if peer in present]
     for peer in peers:
         peer.reset()
-    bench = Bench(data, scratch, peers, rounds=options.rounds, fraction=options.fraction)
+    bench = Bench(
+        data,
+        scratch,
+        peers,
+        rounds=options.rounds,
+        fraction=options.fraction,
+        days=options.days,
+    )
     for work in options.only:
         bench.do(work, tell)
     return bench
@@ -117,7 +130,9 @@ def main(arguments: list[str] | None = None) -> int:
             for (work, name), samples in bench.samples.items()
             if samples.failure
         ]
-        lines = report.rows(options.set, options.only, options.fraction, bench.samples)
+        lines = report.rows(
+            options.set, options.only, options.fraction, options.days, bench.samples
+        )
         text = "\n\n".join(
             [
                 f"# Benchmark: data set {options.set}, timed rounds: {options.rounds}",

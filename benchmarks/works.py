@@ -4,15 +4,20 @@ For `benchmarks.run`. Round 0 warms every cache and is watched for memory; the r
 timed. Nothing here asserts anything: a peer that fails is reported and left out of what follows.
 """
 
+import json
 import os
+import shutil
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import reduce
 from pathlib import Path
 
 from benchmarks.data import day_of_use, digest
-from benchmarks.measure import Command, CommandFailedError, run
+from benchmarks.documents import json_text
+from benchmarks.measure import Command, CommandFailedError, Usage, output_of, run
 from benchmarks.peers import Peer
 
 Tell = Callable[[str], None]
@@ -29,8 +34,11 @@ class Samples:
     wall_s: list[float] = field(default_factory=list)
     cpu_s: list[float] = field(default_factory=list)
     grown_bytes: list[int] = field(default_factory=list)
+    written_bytes: list[int] = field(default_factory=list)
+    kept: list[int] = field(default_factory=list)
     peak_bytes: int | None = None
     repository_bytes: int | None = None
+    left_bytes: int | None = None
     failure: str = ""
 
 
@@ -38,15 +46,26 @@ class Bench:
     """The peers, one data directory that changes under them, and what was measured so far."""
 
     def __init__(
-        self, data: Path, scratch: Path, peers: list[Peer], *, rounds: int, fraction: float
+        self,
+        data: Path,
+        scratch: Path,
+        peers: list[Peer],
+        *,
+        rounds: int,
+        fraction: float,
+        days: int,
     ) -> None:
-        """Measure `rounds` times; a day of use changes `fraction` of the histories in `data`."""
+        """Measure `rounds` times; a day of use changes `fraction` of the histories in `data`.
+
+        Before a prune there is a backup of each of the last `days` days.
+        """
         self.samples: defaultdict[tuple[str, str], Samples] = defaultdict(Samples)
         self._data = data
         self._scratch = scratch
         self._peers = peers
         self._rounds = rounds
         self._fraction = fraction
+        self._days = days
         self._day = 0
         # The state of the data directory, counted in days of use, that each repository ends with.
         self._backed_up: dict[str, int] = {}
@@ -74,12 +93,7 @@ class Bench:
         for number in range(self._rounds + 1):
             row = self._row("changed", number)
             ready = [peer for peer in row if peer.incremental and self._brought_up_to_date(peer)]
-            self._day += 1
-            day = day_of_use(self._data, seed=self._day, fraction=self._fraction)
-            self._tell(
-                f"a day of use rewrote {day.written_bytes:,} bytes of {len(day.histories):,} "
-                f"histories and {len(day.users):,} users"
-            )
+            self._use_for_a_day()
             for peer in ready:
                 before_bytes = peer.repository_bytes()
                 if self._measure("changed", number, peer, peer.backup()):
@@ -111,6 +125,86 @@ class Bench:
             if done and number == 0 and _files(target) != self._files_of(user):
                 self._fail("restore-user", peer, _DIFFERS)
 
+    def _restore_chat(self) -> None:
+        for number, peer in self._turns("restore-chat"):
+            if not self._brought_up_to_date(peer):
+                continue
+            user, history, chat, _ = self._some_chat(number)
+            target = self._new_target()
+            command = peer.restore_chat(user, history, chat, target)
+            done = self._measure("restore-chat", number, peer, command)
+            if done and number == 0 and chat not in str(_files(target)):
+                self._fail("restore-chat", peer, _DIFFERS)
+
+    def _restore_chat_in_place(self) -> None:
+        """One chat has gone from a history that nobody is writing to, and comes back."""
+        for number, peer in self._turns("restore-chat-in-place"):
+            user, history, chat, path = self._some_chat(number)
+            command = peer.restore_chat_in_place(user, history, chat)
+            if command is None or not self._brought_up_to_date(peer):
+                continue
+            whole = path.read_bytes()
+            chats = [item for item in json.loads(whole) if str(item["id"]) != chat]
+            path.write_text(json_text(chats), encoding="utf-8")
+            _leave_for_a_day(path)
+            done = self._measure("restore-chat-in-place", number, peer, command)
+            if done and path.read_bytes() != whole:
+                self._fail("restore-chat-in-place", peer, _DIFFERS)
+            path.write_bytes(whole)
+
+    def _erase(self) -> None:
+        for number, peer in self._turns("erase"):
+            user, *_ = self._some_chat(number)
+            command = peer.erase(user)
+            if command is None or not self._brought_up_to_date(peer):
+                continue
+            documents = [self._data / path for path in self._files_of(user)]
+            for path in documents:
+                _leave_for_a_day(path)
+            packs = _stamps(peer.repository / "packs")
+            self._day += 1
+            done = self._measure("erase", number, peer, command)
+            if done and packs != _stamps(peer.repository / "packs"):
+                self._fail("erase", peer, "packs were touched")
+            if done and any(path.exists() for path in documents):
+                self._fail("erase", peer, "documents are left")
+
+    def _prune(self) -> None:
+        """Every round prunes the same past, of which a copy is kept."""
+        peers = [peer for peer in self._peers if peer.prune() and self._create(peer)]
+        today = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0)
+        for ago in range(self._days, 0, -1):
+            self._use_for_a_day()
+            for peer in peers:
+                self._back_up(peer, peer.backup_of(today - timedelta(ago)))
+        for peer in peers:
+            shutil.copytree(peer.scratch, _aside(peer), symlinks=True)
+        for number, peer in self._turns("prune"):
+            if not _aside(peer).exists():
+                continue
+            shutil.rmtree(peer.scratch)
+            shutil.copytree(_aside(peer), peer.scratch, symlinks=True)
+            self._prune_once(number, peer)
+
+    def _prune_once(self, number: int, peer: Peer) -> None:
+        samples = self.samples["prune", peer.name]
+        before = _stamps(peer.repository)
+        samples.repository_bytes = peer.repository_bytes()
+        if not self._measure("prune", number, peer, *peer.prune()):
+            return
+        after = _stamps(peer.repository)
+        samples.left_bytes = peer.repository_bytes()
+        samples.written_bytes.append(
+            sum(stamp[0] for path, stamp in after.items() if before.get(path) != stamp)
+        )
+        if count := peer.count():
+            samples.kept.append(output_of(count[0]).count(count[1]))
+        command = peer.restore(target := self._new_target())
+        if number == 0 and command:
+            run(command)
+            if digest(target) != digest(self._data):
+                self._fail("prune", peer, _DIFFERS)
+
     def _verify(self) -> None:
         for number, peer in self._turns("verify"):
             if self._brought_up_to_date(peer):
@@ -133,17 +227,20 @@ class Bench:
             for peer in self._row(work, number):
                 yield number, peer
 
-    def _measure(self, work: str, number: int, peer: Peer, command: Command | None) -> bool:
-        """Run one command of one round; return False if there is none or it fails."""
-        if command is None:
-            return False
-        # What earlier runs left to be written must not be paid for by this one.
-        os.sync()
-        try:
-            usage = run(command, watch=number == 0)
-        except CommandFailedError as error:
-            self._fail(work, peer, str(error))
-            return False
+    def _measure(self, work: str, number: int, peer: Peer, *commands: Command | None) -> bool:
+        """Run what makes up one round; return False if there is nothing or it fails."""
+        usages = []
+        for command in commands:
+            if command is None:
+                return False
+            # What earlier runs left to be written must not be paid for by this one.
+            os.sync()
+            try:
+                usages.append(run(command, watch=number == 0))
+            except CommandFailedError as error:
+                self._fail(work, peer, str(error))
+                return False
+        usage = reduce(Usage.plus, usages)
         samples = self.samples[work, peer.name]
         if number == 0:
             samples.peak_bytes = usage.peak_bytes
@@ -151,7 +248,8 @@ class Bench:
             samples.wall_s.append(usage.wall_s)
             samples.cpu_s.append(usage.cpu_s)
         kind = f"round {number}" if number else "warm-up"
-        self._tell(f"{work:<12} {kind:<8} {peer.name:<18} {usage.wall_s:8.2f} s")
+        parts = " + ".join(f"{part.wall_s:.2f}" for part in usages) if usages[1:] else ""
+        self._tell(f"{work:<12} {kind:<8} {peer.name:<18} {usage.wall_s:8.2f} s {parts}")
         return True
 
     def _fail(self, work: str, peer: Peer, why: str) -> None:
@@ -176,15 +274,39 @@ class Bench:
             return True
         if peer.name not in self._backed_up and not self._create(peer):
             return False
+        return self._back_up(peer, peer.backup())
+
+    def _back_up(self, peer: Peer, command: Command | None) -> bool:
         self._backed_up.pop(peer.name, None)
         try:
-            if command := peer.backup():
+            if command:
                 run(command)
         except CommandFailedError as error:
             self._fail(PREPARATION, peer, f"no backup could be made: {error}")
             return False
         self._backed_up[peer.name] = self._day
         return True
+
+    def _use_for_a_day(self) -> None:
+        self._day += 1
+        day = day_of_use(self._data, seed=self._day, fraction=self._fraction)
+        self._tell(
+            f"a day of use rewrote {day.written_bytes:,} bytes of {len(day.histories):,} "
+            f"histories and {len(day.users):,} users"
+        )
+
+    def _some_chat(self, number: int) -> tuple[str, str, str, Path]:
+        """Return user, history and id of a chat in the middle of a round's own history, and its
+        path.
+        """
+        users = sorted(os.listdir(self._data / "histories"))
+        start = (number + 1) * len(users) // (self._rounds + 2)
+        for user in users[start:]:
+            for path in sorted((self._data / "histories" / user).glob("*.json")):
+                chats = json.loads(path.read_bytes())
+                if isinstance(chats, list) and len(chats) > 4:
+                    return user, path.stem, str(chats[len(chats) // 2]["id"]), path
+        raise LookupError("no history has five chats")
 
     def _new_target(self) -> Path:
         """Return an empty folder to restore into; it goes when the scratch folder goes."""
@@ -197,6 +319,22 @@ class Bench:
         return {path: (self._data / path).read_bytes()} | {
             f"histories/{user}/{name}": content for name, content in histories.items()
         }
+
+
+def _aside(peer: Peer) -> Path:
+    return peer.scratch.with_name(f"{peer.scratch.name}-before")
+
+
+def _stamps(folder: Path) -> dict[str, tuple[int, int, int]]:
+    """Return size, time and inode of every file below a folder."""
+    found = ((path, path.stat()) for path in folder.rglob("*") if path.is_file())
+    return {str(path): (stat.st_size, stat.st_mtime_ns, stat.st_ino) for path, stat in found}
+
+
+def _leave_for_a_day(path: Path) -> None:
+    """Make a file look as if nobody had written to it for a day."""
+    moment = path.stat().st_mtime - 86_400
+    os.utime(path, (moment, moment))
 
 
 def _empty(folder: Path) -> None:
@@ -222,6 +360,10 @@ WORKS: dict[str, Callable[[Bench], None]] = {
     "changed": Bench._changed,
     "restore": Bench._restore,
     "restore-user": Bench._restore_user,
+    "restore-chat": Bench._restore_chat,
+    "restore-chat-in-place": Bench._restore_chat_in_place,
     "verify": Bench._verify,
+    "erase": Bench._erase,
+    "prune": Bench._prune,
     "validate": Bench._validate,
 }

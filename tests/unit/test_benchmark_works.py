@@ -1,0 +1,41 @@
+"""The benchmarks' rounds, on a handful of users: what they measure must be what they say."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from benchmarks.data import SETS, make
+from benchmarks.peers import OURS, Ours
+from benchmarks.works import Bench, Samples
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    data = tmp_path / "data"
+    make(replace(SETS["M"], users=40), data, jobs=1)
+    peer = Ours(data, tmp_path / "ours")
+    peer.reset()
+    return Bench(data, tmp_path, [peer], rounds=1, fraction=0.3, days=3)
+
+
+def do(bench: Bench, work: str) -> Samples:
+    bench.do(work, lambda line: None)
+    samples = bench.samples[work, OURS]
+    assert not samples.failure
+    assert len(samples.wall_s) == 1
+    return samples
+
+
+def test_a_prune_is_of_snapshots_of_days_in_the_past_and_gives_nothing_back_of_the_last_month(
+    bench: Bench,
+) -> None:
+    samples = do(bench, "prune")
+    assert samples.kept == [3, 3]
+    assert samples.left_bytes is not None and samples.repository_bytes is not None
+    assert samples.left_bytes <= samples.repository_bytes
+
+
+def test_one_chat_comes_back_and_one_user_is_erased(bench: Bench) -> None:
+    for work in ("restore-chat", "restore-chat-in-place", "erase"):
+        do(bench, work)
