@@ -152,7 +152,7 @@ def test_init_asks_for_the_passphrase_twice(place: Path, monkeypatch: pytest.Mon
 def test_control_c_exits_with_130_and_leaves_no_snapshot(
     jobs: str, place: Path, shenyu: Shenyu
 ) -> None:
-    for number in range(4000):
+    for number in range(12_000):
         (place / f"data/users/u{number}.json").write_text(f'{{"id": "{number:01000}"}}')
     process = subprocess.Popen(
         [*PROGRAM, "backup", "--jobs", jobs],

@@ -13,7 +13,7 @@ from shenyu_data.operations.show import show_user
 from shenyu_data.repository.crypto import Secrets
 from shenyu_data.repository.erasure import DestroyedKeys, destroy_keys, sweep_dead_keys
 from shenyu_data.repository.format import KEYRINGS
-from shenyu_data.repository.keyring import Keyring
+from shenyu_data.repository.keyring import Keyring, write_keyring
 from shenyu_data.repository.manifest import SectionReader, layers_of
 from shenyu_data.repository.repository import Repository
 from shenyu_data.storage.memory import MemoryStorage
@@ -285,3 +285,27 @@ def test_another_repositorys_tombstones_do_not_open(past: Past) -> None:
     erase(past.repository)
     other = Repository(past.repository.storage, Secrets(b"x" * 32, b"y" * 16))
     assert len(Keyring(other.storage, other.keys).tombstones) == 0
+
+
+def test_a_key_that_a_backup_stores_in_the_middle_of_an_erasure_is_dead_as_well(
+    past: Past,
+) -> None:
+    """Also for whoever puts an old copy of that very keyring object back."""
+    repository = past.copy()
+    assert isinstance(repository.storage, MemoryStorage)
+    pseudonym = repository.keys.user_pseudonym(BOB)
+    old: dict[str, bytes] = {}
+
+    def meanwhile(name: str) -> None:
+        if name.startswith("tombstones") and not old:
+            write_keyring(
+                repository.storage, repository.keys, {pseudonym[0]: [(pseudonym, b"k" * 32)]}
+            )
+            assert isinstance(repository.storage, MemoryStorage)
+            objects = repository.storage.objects
+            old.update({key: objects[key] for key in objects if key.startswith(KEYRINGS)})
+
+    faulty = Repository(FaultyStorage(repository.storage, before_put=meanwhile), repository.keys)
+    erase(faulty)
+    repository.storage.objects.update(old)
+    assert pseudonym not in Keyring(repository.storage, repository.keys).bucket(pseudonym[0])

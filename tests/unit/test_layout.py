@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from shenyu_data.model.layout import (
     Place,
+    is_passing,
     is_plain_name,
     is_plain_path,
     kind_of,
@@ -106,3 +107,19 @@ def test_an_ugly_name_is_a_plain_one_all_the_same(name: bytes) -> None:
 @given(st.lists(st.sampled_from((b"a", b"", b".", b"..", b"b\0", b"...")), min_size=1))
 def test_a_path_is_plain_if_each_of_its_parts_is(parts: list[bytes]) -> None:
     assert is_plain_path(b"/".join(parts)) == all(map(is_plain_name, parts))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        b".shenyu-data-displaced-",
+        b".shenyu-data-displaced-mine",
+        b".shenyu-data-new-0123456789abcdef.json",
+        b".shenyu-data-kept-0123456789abcdef",
+        b"x.shenyu-data-new-0123456789abcdef",
+    ],
+)
+def test_a_name_that_only_resembles_one_of_ours_is_a_strangers(name: bytes) -> None:
+    assert not is_passing(name)
+    assert is_passing(b".shenyu-data-new-0123456789abcdef")
+    assert is_passing(b".shenyu-data-displaced-0123456789abcdef")

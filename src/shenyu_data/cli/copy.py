@@ -19,7 +19,8 @@ from shenyu_data.model.errors import (
 )
 from shenyu_data.operations.configuration import find_other_passphrase
 from shenyu_data.operations.copy import CopyOptions, CopyPlan, CopyStats, copy, plan_copy
-from shenyu_data.operations.last_use import remember_use, state_folder
+from shenyu_data.operations.last_use import remember_use
+from shenyu_data.operations.places import state_folder
 from shenyu_data.repository.repository import Repository
 
 

@@ -29,7 +29,8 @@ from shenyu_data.operations.keys import (
     plan_remove,
     remove_key,
 )
-from shenyu_data.operations.last_use import remembered_uses, state_folder
+from shenyu_data.operations.last_use import remembered_uses
+from shenyu_data.operations.places import state_folder
 from shenyu_data.repository.keytext import new_recovery_key
 
 STILL_KNOWN = (

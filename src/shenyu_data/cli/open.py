@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from shenyu_data.cli.common import Call
 from shenyu_data.model.errors import WrongKey
-from shenyu_data.operations.last_use import remember_use, state_folder
+from shenyu_data.operations.last_use import remember_use
+from shenyu_data.operations.places import state_folder
 from shenyu_data.operations.workers import import_processes
 from shenyu_data.repository.keytext import explain_words
 from shenyu_data.repository.repository import Repository, open_repository

@@ -7,6 +7,7 @@ names come from the network and need not be UTF-8. Both layouts of the data dire
 
 from __future__ import annotations
 
+import re
 from enum import IntEnum
 from typing import Literal
 
@@ -92,7 +93,7 @@ def kind_of(place: int, name: bytes) -> Kind:
 
 def is_passing(name: bytes) -> bool:
     """Whether a file's own name is one that we give for a moment while we replace a document."""
-    return name.startswith((DISPLACED_PREFIX, NEW_PREFIX))
+    return _PASSING.fullmatch(name) is not None
 
 
 def is_plain_name(name: bytes) -> bool:
@@ -104,5 +105,10 @@ def is_plain_path(path: bytes) -> bool:
     """Whether ``path`` is relative and every part of it is a plain name."""
     return _NO_NAMES.isdisjoint(path.split(b"/")) and b"\0" not in path
 
+
+_PASSING = re.compile(
+    b"(?:" + re.escape(DISPLACED_PREFIX) + b"|" + re.escape(NEW_PREFIX) + b")[0-9a-f]{16}"
+)
+"""No more than what we name so: a stranger's file is kept, whatever it is called."""
 
 _NO_NAMES = frozenset((b"", b".", b".."))

@@ -8,20 +8,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
 from contextlib import suppress
 
 from shenyu_data.repository.repository import Repository
 
 _AGAIN_AFTER_S = 3600
-
-
-def state_folder(environment: Mapping[str, str]) -> str:
-    """Return where this machine keeps what it remembers."""
-    home = environment.get("XDG_STATE_HOME") or os.path.join(
-        environment.get("HOME", ""), ".local", "state"
-    )
-    return os.path.join(home, "shenyu-data")
 
 
 def remember_use(state: str, repository: Repository) -> None:

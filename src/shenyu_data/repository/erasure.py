@@ -110,9 +110,17 @@ def destroy_keys(storage: Storage, keys: Secrets, pseudonym: bytes, time_ms: int
         write_tombstones(storage, keys, [tombstone])
     else:
         tombstone = known[-1]
-    objects, failures = rewrite_keyrings(
-        storage, keys, {pseudonym[0]}, lambda owner, _: owner != pseudonym
-    )
+    late: set[bytes] = set()  # keys that a backup stored since
+
+    def is_others(owner: bytes, key: bytes) -> bool:
+        if owner == pseudonym and (mark := fingerprint(key)) not in found:
+            late.add(mark)
+        return owner != pseudonym
+
+    objects, failures = rewrite_keyrings(storage, keys, {pseudonym[0]}, is_others)
+    if late:
+        tombstone = Tombstone(pseudonym, time_ms, sequence, sorted(found | late))
+        write_tombstones(storage, keys, [tombstone])
     mend_copies(storage)  # of what an interrupted erasure stored once
     return DestroyedKeys(tombstone=tombstone, objects=objects, failures=failures)
 
