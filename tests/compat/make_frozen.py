@@ -1,6 +1,7 @@
 """Makes a frozen repository, which every later program must be able to read.
 
     python -m tests.compat.make_frozen tests/compat/frozen/v2
+    python -m tests.compat.make_frozen --with-a-past tests/compat/frozen/v2-with-a-past
 
 Run once for each version of the format; run again, it makes another repository of the same content.
 A frozen one is never made anew: what matters is that the program of its day wrote it.
@@ -22,7 +23,12 @@ from pathlib import Path
 from typing import Any
 
 from shenyu_data.model.monitor import SilentMonitor
+from shenyu_data.model.retention import Retention
 from shenyu_data.operations.backup import BackupOptions, backup
+from shenyu_data.operations.key_rotation import begin_rotation, finish_rotation, plan_rotation
+from shenyu_data.operations.prune import PruneOptions, plan_prune, prune
+from shenyu_data.operations.verify import VerifyOptions, verify
+from shenyu_data.repository.erasure import destroy_keys
 from shenyu_data.repository.repository import Repository, create_repository, open_repository
 from shenyu_data.storage.local import LocalStorage
 
@@ -231,5 +237,58 @@ def make(target: Path) -> None:
     (target / "expected.json").write_text(text + "\n", encoding="utf-8")
 
 
+def make_with_a_past(target: Path) -> None:
+    """Make one that was pruned, repacked, verified and rotated, and from which a user was erased.
+
+    Of the snapshots listed, ``erased`` are the paths that none of them gives back any more.
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        day = Day(Path(temporary, "data"))
+        folder = Path(temporary, "repository")
+        storage = LocalStorage(str(folder))
+        storage.create()
+        repository, _ = create_repository(storage, PASSPHRASE)
+        maker = Maker(folder, day)
+        first_day(day)
+        maker.back_up(repository)
+        second_day(day)
+        maker.back_up(repository, tag="kept")
+        (day.root / "histories/小明/plan.json").unlink()  # it alone would keep a segment alive
+        for number in range(2):
+            changed = ["小明", HEX, "alice"][: 3 - number]
+            for user in changed:
+                day.write(f"users/{user}.json", {"id": user, "day": number})
+                day.write(f"histories/{user}/chat-history.json", [day.chat(60 + number, 40)])
+            day.write("notes/long.log", b"short now\n")
+            maker.back_up(repository, full=number == 1)
+        verify(repository, VerifyOptions(read_percent=100), SilentMonitor())
+        pseudonym = repository.keys.user_pseudonym(b"new")
+        destroy_keys(storage, repository.keys, pseudonym, 1_760_000_000_000)
+        keep = PruneOptions(retention=Retention(keep_last=2), grace_s=86_400)
+        for now_ms in (1_900_000_000_000, 1_900_100_000_000, 1_900_200_000_000):
+            plan = plan_prune(repository, keep, SilentMonitor(), now_ms=now_ms)
+            prune(repository, plan, keep, SilentMonitor())
+        begun = begin_rotation(repository, plan_rotation(repository), PASSPHRASE, "new")
+        finish_rotation(begun.repository, SilentMonitor())
+        repository = begun.repository
+        day.write("users/alice.json", {"id": "alice", "after": "the rotation"})
+        shutil.rmtree(day.root / "histories/new", ignore_errors=True)
+        (day.root / "users/new.json").unlink()
+        maker.back_up(repository)
+        kept = {item.id.hex() for item in repository.snapshots()}
+        shutil.copytree(folder, target / "repository")
+    expected = {
+        "passphrase": PASSPHRASE,
+        "recovery_key": begun.recovery_key,
+        "erased": ["users/new.json"],
+        "snapshots": [one for one in maker.snapshots if one["id"] in kept],
+    }
+    text = json.dumps(expected, ensure_ascii=False, indent=1, sort_keys=True)
+    (target / "expected.json").write_text(text + "\n", encoding="utf-8")
+
+
 if __name__ == "__main__":
-    make(Path(sys.argv[1]))
+    if sys.argv[1] == "--with-a-past":
+        make_with_a_past(Path(sys.argv[2]))
+    else:
+        make(Path(sys.argv[1]))

@@ -23,7 +23,8 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
-KINDS = {"keys": 1, "packs": 2, "manifests": 3, "snapshots": 4, "tombstones": 5, "generations": 9}
+KINDS = {"keys": 1, "packs": 2, "manifests": 3, "snapshots": 4, "tombstones": 5}
+KINDS |= {"moved": 8, "generations": 9}
 DICTIONARY = "86eae5a72a4b5acfa3a311befc62ba229a4306d7b38ab37eb7509cdc69f7f6c1"
 
 
@@ -179,6 +180,7 @@ class Repository:
         self._index_keys = [derive(material, "indexes") for material in materials]
         self._snapshot_keys = [derive(material, "snapshots") for material in materials]
         self._tombstone_keys = [derive(material, "tombstones") for material in materials]
+        self._moves_keys = [derive(material, "moves") for material in materials]
         dictionary = self._read("dictionary-1")
         if blake3(dictionary).hexdigest() != DICTIONARY:
             raise Damaged("dictionary-1 is another")
@@ -279,9 +281,20 @@ class Repository:
 
     def _segment(self, segment: Any, keys: list[OwnerKeys]) -> bytes:
         pack, offset, stored_bytes, plain_bytes, nonce = segment[:5]
+        for _ in range(64):
+            if (self.folder / f"packs/{pack.hex()}").exists():
+                break
+            pack, offset = self._moved(pack, offset)
         sealed = self._read(f"packs/{pack.hex()}", offset, stored_bytes)
         packed = unseal([key.segment for key in keys], nonce + sealed, b"segment")
         return self._unpack(packed, plain_bytes)
+
+    def _moved(self, pack: bytes, offset: int) -> tuple[bytes, int]:
+        rows = unseal(self._moves_keys, self._read(f"moved/{pack.hex()}", 8), b"moved" + pack)
+        for old, new_pack, new_offset in struct.iter_unpack("<Q16sQ", rows):
+            if old == offset:
+                return new_pack, new_offset
+        raise Damaged(f"packs/{pack.hex()} is not there, and {offset} did not move")
 
     def _rows(self, root: dict[str, Any], bucket: int) -> dict[bytes, tuple[bytes, str, int, int]]:
         rows: dict[bytes, tuple[bytes, str, int, int]] = {}

@@ -21,16 +21,18 @@ from hypothesis import strategies as st
 from mnemonic import Mnemonic
 
 from shenyu_data.model.monitor import CollectingMonitor, SilentMonitor
+from shenyu_data.model.retention import Retention
 from shenyu_data.operations.backup import BackupOptions, backup
 from shenyu_data.operations.key_rotation import begin_rotation, finish_rotation, plan_rotation
 from shenyu_data.operations.keys import export_key
+from shenyu_data.operations.prune import PruneOptions, plan_prune, prune
 from shenyu_data.operations.restore import RestoreOptions, restore
 from shenyu_data.operations.verify import VerifyOptions, verify
 from shenyu_data.repository.erasure import destroy_keys
 from shenyu_data.repository.repository import Repository, create_repository, open_repository
 from shenyu_data.storage.local import LocalStorage
 from tests.compat import reader
-from tests.compat.make_frozen import HEX, describe_folder, make, printable
+from tests.compat.make_frozen import HEX, describe_folder, make, make_with_a_past, printable
 
 HERE = Path(__file__).parent
 FROZEN = HERE / "frozen" / "v1"
@@ -60,8 +62,10 @@ def describe_tree(tree: reader.Tree) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def program() -> Repository:
-    return open_repository(LocalStorage(str(FROZEN / "repository")), EXPECTED["passphrase"])
+def program(tmp_path_factory: pytest.TempPathFactory) -> Repository:
+    folder = tmp_path_factory.mktemp("frozen") / "repository"
+    shutil.copytree(FROZEN / "repository", folder)  # verifying writes a proof
+    return open_repository(LocalStorage(str(folder)), EXPECTED["passphrase"])
 
 
 @pytest.fixture(scope="module")
@@ -195,6 +199,68 @@ def test_the_script_that_made_the_frozen_repository_still_makes_such_ones(tmp_pa
     make(tmp_path)
     made = json.loads((tmp_path / "expected.json").read_text(encoding="utf-8"))
     kept = [[{**one, "id": ""} for one in side["snapshots"]] for side in (made, EXPECTED)]
+    assert kept[0] == kept[1]
+
+
+# ------------------------------------------------------- one that was pruned, erased from, rotated
+
+PAST = HERE / "frozen" / "v1-with-a-past"
+PAST_EXPECTED: dict[str, Any] = json.loads((PAST / "expected.json").read_text(encoding="utf-8"))
+
+
+def without_erased(paths: dict[str, Any]) -> dict[str, Any]:
+    return {path: node for path, node in paths.items() if path not in PAST_EXPECTED["erased"]}
+
+
+def test_the_frozen_past_has_every_kind_of_object() -> None:
+    folders = {path.name for path in (PAST / "repository").iterdir() if path.is_dir()}
+    assert folders == {
+        *("slots", "keys", "generations", "tombstones", "snapshots", "manifests", "packs"),
+        *("moved", "prunes", "proofs"),
+    }
+    size = sum(path.stat().st_size for path in PAST.rglob("*") if path.is_file())
+    assert size < 400_000
+
+
+@pytest.mark.parametrize("secret", ["passphrase", "recovery_key"])
+def test_the_independent_reader_restores_the_frozen_past(secret: str) -> None:
+    independent = reader.Repository(PAST / "repository", PAST_EXPECTED[secret])
+    roots = independent.snapshots()
+    assert [root["id"].hex() for root in roots] == [one["id"] for one in PAST_EXPECTED["snapshots"]]
+    for root, one in zip(roots, PAST_EXPECTED["snapshots"], strict=True):
+        assert describe_tree(independent.restore(root)) == without_erased(one["paths"])
+
+
+def test_the_program_restores_verifies_and_prunes_the_frozen_past(tmp_path: Path) -> None:
+    folder = tmp_path / "repository"
+    shutil.copytree(PAST / "repository", folder)
+    repository = open_repository(LocalStorage(str(folder)), PAST_EXPECTED["passphrase"])
+    for one in PAST_EXPECTED["snapshots"]:
+        monitor = CollectingMonitor()
+        target = tmp_path / one["id"]
+        root = repository.root(bytes.fromhex(one["id"]))
+        restore(repository, root, str(target), RestoreOptions(), monitor)
+        assert monitor.findings == []
+        assert describe_folder(target) == without_erased(one["paths"])
+    monitor = CollectingMonitor()
+    stats = verify(repository, VerifyOptions(read_percent=100), monitor)
+    assert stats.damaged_objects == 0
+    assert {item.severity for item in monitor.findings} <= {"info"}
+    options = PruneOptions(retention=Retention(keep_last=1), grace_s=0)
+    for _ in range(2):
+        plan = plan_prune(repository, options, SilentMonitor(), now_ms=1_950_000_000_000)
+        prune(repository, plan, options, SilentMonitor())
+    assert describe_tree(
+        reader.Repository(folder, PAST_EXPECTED["passphrase"]).restore(
+            reader.Repository(folder, PAST_EXPECTED["passphrase"]).snapshots()[0]
+        )
+    ) == without_erased(PAST_EXPECTED["snapshots"][-1]["paths"])
+
+
+def test_the_script_that_made_the_frozen_past_still_makes_such_ones(tmp_path: Path) -> None:
+    make_with_a_past(tmp_path)
+    made = json.loads((tmp_path / "expected.json").read_text(encoding="utf-8"))
+    kept = [[{**one, "id": ""} for one in side["snapshots"]] for side in (made, PAST_EXPECTED)]
     assert kept[0] == kept[1]
 
 
