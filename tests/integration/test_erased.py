@@ -1,6 +1,7 @@
 """Destroying an owner's keys, seen from backup, restore and verify."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -309,3 +310,28 @@ def test_a_key_that_a_backup_stores_in_the_middle_of_an_erasure_is_dead_as_well(
     erase(faulty)
     repository.storage.objects.update(old)
     assert pseudonym not in Keyring(repository.storage, repository.keys).bucket(pseudonym[0])
+
+
+def test_two_erasures_at_once_bring_neither_key_back(past: Past) -> None:
+    """Each stores the other keys of a keyring object anew, and may have read them too early."""
+    for number in range(8):
+        repository = past.copy()
+        pseudonyms = [repository.keys.user_pseudonym(user) for user in (BOB, b"alice")]
+        puts = iter(range(100))
+
+        def meanwhile(
+            name: str, number: int = number, puts: Iterator[int] = puts, of: Repository = repository
+        ) -> None:
+            if next(puts) == number:
+                erase(of, b"alice")
+
+        faulty = Repository(
+            FaultyStorage(repository.storage, before_put=meanwhile), repository.keys
+        )
+        erase(faulty)
+        if next(puts) <= number:
+            break
+        for item in Keyring(repository.storage, repository.keys).objects:
+            for pseudonym in pseudonyms:
+                assert pseudonym not in {owner for owner, _ in item.bucket(pseudonym[0])}
+    assert number > 3

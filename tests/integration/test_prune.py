@@ -550,3 +550,24 @@ def test_what_killed_writes_left_in_a_local_repository_goes(tmp_path: Path) -> N
     run(past.repository)
     assert not old.exists()
     assert young.exists()
+
+
+def test_an_erasure_while_keyrings_are_joined_brings_no_key_back(past: Past) -> None:
+    from shenyu_data.repository.erasure import destroy_keys
+    from shenyu_data.repository.keyring import Keyring
+
+    repository = past.repository
+    for number in range(20):
+        past.data.add_user(f"new{number}", [chat(number)])
+        take(repository, past.data)
+    pseudonym = repository.keys.user_pseudonym(b"new3")
+    acts = iter([True])
+
+    def meanwhile(name: str) -> None:
+        if name.startswith("keys/") and next(acts, False):
+            destroy_keys(repository.storage, repository.keys, pseudonym, 1)
+
+    run(Repository(FaultyStorage(repository.storage, before_put=meanwhile), repository.keys))
+    assert next(acts, None) is None
+    for item in Keyring(repository.storage, repository.keys).objects:
+        assert pseudonym not in {owner for owner, _ in item.bucket(pseudonym[0])}

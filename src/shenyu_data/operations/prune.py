@@ -367,8 +367,8 @@ class _Pruner:
 
     def run(self) -> PruneStats:
         plan = self._plan
-        sweep_dead_keys(self._storage, self._keys)
         reseal_keyrings(self._storage, self._keys, [])
+        sweep_dead_keys(self._storage, self._keys)
         dropped = plan.dropped_before | set(plan.drop)
         mine = []
         if plan.drop:
@@ -502,6 +502,7 @@ class _Pruner:
         except RepositoryError:
             return []  # verify names it; what is damaged stays as it is
         write_keyring(self._storage, self._keys, rows)
+        sweep_dead_keys(self._storage, self._keys)  # of who was erased since they were read
         return [name for item in objects for name in (item.name, item.name + COPY_SUFFIX)]
 
     def _join_proofs(self) -> None:

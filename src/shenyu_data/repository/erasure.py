@@ -122,12 +122,16 @@ def destroy_keys(storage: Storage, keys: Secrets, pseudonym: bytes, time_ms: int
         tombstone = Tombstone(pseudonym, time_ms, sequence, sorted(found | late))
         write_tombstones(storage, keys, [tombstone])
     mend_copies(storage)  # of what an interrupted erasure stored once
+    sweep_dead_keys(storage, keys)
     return DestroyedKeys(tombstone=tombstone, objects=objects, failures=failures)
 
 
 def sweep_dead_keys(storage: Storage, keys: Secrets) -> list[str]:
-    """Destroy keys that a tombstone says were destroyed and that came back since, with an old copy
-    of a keyring object; return the names of what was destroyed.
+    """Destroy keys that a tombstone says were destroyed and that came back since; return the names
+    of what was destroyed.
+
+    They come back with an old copy of a keyring object, and when somebody who read keys before an
+    erasure stores them after it. So whoever stores keys that others made calls this afterwards.
     """
     stones = read_tombstones(storage, keys, [])
     if not len(stones):
