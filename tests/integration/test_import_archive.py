@@ -324,6 +324,22 @@ def test_a_user_who_was_erased_since_does_not_come_back(
     assert not repository.keyring().bucket(pseudonym[0]).get(pseudonym)
 
 
+def test_a_user_who_was_erased_comes_back_if_that_is_asked_for(
+    repository: Repository, temporary: Path, data: Application
+) -> None:
+    path = archive(data, "x_20250210.tar.gz")
+    take(repository, data)
+    pseudonym = repository.keys.user_pseudonym(b"bob")
+    destroy_keys(repository.storage, repository.keys, pseudonym, int(time.time() * 1000))
+    options = ImportArchiveOptions(temporary=str(temporary), erased_too=True)
+    plans = plan_import_archives([str(path)], repository, options, CollectingMonitor())
+    (done,) = import_archives(plans, repository, options, CollectingMonitor())
+    assert done.backup is not None
+    restored = bring_back(repository, done.backup.snapshot)
+    assert [name for name in restored.tree.nodes if b"bob" in name]
+    assert restored.findings == []
+
+
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_an_import_that_dies_at_any_write_leaves_no_snapshot_of_that_archive(
     temporary: Path, data: Application, moment: Moment

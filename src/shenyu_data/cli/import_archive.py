@@ -49,6 +49,7 @@ def _bytes(ctx: click.Context, param: click.Parameter, text: str | None) -> int 
     is_flag=True,
     help="Import what can be read of a damaged or unsafe archive, as a degraded snapshot.",
 )
+@click.option("--erased-too", is_flag=True, help="Bring back users who were erased since.")
 @click.option(
     "--max-size",
     callback=_bytes,
@@ -65,6 +66,7 @@ def import_archive_command(
     tag: str | None,
     inside: str | None,
     damaged_too: bool,
+    erased_too: bool,
     max_size: int | None,
     temp: str | None,
     dry_run: bool,
@@ -79,6 +81,7 @@ def import_archive_command(
         tag=tag,
         inside=os.fsencode(inside) if inside is not None else None,
         damaged_too=damaged_too,
+        erased_too=erased_too,
         max_bytes=max_size,
         temporary=temp,
         jobs=call.jobs,

@@ -46,14 +46,16 @@ Status = Literal["planned", "imported", "known", "refused"]
 class ImportArchiveOptions(msgspec.Struct, frozen=True, kw_only=True):
     """``time_ms`` and ``tag`` instead of what the archive's name says. ``inside``: where in the
     archive the data directory is. ``damaged_too``: import what can be read of a damaged archive,
-    and without its unsafe members, as a degraded snapshot. ``max_bytes``: how much it may unpack
-    to. ``temporary``: the folder to unpack in.
+    and without its unsafe members, as a degraded snapshot. ``erased_too``: bring back users who
+    were erased since. ``max_bytes``: how much it may unpack to. ``temporary``: the folder to unpack
+    in.
     """
 
     time_ms: int | None = None
     tag: str | None = None
     inside: bytes | None = None
     damaged_too: bool = False
+    erased_too: bool = False
     max_bytes: int | None = None
     temporary: str | None = None
     jobs: int = 1
@@ -289,7 +291,7 @@ class _Import:
     def _remove_erased(self, data: bytes, adoption: Adoption) -> int:
         """Remove users who were erased since the archive was made; return how many there were."""
         stones = self._repository.keyring().tombstones
-        if not len(stones):
+        if not len(stones) or self._options.erased_too:
             return 0
 
         def erased(user: bytes) -> bool:
