@@ -94,3 +94,17 @@ def test_flags_that_do_not_go_together_are_usage_errors(backed_up: Path, shenyu:
     assert (said.status, said.json["error"]["code"]) == (2, "user-not-found")
     said = shenyu("restore", "--undo", "--yes", "--json")
     assert (said.status, said.json["error"]["code"]) == (2, "nothing-to-take-back")
+
+
+def test_after_the_user_was_erased_an_older_restore_is_not_taken_back_instead(
+    backed_up: Path, shenyu: Shenyu
+) -> None:
+    before = HISTORY.read_bytes()
+    lose_a_chat()
+    assert shenyu("restore", "latest", "--user", "ben", "--in-place", "--yes").status == 0
+    Path("data/users/anna.json").unlink()
+    assert shenyu("restore", "latest", "--user", "anna", "--in-place", "--yes").status == 0
+    assert shenyu("erase-user", "anna", "--yes").status == 0
+    said = shenyu("restore", "--undo", "--yes", "--json")
+    assert (said.status, said.json["error"]["code"]) == (2, "nothing-to-take-back")
+    assert HISTORY.read_bytes() == before

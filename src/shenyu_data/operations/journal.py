@@ -87,7 +87,7 @@ class Ended(msgspec.Struct, frozen=True, tag="ended"):
 
 
 class TakenBack(msgspec.Struct, frozen=True, tag="taken_back"):
-    """An undo of this operation came to its end."""
+    """An undo of this operation came to its end, or an erasure left nothing of it to take back."""
 
 
 Line = Began | Saved | Step | Swap | Settled | Folder | Ended | TakenBack
@@ -151,11 +151,16 @@ class Journal:
         return found
 
     def forget(self, owner: bytes) -> bool:
-        """Write the journal anew without what it says of a user; return whether there was any."""
+        """Write the journal anew without what it says of a user; return whether there was any.
+
+        If nothing is left to take back it says so: an undo must not go on to an older operation.
+        """
         lines = self.lines()
         kept = [line for line in lines if not _is_about(line, owner)]
         if len(kept) == len(lines):
             return False
+        if not any(isinstance(line, Step) for line in kept):
+            kept.append(TakenBack())
         old = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:

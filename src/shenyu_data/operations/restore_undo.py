@@ -152,10 +152,12 @@ def _last(repository: Repository, journals: Journals) -> _Past:
         lines = journal.lines()
         began = next((line for line in lines if isinstance(line, Began)), None)
         steps = {(step.path, step.chat): step for step in lines if isinstance(step, Step)}
-        if began is None or began.operation == "undo" or not steps:
+        if began is None or began.operation == "undo":
             continue
         if any(isinstance(line, TakenBack) for line in lines):
             break
+        if not steps:
+            continue
         if began.repository != repository.keys.repository_id:
             raise UsageError(
                 "the last in-place operation saved what it replaced in another repository",
