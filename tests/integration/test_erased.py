@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from shenyu_data.repository.repository import Repository
 from shenyu_data.storage.memory import MemoryStorage
 from shenyu_data.testing.application import chat
 from shenyu_data.testing.faulty import MOMENTS, Crash, FaultyStorage, Moment
-from shenyu_data.testing.scenario import Past, bring_back, check_whole, look, rich_past, take
+from shenyu_data.testing.scenario import Past, Taken, bring_back, check_whole, look, rich_past, take
 from shenyu_data.testing.tree import Tree
 
 BOB = b"bob"
@@ -265,12 +266,70 @@ def test_an_erasure_while_a_backup_runs_leaves_nothing(
         assert "Run the backup again" in error.hint
     else:
         restored = bring_back(repository, stats.snapshot)
-        assert f"users/{who}.json".encode() not in restored.tree.nodes
+        assert restored.findings == []
+        assert f"histories/{who}".encode() not in restored.tree.nodes
         assert b"users/emil.json" in restored.tree.nodes
+    assert look(repository).errors == {}
     pseudonym = repository.keys.user_pseudonym(who.encode())
     assert Keyring(storage, repository.keys).bucket(pseudonym[0]).get(pseudonym, []) == []
     taken = take(repository, past.data)
     check_whole(repository, taken)
+
+
+@pytest.mark.parametrize("at_put", range(6))
+def test_a_backup_while_a_user_is_erased_holds_nothing_that_seems_damaged(
+    past: Past, at_put: int
+) -> None:
+    """The application has not stopped writing: the backup meets the user whom it is too late to
+    save, and may store another key.
+    """
+    repository = past.copy()
+    puts = iter(range(100))
+    made: list[Taken] = []
+
+    def meanwhile(_: str) -> None:
+        if next(puts) == at_put:
+            made.append(take(repository, past.data))
+
+    faulty = FaultyStorage(repository.storage, before_put=meanwhile)
+    kept = {info.name: faulty.read(info.name) for info in faulty.list(KEYRINGS)}
+    erase(Repository(faulty, repository.keys))
+    for taken in made:
+        restored = bring_back(repository, taken.snapshot)
+        assert restored.findings == []
+        assert contents(restored.tree) in (without(taken.tree, "bob"), contents(taken.tree))
+    assert look(repository).errors == {}
+    pseudonym = repository.keys.user_pseudonym(BOB)
+    alive = Keyring(repository.storage, repository.keys).bucket(pseudonym[0]).get(pseudonym, [])
+    assert bool(alive) == any(
+        b"histories/bob" in bring_back(repository, taken.snapshot).tree.nodes for taken in made
+    )
+    assert isinstance(repository.storage, MemoryStorage)
+    repository.storage.objects.update(kept)
+    assert look(repository).errors == {}
+
+
+@pytest.mark.parametrize("folder", ["keys", "manifests", "snapshots"])
+def test_who_comes_back_while_another_backup_still_runs_is_kept(past: Past, folder: str) -> None:
+    """The one that was begun before the erasure must not take the new key for the old."""
+    repository = past.copy()
+    past.data.add_user("dora", [chat(7)])
+    made: list[Taken] = []
+
+    def meanwhile(name: str) -> None:
+        if name.startswith(folder) and not made:
+            erase(repository)
+            made.append(take(repository, past.data))
+
+    faulty = Repository(FaultyStorage(repository.storage, before_put=meanwhile), repository.keys)
+    with suppress(ShenyuDataError):
+        backup(str(past.data.folder), faulty, BackupOptions(), CollectingMonitor())
+    check_whole(repository, made[0])
+    options = BackupOptions(only_users=frozenset([b"alice"]))
+    stats = backup(str(past.data.folder), repository, options, CollectingMonitor())
+    assert b"histories/bob" in bring_back(repository, stats.snapshot).tree.nodes
+    check_whole(repository, take(repository, past.data))
+    assert look(repository).errors == {}
 
 
 def test_the_tombstone_names_neither_the_user_nor_the_key(past: Past) -> None:

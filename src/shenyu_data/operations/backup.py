@@ -189,7 +189,7 @@ class _Backup:
                 workers = _Workers(executor, jobs)
                 if full:
                     redo = self._capture(workers, self._full_work(found), found.names, full)
-                elif self._partial:
+                elif parent is not None and self._partial:
                     work = self._changed_work(found, self._buried_since(parent))
                     redo = self._capture(workers, work, found.names, full)
                 else:
@@ -210,7 +210,9 @@ class _Backup:
         self._manifests.finish()
         stored += self._manifests.stored_bytes + self._packed_bytes
         root = self._root(parent, full, time_ms, stored, time.monotonic() - started)
-        stored += store_root(self._repository, root, self._watch, self._packs_written, parent)
+        stored += store_root(
+            self._repository, root, self._watch, self._packs_written, parent, self._tombstones
+        )
         return BackupStats(
             snapshot=root.id,
             parent=root.parent,
@@ -250,13 +252,15 @@ class _Backup:
         chosen = self._options.adoption.parent if self._options.adoption else newest
         return self._repository.root(chosen) if chosen is not None else None
 
-    def _buried_since(self, parent: Root | None) -> dict[int, list[bytes]]:
-        """Return who was erased since the parent, by bucket: what it holds of them is left out."""
-        buried: dict[int, list[bytes]] = {}
-        for stone in self._tombstones:
-            if parent is not None and stone.sequence >= parent.sequence:
-                buried.setdefault(stone.pseudonym[0], []).append(stone.pseudonym)
-        return buried
+    def _buried_since(self, parent: Root) -> dict[int, list[bytes]]:
+        """Return the buckets of which users were erased since the parent, none of them named as
+        gone: the capture leaves out those that it cannot open, for who came back is there.
+        """
+        return {
+            stone.pseudonym[0]: []
+            for stone in self._tombstones
+            if stone.sequence >= parent.sequence
+        }
 
     def _name_users(self, found: Survey) -> None:
         for user in self._options.only_users or ():
@@ -400,18 +404,27 @@ class _Backup:
         return self._read_tombstones().since(self._tombstones)
 
     def _check_nobody_was_erased(self) -> None:
-        lately = {stone.pseudonym for stone in self._newly_buried()} - self._erased
+        now = self._read_tombstones()
+        lately = {stone.pseudonym for stone in now.since(self._tombstones)} - self._erased
         if lately:
+            mine = {
+                row
+                for bucket in {pseudonym[0] for pseudonym in lately}
+                for row in KEYRING_ROW.iter_unpack(self._new_keys.get(bucket, b""))
+                if row[0] in lately
+            }
+            # Only these: another backup may have met somebody again who had come back.
             rewrite_keyrings(
                 self._repository.storage,
                 self._repository.keys,
                 {pseudonym[0] for pseudonym in lately},
-                lambda pseudonym, _: pseudonym not in lately,
+                lambda *row: row not in mine,
             )
             raise ShenyuDataError(
                 "a user was erased just when the snapshot was about to be stored; it was not",
                 hint="Run the backup again.",
             )
+        self._tombstones = now
 
     def _root(
         self, parent: Root | None, full: bool, time_ms: int, stored: int, elapsed_s: float

@@ -325,7 +325,9 @@ class SnapshotCopy:
         )
         relies_on = self._reference.destination if self._reference is not None else None
         names = {object_name(ObjectKind.PACK, pack) for pack in self._packs_written}
-        self._stored_bytes += store_root(destination, root, self._watch, names, relies_on)
+        self._stored_bytes += store_root(
+            destination, root, self._watch, names, relies_on, self._tombstones
+        )
         return root
 
     def _read_tombstones(self) -> Tombstones:
@@ -336,14 +338,18 @@ class SnapshotCopy:
         """As at the end of a backup: whoever erases stores the tombstone and then looks for keys, a
         copy stores its keys and then looks for tombstones.
         """
-        lately = {stone.pseudonym for stone in self._read_tombstones().since(self._tombstones)}
+        now = self._read_tombstones()
+        lately = {stone.pseudonym for stone in now.since(self._tombstones)}
         if lately:
             destination = self._place.destination
+            rows = (row for rows in self._new_keys.values() for row in rows)
+            mine = {row for row in rows if row[0] in lately}
+            # Only these: another copy or backup may have met somebody again who had come back.
             rewrite_keyrings(
                 destination.storage,
                 destination.keys,
                 {pseudonym[0] for pseudonym in lately},
-                lambda owner, _: owner not in lately,
+                lambda *row: row not in mine,
             )
             raise ShenyuDataError(
                 "a user was erased from the destination while a snapshot was being copied",

@@ -94,8 +94,39 @@ class _Indexes:
 def destroy_keys(storage: Storage, keys: Secrets, pseudonym: bytes, time_ms: int) -> DestroyedKeys:
     """Bury an owner and destroy its keys in every keyring object; may be done again at any time.
 
+    No key is destroyed before a tombstone names it. Looks again until nothing is new: a backup that
+    runs meanwhile may store another key, and a snapshot that holds the owner, unreadable by now.
     Raise StorageError if the storage fails; what was done by then stays done.
     """
+    stones = read_tombstones(storage, keys, []).of(pseudonym)
+    last = max(stones, key=lambda stone: (stone.sequence, stone.time_ms), default=None)
+    mine: set[bytes] = set()
+    objects: list[str] = []
+
+    def stays(owner: bytes, key: bytes) -> bool:
+        return owner != pseudonym or fingerprint(key) not in mine
+
+    while True:
+        found = _fingerprints(storage, keys, pseudonym)
+        sequence = max((item.sequence for item in list_snapshots(storage, keys, [])), default=0)
+        again = last is None or not found <= mine or sequence > last.sequence
+        mine.update(found)
+        if last is None or mine:
+            last = Tombstone(pseudonym, time_ms, sequence, sorted(mine))
+        elif again:  # nothing is left to destroy, but later snapshots may hold the owner
+            last = msgspec.structs.replace(last, sequence=sequence)
+        if again:
+            write_tombstones(storage, keys, [last])
+        destroyed, failures = rewrite_keyrings(storage, keys, {pseudonym[0]}, stays)
+        objects += destroyed
+        if not again:
+            break
+    mend_copies(storage)  # of what an interrupted erasure stored once
+    sweep_dead_keys(storage, keys)
+    return DestroyedKeys(tombstone=last, objects=objects, failures=failures)
+
+
+def _fingerprints(storage: Storage, keys: Secrets, pseudonym: bytes) -> set[bytes]:
     found = set()
     for item in Keyring(storage, keys).objects:
         try:
@@ -103,27 +134,7 @@ def destroy_keys(storage: Storage, keys: Secrets, pseudonym: bytes, time_ms: int
         except RepositoryError:
             continue  # the rewriting tells
         found |= {fingerprint(key) for owner, key in rows if owner == pseudonym}
-    sequence = max((item.sequence for item in list_snapshots(storage, keys, [])), default=0)
-    tombstone = Tombstone(pseudonym, time_ms, sequence, sorted(found))
-    known = read_tombstones(storage, keys, []).of(pseudonym)
-    if found or not known:
-        write_tombstones(storage, keys, [tombstone])
-    else:
-        tombstone = known[-1]
-    late: set[bytes] = set()  # keys that a backup stored since
-
-    def is_others(owner: bytes, key: bytes) -> bool:
-        if owner == pseudonym and (mark := fingerprint(key)) not in found:
-            late.add(mark)
-        return owner != pseudonym
-
-    objects, failures = rewrite_keyrings(storage, keys, {pseudonym[0]}, is_others)
-    if late:
-        tombstone = Tombstone(pseudonym, time_ms, sequence, sorted(found | late))
-        write_tombstones(storage, keys, [tombstone])
-    mend_copies(storage)  # of what an interrupted erasure stored once
-    sweep_dead_keys(storage, keys)
-    return DestroyedKeys(tombstone=tombstone, objects=objects, failures=failures)
+    return found
 
 
 def sweep_dead_keys(storage: Storage, keys: Secrets) -> list[str]:

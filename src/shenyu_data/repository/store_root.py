@@ -1,4 +1,4 @@
-"""Storing a snapshot beside prunes: the last step of a backup and of a copy."""
+"""Storing a snapshot beside prunes and erasures: the last step of a backup and of a copy."""
 
 from __future__ import annotations
 
@@ -10,10 +10,16 @@ from shenyu_data.repository.format import COPY_SUFFIX, MANIFESTS, ObjectKind, Ro
 from shenyu_data.repository.prunes import PruneWatch
 from shenyu_data.repository.repository import Repository
 from shenyu_data.repository.snapshots import snapshot_ids, write_root
+from shenyu_data.repository.tombstones import Tombstones, extend_tombstones
 
 
 def store_root(
-    repository: Repository, root: Root, watch: PruneWatch, packs: Set[str], relies_on: Root | None
+    repository: Repository,
+    root: Root,
+    watch: PruneWatch,
+    packs: Set[str],
+    relies_on: Root | None,
+    tombstones: Tombstones,
 ) -> int:
     """Store a snapshot's root, twice; after this the snapshot exists. Return the bytes stored.
 
@@ -21,19 +27,26 @@ def store_root(
     this snapshot, ``relies_on`` the one it takes the rest from. A prune stores what it is about to
     delete and then looks for snapshots; here the snapshot is stored, and then that is looked for:
     one of the two sees the other. With a grace longer than a backup neither has anything to see.
+    ``tombstones`` are those of which it is known that the snapshot holds nobody they mean. Whoever
+    was erased since is in it, unreadable, and other tombstones are stored that cover it: before it
+    is, and once more after, for an erasure that looked for snapshots when it was not there yet.
+
     Raise ShenyuDataError if a prune deleted something that the snapshot may need: then there is
     none.
     """
     uses = packs | {f"{MANIFESTS}/{item.hex()}" for item in root.manifests}
     _check(repository, watch, uses, relies_on)
-    stored = write_root(repository.storage, repository.keys, root)
+    storage, keys = repository.storage, repository.keys
+    extend_tombstones(storage, keys, tombstones, root.sequence)
+    stored = write_root(storage, keys, root)
+    extend_tombstones(storage, keys, tombstones, root.sequence)
     try:
         _check(repository, watch, uses, relies_on)
     except ShenyuDataError:
         name = object_name(ObjectKind.SNAPSHOT, root.id)
         for copy in (name, name + COPY_SUFFIX):
             with suppress(ObjectMissing):
-                repository.storage.delete(copy)
+                storage.delete(copy)
         raise
     return stored
 

@@ -66,7 +66,7 @@ class Tombstones:
             yield from stones
 
     def of(self, pseudonym: bytes) -> list[Tombstone]:
-        """Return an owner's tombstones: none, or one for each time it was erased."""
+        """Return an owner's tombstones: none, or at least one for each time it was erased."""
         return self._by_pseudonym.get(pseudonym, [])
 
     def is_dead(self, fingerprint: bytes) -> bool:
@@ -125,6 +125,21 @@ def read_tombstone_copy(storage: Storage, keys: Secrets, copy: str) -> list[Tomb
         return msgspec.msgpack.decode(plain, type=list[Tombstone])
     except (msgspec.DecodeError, RecursionError):
         raise damaged(copy, "it does not hold tombstones") from None
+
+
+def extend_tombstones(storage: Storage, keys: Secrets, earlier: Tombstones, sequence: int) -> None:
+    """Make the tombstones that are not among ``earlier`` ones cover a snapshot of this ``sequence``
+    that is being stored: it holds those owners, sealed under keys that are destroyed by now.
+    """
+    stones = read_tombstones(storage, keys, [])
+    lately = {stone.pseudonym: stone for stone in stones.since(earlier)}
+    short = [
+        msgspec.structs.replace(stone, sequence=sequence)
+        for stone in lately.values()
+        if not stones.covers(stone.pseudonym, sequence)
+    ]
+    if short:
+        write_tombstones(storage, keys, short)
 
 
 def tombstone_names(storage: Storage) -> list[str]:
