@@ -85,7 +85,11 @@ def remove(history: History, index: int) -> bytes:
 
 
 def alone(source: History, chat: Chat) -> bytes:
-    """Return an array of this one chat, in the style of the history it comes from."""
+    """Return a history of this one chat: an array in the style of the one it comes from, or, where
+    a history is one chat, that history as it is.
+    """
+    if source.inside is None:
+        return source.data
     before, after = _frame(source)
     return b"".join((b"[", before, source.data[chat.start : chat.end], after, b"]"))
 

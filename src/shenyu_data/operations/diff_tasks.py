@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from heapq import nsmallest
 
@@ -23,15 +23,13 @@ from shenyu_data.operations.diff_sides import (
     scan_live,
     scan_live_shared,
 )
-from shenyu_data.operations.versions import unreadable
+from shenyu_data.operations.past import open_record, unreadable
 from shenyu_data.repository.crypto import OwnerKeys
 from shenyu_data.repository.format import OwnerRecord
 from shenyu_data.repository.manifest import Row, SectionReader
 from shenyu_data.repository.packs import SegmentReader
 from shenyu_data.repository.repository import Repository
-
-Covers = Callable[[bytes, int], bool]
-"""Whether what a snapshot of this sequence holds of this pseudonym was erased."""
+from shenyu_data.repository.tombstones import Tombstones
 
 _LOADED = 8  # records of one layer: from here on it is read whole
 
@@ -110,7 +108,7 @@ def diff_buckets(task: DiffTask) -> DiffResult:
     for work in task.work:
         try:
             with _Bucket(task.repository, work, result) as bucket:
-                bucket.compare(keyring.bucket(work.bucket), keyring.tombstones.covers)
+                bucket.compare(keyring.bucket(work.bucket), keyring.tombstones)
         except RepositoryError as error:
             result.damaged += 1
             result.findings.append(unreadable(error, f"bucket {work.bucket}"))
@@ -134,9 +132,9 @@ class _Bucket:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def compare(self, keys: dict[bytes, list[OwnerKeys]], covers: Covers) -> None:
-        before = self._open(self._work.before, keys, covers)
-        after = self._open(self._work.after, keys, covers)
+    def compare(self, keys: dict[bytes, list[OwnerKeys]], stones: Tombstones) -> None:
+        before = self._open(self._work.before, keys, stones)
+        after = self._open(self._work.after, keys, stones)
         names = [
             pseudonym
             for pseudonym in sorted(before.owners.keys() | after.owners.keys())
@@ -154,7 +152,7 @@ class _Bucket:
                 what = f"one user (pseudonym {pseudonym.hex()})"
                 self._result.findings.append(unreadable(error, what))
 
-    def _open(self, side: Side, keys: dict[bytes, list[OwnerKeys]], covers: Covers) -> _Opened:
+    def _open(self, side: Side, keys: dict[bytes, list[OwnerKeys]], stones: Tombstones) -> _Opened:
         reader = None
         owners: dict[bytes, Row | LiveOwner] = {}
         if isinstance(side, SnapshotSide):
@@ -163,7 +161,7 @@ class _Bucket:
             owners.update(reader.rows())
         else:
             owners.update(self._scan(side))
-        return _Opened(side, reader, owners, keys, covers, self._repository)
+        return _Opened(side, reader, owners, keys, stones, self._repository)
 
     def _scan(self, side: LiveSide) -> dict[bytes, LiveOwner]:
         keys = self._repository.keys
@@ -204,14 +202,14 @@ class _Opened:
         reader: SectionReader | None,
         owners: Mapping[bytes, Row | LiveOwner],
         keys: Mapping[bytes, list[OwnerKeys]],
-        covers: Covers,
+        stones: Tombstones,
         repository: Repository,
     ) -> None:
         self.side = side
         self.owners = owners
         self._reader = reader
         self._keys = keys
-        self._covers = covers
+        self._stones = stones
         self._repository = repository
 
     def load(self, names: Sequence[bytes]) -> None:
@@ -246,12 +244,7 @@ class _Opened:
             return other if not (listed.shared if other.shared else listed.users) else None
         if owner is None or self._reader is None or not isinstance(self.side, SnapshotSide):
             return None
-        try:
-            return self._reader.record(pseudonym, owner, keys)
-        except RepositoryError:
-            if self._covers(pseudonym, self.side.sequence):
-                raise OwnerErased("a user was erased") from None
-            raise
+        return open_record(self._reader, pseudonym, owner, keys, self._stones, self.side.sequence)
 
 
 def _alike(before: _Opened, after: _Opened, pseudonym: bytes) -> bool:

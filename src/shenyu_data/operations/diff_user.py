@@ -31,9 +31,8 @@ from shenyu_data.operations.diff_owner import (
     version_of,
 )
 from shenyu_data.operations.diff_sides import LiveOwner, same_bytes
-from shenyu_data.operations.versions import PastUser, files, histories, storage_key, unreadable
+from shenyu_data.operations.past import files, histories, past_user, storage_key, unreadable
 from shenyu_data.repository.format import FileEntry, FileState, OwnerRecord
-from shenyu_data.repository.manifest import layers_of
 from shenyu_data.repository.packs import SegmentReader
 from shenyu_data.repository.repository import Repository
 
@@ -77,7 +76,7 @@ class _UserDiff:
         self._repository = repository
         self._user = user
         self._monitor = monitor
-        self._past = PastUser(repository, user)
+        self._past = past_user(repository, user)
         self._live: dict[bytes, bytes] = {}  # what was read of the live directory, by digest
         self._uncompared = self._damaged = 0
 
@@ -113,8 +112,7 @@ class _UserDiff:
 
     def _record(self, side: Target, other: OwnerRecord | None) -> OwnerRecord | None:
         if not isinstance(side, str):
-            row = self._past.row(layers_of(side, self._past.bucket))
-            return self._past.record(row, side.sequence) if row is not None else None
+            return self._past.find(side)
         findings: list[Finding] = []
         try:
             with DataFolders(side) as folders:

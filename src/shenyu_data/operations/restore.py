@@ -8,6 +8,7 @@ made last.
 
 from __future__ import annotations
 
+import gzip
 import os
 import time
 from collections.abc import Iterator
@@ -20,14 +21,14 @@ from shenyu_data.model.errors import TargetNotEmpty, UsageError
 from shenyu_data.model.findings import Finding, printable
 from shenyu_data.model.layout import path_of
 from shenyu_data.model.monitor import Monitor
-from shenyu_data.operations.restore_files import Attributes, restore_link, write_document
-from shenyu_data.operations.restore_pick import (
-    find_chat,
+from shenyu_data.operations.conversations import find_chat
+from shenyu_data.operations.past import (
     history_not_found,
-    open_owner,
+    open_user,
     owner_erased,
     owner_not_found,
 )
+from shenyu_data.operations.restore_files import Attributes, restore_link, write_document
 from shenyu_data.operations.restore_tasks import (
     NOT_WRITABLE,
     FolderAttributes,
@@ -136,11 +137,11 @@ def restore(
             for finding in result.findings:
                 monitor.report(finding)
     if options.user is not None and totals.erased:
-        raise owner_erased(root, options.user)
+        raise owner_erased(options.user)
     if options.user is not None and not totals.owners and not totals.damaged:
-        raise owner_not_found(root, options.user)
+        raise owner_not_found(options.user, root)
     if options.history is not None and not totals.met and not totals.damaged:
-        raise history_not_found(options.history)
+        raise history_not_found(options.history, options.user or b"", root)
     descriptor = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         _make_links(descriptor, links, totals, monitor)
@@ -173,11 +174,12 @@ def _restore_chat(
 ) -> RestoreStats:
     """Write a history that holds one chat."""
     started = time.monotonic()
-    found = find_chat(
-        open_owner(repository, root, user), options.history, chat, last_good=options.last_good
-    )
+    owner = open_user(repository, root, user)
+    found = find_chat(owner, root, options.history, chat, last_good=options.last_good)
     _prepare(target, options)
     data = alone(found.history, found.chat)
+    if found.compressed:
+        data = gzip.compress(data, mtime=0)
     folder, _, name = path_of(user, found.entry.place, found.entry.name).rpartition(b"/")
     attributes = Attributes(
         found.version.mode,

@@ -13,9 +13,9 @@ from shenyu_data.datadir.replace import Attributes, Live
 from shenyu_data.model.chats import History, canonical, read_history, same_value
 from shenyu_data.model.chats_edit import alone, insert, place_of, replace
 from shenyu_data.model.documents import Unparsable
+from shenyu_data.operations.conversations import FoundChat
 from shenyu_data.operations.journal import Digests, Step
 from shenyu_data.operations.live_document import Change, Edit, Refused, kept_attributes
-from shenyu_data.operations.restore_pick import FoundChat
 from shenyu_data.operations.restore_wanted import Saved, Wanted, is_version
 from shenyu_data.repository.documents import LARGE_BYTES
 

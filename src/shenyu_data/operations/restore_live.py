@@ -22,6 +22,7 @@ from shenyu_data.model.findings import Finding, printable
 from shenyu_data.model.layout import JSON_SUFFIX, USERS, kind_of
 from shenyu_data.model.monitor import Monitor
 from shenyu_data.operations.backup import BackupOptions, backup
+from shenyu_data.operations.conversations import find_chat
 from shenyu_data.operations.journal import Began, Digests, Ended, Journal, Journals, open_journals
 from shenyu_data.operations.journal import Saved as SavedIn
 from shenyu_data.operations.live_document import (
@@ -30,6 +31,7 @@ from shenyu_data.operations.live_document import (
     Refused,
 )
 from shenyu_data.operations.live_writer import LiveWriter, recover
+from shenyu_data.operations.past import open_user, storage_key
 from shenyu_data.operations.restore_edits import (
     Action,
     Outline,
@@ -38,7 +40,6 @@ from shenyu_data.operations.restore_edits import (
     put_chat,
     put_document,
 )
-from shenyu_data.operations.restore_pick import find_chat, open_owner
 from shenyu_data.operations.restore_wanted import Saved, Wanted, wanted_documents
 from shenyu_data.repository.format import Root
 from shenyu_data.repository.repository import Repository
@@ -173,11 +174,19 @@ def _wanted(
         return
     if options.user is None:
         raise UsageError("whose chat?", hint="Name the user with --user.")
-    owner = open_owner(repository, root, options.user)
-    found = find_chat(owner, options.history, options.chat, last_good=options.last_good)
-    key = found.entry.name.removesuffix(JSON_SUFFIX)
+    owner = open_user(repository, root, options.user)
+    found = find_chat(owner, root, options.history, options.chat, last_good=options.last_good)
+    name = found.entry.name
+    if found.compressed:
+        raise UsageError(
+            f"the chat stands in the compressed history {printable(name)}, which the application "
+            "does not read, so it is not put in place alone",
+            hint="Restore it with --to FOLDER.",
+        )
+    key = storage_key(name)
     for wanted in wanted_documents(repository, root, options.user, key, options.last_good, report):
-        yield wanted, put_chat(wanted, found, steps, overwrite=options.overwrite)
+        if wanted.entry.name == name:  # not a compressed one of the same key
+            yield wanted, put_chat(wanted, found, steps, overwrite=options.overwrite)
 
 
 def _plan_document(folder: int, wanted: Wanted, edit: Edit, options: LiveOptions) -> LiveItem:

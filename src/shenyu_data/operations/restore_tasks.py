@@ -14,16 +14,16 @@ from blake3 import blake3
 from msgspec import field
 
 from shenyu_data.datadir.folder import FOLDER_FLAGS
-from shenyu_data.model.errors import RepositoryError
+from shenyu_data.model.errors import OwnerErased, RepositoryError
 from shenyu_data.model.findings import Finding, printable
 from shenyu_data.model.layout import is_plain_name, is_plain_path, path_of
+from shenyu_data.operations.past import is_of_history, open_record
 from shenyu_data.operations.restore_files import (
     Attributes,
     restore_link,
     stream_document,
     write_document,
 )
-from shenyu_data.operations.restore_pick import is_of_history
 from shenyu_data.repository.crypto import OwnerKeys
 from shenyu_data.repository.documents import LARGE_BYTES, DocumentReader
 from shenyu_data.repository.format import (
@@ -148,12 +148,14 @@ class _Restore:
         for pseudonym, row in rows.items():
             candidates = owner_keys.get(pseudonym, [])
             try:
-                record = reader.record(pseudonym, row, candidates)
+                record = open_record(
+                    reader, pseudonym, row, candidates, keyring.tombstones, self._task.sequence
+                )
+            except OwnerErased:
+                self._result.counts.erased += 1
+                continue
             except RepositoryError as error:
-                if keyring.tombstones.covers(pseudonym, self._task.sequence):
-                    self._result.counts.erased += 1
-                else:
-                    self._damaged(f"one user (pseudonym {pseudonym.hex()})", error)
+                self._damaged(f"one user (pseudonym {pseudonym.hex()})", error)
                 continue
             self._result.counts.owners += 1
             self._restore_owner(record, candidates)

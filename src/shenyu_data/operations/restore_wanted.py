@@ -12,12 +12,15 @@ from shenyu_data.model.errors import OwnerErased, RepositoryError
 from shenyu_data.model.findings import Finding, printable
 from shenyu_data.model.layout import is_plain_name, is_plain_path, path_of
 from shenyu_data.operations.backup_entries import same_stat
-from shenyu_data.operations.restore_pick import (
+from shenyu_data.operations.past import (
     OwnerDocuments,
+    PastOwner,
     chosen,
-    find_record,
     histories,
-    open_owner,
+    history_not_found,
+    open_record,
+    open_user,
+    storage_key,
 )
 from shenyu_data.repository.documents import DocumentReader
 from shenyu_data.repository.format import FileEntry, FileState, FolderEntry, LastGood, Root
@@ -52,9 +55,10 @@ def wanted_documents(
     OwnerNotFound, OwnerErased or HistoryNotFound if one user is wanted.
     """
     if user is not None:
-        owner = open_owner(repository, root, user)
-        if history is not None:
-            histories(owner, history)
+        owner = open_user(repository, root, user)
+        if history is not None and not any(histories(owner.record, history)):
+            known = [storage_key(entry.name) for entry in histories(owner.record)]
+            raise history_not_found(history, user, root, known=known)
         yield from _of_owner(owner, history, last_good, report)
         return
     keyring = repository.keyring()
@@ -70,10 +74,13 @@ def wanted_documents(
         for pseudonym, row in rows.items():
             candidates = keys.get(pseudonym, [])
             try:
-                record = reader.record(pseudonym, row, candidates)
+                record = open_record(
+                    reader, pseudonym, row, candidates, keyring.tombstones, root.sequence
+                )
+            except OwnerErased:
+                continue
             except RepositoryError as error:
-                if not keyring.tombstones.covers(pseudonym, root.sequence):
-                    report(_damaged(f"one user (pseudonym {pseudonym.hex()})", error))
+                report(_damaged(f"one user (pseudonym {pseudonym.hex()})", error))
                 continue
             documents = DocumentReader(record.segments, candidates, segments)
             owner = OwnerDocuments(record, candidates, documents)
@@ -90,7 +97,7 @@ def _of_owner(
     if not record.shared and not is_plain_name(record.owner):
         report(_forged(record.owner))
         return
-    only = None if history is None else {entry.name for entry in histories(owner, history)}
+    only = None if history is None else {entry.name for entry in histories(record, history)}
     user = None if record.shared else record.owner
     modes = [
         entry.mode for entry in record.entries if isinstance(entry, FolderEntry) and not entry.name
@@ -142,7 +149,9 @@ class Saved:
             pseudonym = keys.shared_pseudonym(bucket)
         if pseudonym != self._pseudonym:
             try:
-                self._owner = find_record(self._repository, self._root, bucket, pseudonym)
+                past = PastOwner(self._repository, bucket, pseudonym)
+                record = past.find(self._root)
+                self._owner = None if record is None else past.documents(record)
             except OwnerErased:
                 self._owner = None
             self._pseudonym = pseudonym

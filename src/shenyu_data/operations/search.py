@@ -15,15 +15,16 @@ from blake3 import blake3
 
 from shenyu_data.model.chats import Chat, History
 from shenyu_data.model.documents import Unparsable
-from shenyu_data.model.errors import OwnerErased, OwnerNotFound, RepositoryError, UsageError
+from shenyu_data.model.errors import OwnerErased, RepositoryError, UsageError
 from shenyu_data.model.findings import printable
 from shenyu_data.model.monitor import Monitor
 from shenyu_data.operations.conversations import UNPARSED, chat_info, messages_of, read_chats
-from shenyu_data.operations.versions import (
+from shenyu_data.operations.past import (
     Moment,
-    PastUser,
     histories,
     list_moments,
+    owner_not_found,
+    past_user,
     storage_key,
     unreadable,
 )
@@ -110,7 +111,7 @@ class _Search:
         self._words = fold(options.words).split()
         if not self._words:
             raise UsageError("there is no word to search for", hint="Give one with --search.")
-        self._past = PastUser(repository, options.user)
+        self._past = past_user(repository, options.user)
         self._moments: list[Moment] = []
         self._places: dict[tuple[bytes, bytes, int], _Place] = {}
         self._matches: dict[bytes, Match | None] = {}
@@ -128,10 +129,7 @@ class _Search:
         if self._erased is not None and not self._places:
             raise self._erased
         if not met and not self._damaged:
-            raise OwnerNotFound(
-                f"no snapshot holds a user {printable(self._options.user)}",
-                hint="A user is named as in users/NAME.json.",
-            )
+            raise owner_not_found(self._options.user)
         # From the newest, so that what is beyond the limit need not be kept.
         places = sorted(self._places.values(), key=lambda place: place.last, reverse=True)
         for place in places:

@@ -10,7 +10,7 @@ import msgspec
 
 from shenyu_data.model.chats import History
 from shenyu_data.model.documents import Unparsable
-from shenyu_data.model.errors import ChatNotFound, HistoryNotFound, OwnerNotFound, RepositoryError
+from shenyu_data.model.errors import OwnerErased, RepositoryError
 from shenyu_data.model.findings import Finding, Severity, printable
 from shenyu_data.model.layout import kind_of, path_of
 from shenyu_data.model.monitor import Monitor
@@ -18,14 +18,18 @@ from shenyu_data.operations.conversations import (
     ChatInfo,
     Message,
     chat_info,
+    chat_not_found,
     find_chats,
     messages_of,
     read_chats,
 )
-from shenyu_data.operations.versions import (
-    PastUser,
+from shenyu_data.operations.past import (
+    PastOwner,
     files,
     histories,
+    history_not_found,
+    open_record,
+    past_user,
     storage_key,
     unreadable,
 )
@@ -81,7 +85,7 @@ def show_history(
     HistoryNotFound, RepositoryError if it is damaged.
     """
     past, record = _open(repository, root, user)
-    entry = _history(record, key)
+    entry = _history(record, root, key)
     found = _Chats(past, record, monitor, last_good=last_good).of(entry)
     return _document(record, entry), [chat_info(entry.name, found, chat) for chat in found.chats]
 
@@ -103,7 +107,7 @@ def show_chat(
     """
     past, record = _open(repository, root, user)
     if key is not None:
-        _history(record, key)
+        _history(record, root, key)
     chats = _Chats(past, record, monitor, last_good=last_good)
     shown = []
     damaged: RepositoryError | None = None
@@ -125,12 +129,7 @@ def show_chat(
     if not shown:
         if damaged is not None:
             raise damaged
-        raise ChatNotFound(
-            f"the snapshot {root.id.hex()[:8]} holds no chat {printable(chat)} of the user "
-            f"{printable(user)}",
-            hint="`shenyu-data show SNAPSHOT --user U --history KEY` lists chats; of a torn "
-            "history, add --last-good.",
-        )
+        raise chat_not_found(chat, user, root)
     return shown
 
 
@@ -144,35 +143,27 @@ def show_degraded(repository: Repository, root: Root) -> Iterator[DocumentInfo]:
         owner_keys = keyring.bucket(bucket)
         for pseudonym, row in reader.rows().items():
             try:
-                record = reader.record(pseudonym, row, owner_keys.get(pseudonym, []))
-            except RepositoryError:
-                if keyring.tombstones.covers(pseudonym, root.sequence):
-                    continue
-                raise
+                keys = owner_keys.get(pseudonym, [])
+                record = open_record(
+                    reader, pseudonym, row, keys, keyring.tombstones, root.sequence
+                )
+            except OwnerErased:
+                continue
             for entry in files(record):
                 if entry.state >= FileState.TORN:
                     yield _document(record, entry)
 
 
-def _open(repository: Repository, root: Root, user: bytes) -> tuple[PastUser, OwnerRecord]:
-    past = PastUser(repository, user)
-    row = past.row(layers_of(root, past.bucket))
-    if row is None:
-        raise OwnerNotFound(
-            f"the snapshot {root.id.hex()[:8]} holds no user {printable(user)}",
-            hint="A user is named as in users/NAME.json; try another snapshot.",
-        )
-    return past, past.record(row, root.sequence)
+def _open(repository: Repository, root: Root, user: bytes) -> tuple[PastOwner, OwnerRecord]:
+    past = past_user(repository, user)
+    return past, past.open(root)
 
 
-def _history(record: OwnerRecord, key: bytes) -> FileEntry:
+def _history(record: OwnerRecord, root: Root, key: bytes) -> FileEntry:
     entry = next(histories(record, key), None)
     if entry is None:
-        keys = ", ".join(printable(storage_key(item.name)) for item in histories(record))
-        raise HistoryNotFound(
-            f"there is no history {printable(key)} of the user {printable(record.owner)}",
-            hint=f"A history is named by its storage key. There are: {keys or 'none'}.",
-        )
+        known = [storage_key(item.name) for item in histories(record)]
+        raise history_not_found(key, record.owner, root, known=known)
     return entry
 
 
@@ -180,7 +171,7 @@ class _Chats:
     """Reads histories, reporting those that cannot be parsed."""
 
     def __init__(
-        self, past: PastUser, record: OwnerRecord, monitor: Monitor, *, last_good: bool
+        self, past: PastOwner, record: OwnerRecord, monitor: Monitor, *, last_good: bool
     ) -> None:
         self._past = past
         self._record = record

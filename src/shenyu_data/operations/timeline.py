@@ -13,14 +13,7 @@ import msgspec
 from blake3 import blake3
 
 from shenyu_data.model.documents import Unparsable
-from shenyu_data.model.errors import (
-    ChatNotFound,
-    HistoryNotFound,
-    OwnerErased,
-    OwnerNotFound,
-    RepositoryError,
-    UsageError,
-)
+from shenyu_data.model.errors import OwnerErased, RepositoryError, UsageError
 from shenyu_data.model.findings import printable
 from shenyu_data.model.layout import kind_of
 from shenyu_data.model.monitor import Monitor
@@ -28,15 +21,18 @@ from shenyu_data.operations.conversations import (
     UNPARSED,
     canonical,
     chat_info,
+    chat_not_found,
     find_chats,
     read_chats,
 )
-from shenyu_data.operations.versions import (
+from shenyu_data.operations.past import (
     Moment,
-    PastUser,
     files,
     histories,
+    history_not_found,
     list_moments,
+    owner_not_found,
+    past_user,
     storage_key,
     unreadable,
 )
@@ -116,8 +112,7 @@ def timeline(repository: Repository, options: TimelineOptions, monitor: Monitor)
     """Follow a user, a history or a chat through all snapshots.
 
     Raise OwnerNotFound, HistoryNotFound or ChatNotFound if no snapshot has it, OwnerErased if the
-    user was erased and is in no later one. What cannot be read
-    is reported, and the rest is told.
+    user was erased and is in no later one. What cannot be read is reported, and the rest is told.
     """
     return _Timeline(repository, options, monitor).run()
 
@@ -127,7 +122,7 @@ class _Timeline:
         self._repository = repository
         self._options = options
         self._monitor = monitor
-        self._past = PastUser(repository, options.user)
+        self._past = past_user(repository, options.user)
         self._damaged = 0
         self._tracks: dict[bytes, _Track] = {}
         self._met = False
@@ -233,22 +228,12 @@ class _Timeline:
         self._monitor.report(unreadable(error, what))
 
     def _not_found(self) -> UsageError:
-        user = printable(self._options.user)
+        user, chat = self._options.user, self._options.chat
         if not self._met:
-            return OwnerNotFound(
-                f"no snapshot holds a user {user}",
-                hint="A user is named as in users/NAME.json.",
-            )
-        if self._options.chat is None:
-            return HistoryNotFound(
-                f"no snapshot holds a history {printable(self._options.history or b'')} of the "
-                f"user {user}",
-                hint="A history is named by its storage key: its file's name without .json.",
-            )
-        return ChatNotFound(
-            f"no snapshot holds a chat {printable(self._options.chat)} of the user {user}",
-            hint=f"`shenyu-data timeline --user {user} --search WORDS` finds chats by their words.",
-        )
+            return owner_not_found(user)
+        if chat is None:
+            return history_not_found(self._options.history or b"", user)
+        return chat_not_found(chat, user)
 
 
 class _Track:
