@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from shenyu_data.cli.common import Call, common
 from shenyu_data.cli.open import open_for
 from shenyu_data.cli.render import fields, iso, number, size
-from shenyu_data.operations.backup import BackupOptions, BackupStats, backup
+
+if TYPE_CHECKING:
+    from shenyu_data.operations.backup import BackupStats
 
 
 def check_tag(ctx: click.Context, param: click.Parameter, tag: str | None) -> str | None:
@@ -27,8 +31,11 @@ def backup_command(call: Call, full: bool, tag: str | None) -> None:
     Exits with 1 if a document could not be read whole: the snapshot is then degraded, and says so.
     """
     data = call.data
+    repository = open_for(call, "shenyu_data.operations.backup", bulk=True)
+    from shenyu_data.operations.backup import BackupOptions, backup
+
     options = BackupOptions(full=full, tag=tag, jobs=call.jobs)
-    stats = backup(data, open_for(call, bulk=True), options, call.monitor)
+    stats = backup(data, repository, options, call.monitor)
     call.finish(
         {
             "id": stats.snapshot.hex(),

@@ -26,7 +26,6 @@ from shenyu_data.model.errors import (
 )
 from shenyu_data.model.findings import printable
 from shenyu_data.operations.configuration import Settings, find_passphrase, load_settings
-from shenyu_data.operations.workers import default_jobs
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -101,7 +100,11 @@ class Call:
     @property
     def jobs(self) -> int:
         """How many processes may work at once."""
-        return self.settings.jobs or default_jobs()
+        if self.settings.jobs:
+            return self.settings.jobs
+        from shenyu_data.operations.workers import default_jobs  # late: it takes 10 ms
+
+        return default_jobs()
 
     def passphrase(self, *, confirm: bool = False) -> str:
         """Return the passphrase; if none is set, ask at a terminal (twice with ``confirm``)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
@@ -15,16 +15,11 @@ from shenyu_data.cli.open import open_for
 from shenyu_data.cli.render import iso, local, number, size
 from shenyu_data.cli.terminal import say
 from shenyu_data.model.findings import printable
-from shenyu_data.operations.erase import (
-    EraseOptions,
-    ErasePlan,
-    EraseStats,
-    erase,
-    plan_erase,
-)
 from shenyu_data.operations.places import state_folder, state_of
-from shenyu_data.operations.receipts import check_place, receipt_name
-from shenyu_data.repository.receipts import Receipt, public_key_fingerprint
+
+if TYPE_CHECKING:
+    from shenyu_data.operations.erase import ErasePlan, EraseStats
+    from shenyu_data.repository.receipts import Receipt
 
 _LISTED = 20
 
@@ -47,7 +42,10 @@ def erase_user_command(
     something that it names remains elsewhere, 3 if something could not be erased: then there is no
     receipt, and running it again goes on.
     """
-    repository = open_for(call)
+    repository = open_for(call, "shenyu_data.operations.erase")
+    from shenyu_data.operations.erase import EraseOptions, erase, plan_erase
+    from shenyu_data.operations.receipts import check_place, receipt_name
+
     name = os.fsencode(user)
     plan = plan_erase(call.data, repository, name)
     place = receipt or receipt_name(name, plan.pseudonym, iso(time.time_ns() // 1_000_000))
@@ -88,6 +86,8 @@ def _plan_json(plan: ErasePlan) -> dict[str, Any]:
 
 
 def _stats_json(stats: EraseStats, place: str) -> dict[str, Any]:
+    from shenyu_data.repository.receipts import public_key_fingerprint
+
     receipt = stats.receipt
     return {
         "complete": stats.complete,
@@ -121,6 +121,8 @@ def _plan_text(plan: ErasePlan) -> str:
 
 
 def _stats_text(plan: ErasePlan, stats: EraseStats, place: str) -> str:
+    from shenyu_data.repository.receipts import public_key_fingerprint
+
     who = f"the user {printable(plan.user)}"
     if stats.receipt is None:
         return f"NOT all of {who} is erased: mend what is named above, and run it again."

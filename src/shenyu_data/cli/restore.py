@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,9 +13,11 @@ from shenyu_data.cli.open import open_for
 from shenyu_data.cli.render import number, size
 from shenyu_data.model.errors import UsageError
 from shenyu_data.model.findings import printable
-from shenyu_data.operations.restore import RestoreOptions, plan_restore, restore
 from shenyu_data.repository.format import Root
 from shenyu_data.repository.repository import Repository
+
+if TYPE_CHECKING:
+    from shenyu_data.operations.restore import RestoreOptions
 
 
 @click.command("restore")
@@ -53,6 +56,8 @@ def restore_command(
     """
     _check_flags(snapshot, target, in_place, undo, user, history, chat)
     if undo or in_place:
+        bulk = user is None and in_place
+        repository = open_for(call, "shenyu_data.cli.restore_live", bulk=bulk)
         from shenyu_data.cli.restore_live import live_options, run_in_place, run_undo
 
         options = live_options(
@@ -63,7 +68,6 @@ def restore_command(
             overwrite=overwrite,
             last_good=last_good,
         )
-        repository = open_for(call, bulk=user is None and in_place)
         if undo:
             run_undo(call, repository, options, dry_run=dry_run)
             return
@@ -71,7 +75,9 @@ def restore_command(
         what = f"{_what(options.user, options.history, chat)} {root.id.hex()[:8]}"
         run_in_place(call, repository, root, options, what, dry_run=dry_run)
         return
-    repository = open_for(call, bulk=user is None)
+    repository = open_for(call, "shenyu_data.operations.restore", bulk=user is None)
+    from shenyu_data.operations.restore import RestoreOptions
+
     root = repository.find(snapshot or "")
     to_options = RestoreOptions(
         user=os.fsencode(user) if user is not None else None,
@@ -128,6 +134,8 @@ def _restore_to(
     options: RestoreOptions,
     dry_run: bool,
 ) -> None:
+    from shenyu_data.operations.restore import plan_restore, restore
+
     plan = plan_restore(root, target, options)
     where = printable(plan.target)
     what = f"{_what(options.user, options.history, options.chat)} {root.id.hex()[:8]}"

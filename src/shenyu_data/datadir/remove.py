@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import stat
 from collections.abc import Callable, Collection
 from contextlib import suppress
@@ -179,7 +178,7 @@ class Remover:
     def _lift(self, folder: int, name: bytes, path: bytes) -> None:
         """Move a folder that is nested too deep up, from where the next try removes it."""
         try:
-            up = secrets.token_hex(16)
+            up = os.urandom(16).hex()
             os.rename(name, up, src_dir_fd=folder, dst_dir_fd=self._top)
             self._lifted = True
         except OSError as error:

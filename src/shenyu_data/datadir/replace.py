@@ -9,7 +9,6 @@ have it open and write to it yet. Who called us looks at it until it is quiet.
 from __future__ import annotations
 
 import os
-import secrets
 import stat
 from collections.abc import Callable
 from contextlib import suppress
@@ -78,7 +77,7 @@ def read_live(folder: int, name: bytes, kind: Kind) -> Live | None:
 
 def new_token() -> str:
     """Return a name for one replacement, by which what it leaves is found after a crash."""
-    return secrets.token_hex(8)
+    return os.urandom(8).hex()
 
 
 def put(

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import os
 import stat
-import subprocess
 from collections.abc import Mapping
 from typing import Literal
 
@@ -182,6 +181,8 @@ def read_passphrase_file(path: str) -> str:
 
 
 def _from_command(command: list[str]) -> str:
+    import subprocess  # late: it takes 7 ms
+
     try:
         done = subprocess.run(
             command,

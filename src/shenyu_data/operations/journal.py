@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -190,7 +189,7 @@ class Journals:
         for old in self._names()[:-KEPT_JOURNALS]:
             with suppress(OSError):
                 os.unlink(os.path.join(self._folder, old))
-        journal = Journal(self._folder, f"{time.time_ns():020d}-{secrets.token_hex(4)}.jsonl")
+        journal = Journal(self._folder, f"{time.time_ns():020d}-{os.urandom(4).hex()}.jsonl")
         journal.write(began)
         return journal
 

@@ -4,7 +4,6 @@ data.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Mapping
 
@@ -25,4 +24,6 @@ def state_folder(environment: Mapping[str, str], configured: str | None = None) 
 def state_of(state: str, data: str) -> str:
     """Return the folder, within the state folder, of what concerns one data directory."""
     path = os.fsencode(os.path.realpath(data))
+    import hashlib  # late: it takes 5 ms
+
     return os.path.join(state, hashlib.blake2b(path, digest_size=12).hexdigest())

@@ -6,7 +6,6 @@ Called by operations/restore.py and its workers.
 from __future__ import annotations
 
 import os
-import secrets
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -63,7 +62,7 @@ def stream_document(
     """
     mode, owner, mtime_ns = attributes
     size, contents = 0, blake3()
-    temporary = TEMPORARY_PREFIX + secrets.token_hex(8)
+    temporary = TEMPORARY_PREFIX + os.urandom(8).hex()
     descriptor = os.open(temporary, _NEW_FILE, 0o600, dir_fd=folder)
 
     def write(piece: bytes) -> None:

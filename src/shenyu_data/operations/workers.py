@@ -16,7 +16,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from contextlib import contextmanager
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from shenyu_data.model.errors import ShenyuDataError
@@ -116,11 +115,6 @@ def _next_result(futures: deque[Future[R]], *, in_order: bool) -> R:
     done = wait(futures, return_when=FIRST_COMPLETED).done.pop()
     futures.remove(done)
     return done.result()
-
-
-def import_processes() -> None:
-    """Import what :func:`open_executor` needs; optional, for who has time to spare now."""
-    import_module("concurrent.futures.process")
 
 
 def _start_processes(jobs: int) -> ProcessPoolExecutor:

@@ -5,7 +5,7 @@ Only the rooms repository/ and testing/ import this. Integers in structures are 
 
 from __future__ import annotations
 
-import secrets
+import os
 import struct
 from datetime import UTC, datetime
 from enum import IntEnum
@@ -70,7 +70,7 @@ _FOLDERS = {
 
 def new_id() -> bytes:
     """Return 16 random bytes that name an object."""
-    return secrets.token_bytes(16)
+    return os.urandom(16)
 
 
 def object_name(kind: ObjectKind, object_id: bytes) -> str:

@@ -12,8 +12,8 @@ see repository/generations.py.
 from __future__ import annotations
 
 import base64
+import os
 import re
-import secrets
 import time
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
@@ -98,7 +98,7 @@ def add_slot(storage: Storage, keys: Secrets, secret: str, label: str) -> str:
     slot = Slot(
         kind=kind if keys.generation == 1 else f"{kind}-{keys.generation}",
         repository=keys.repository_id.hex(),
-        salt=secrets.token_hex(16),
+        salt=os.urandom(16).hex(),
         memory_kib=0,
         iterations=0,
         lanes=0,
@@ -219,7 +219,7 @@ def read_slot(storage: Storage, name: str) -> Slot:
         slot = msgspec.json.decode(storage.read(name, 0, 1 << 16), type=Slot)
     except (ValueError, RecursionError):
         raise damaged(name, "it is not a key slot") from None
-    if not secrets.compare_digest(slot.check.encode(), _check(slot, name).encode()):
+    if slot.check != _check(slot, name):
         raise damaged(name, "its checksum is wrong")
     return slot
 

@@ -8,8 +8,8 @@ only when there are words to read or to write.
 from __future__ import annotations
 
 import base64
+import os
 import re
-import secrets
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -52,7 +52,7 @@ def new_recovery_key() -> str:
     """Return a fresh recovery key: 256 random bits and a checksum, in groups of base 32 (RFC
     4648).
     """
-    raw = secrets.token_bytes(KEY_BYTES)
+    raw = os.urandom(KEY_BYTES)
     text = base64.b32encode(raw + blake3(raw).digest(_CHECK_BYTES)).decode("ascii")
     groups = [text[start : start + _GROUP] for start in range(0, len(text), _GROUP)]
     return "-".join([_RECOVERY_PREFIX, *groups])
@@ -85,9 +85,7 @@ def parse_repository_key(text: str) -> RepositoryKey | None:
     """Given what a person typed, return the repository key if it is one with a right checksum."""
     raw = _decode(text, "".join(_EXPORT_PREFIX))
     body, check = raw[:-_EXPORT_CHECK_BYTES], raw[-_EXPORT_CHECK_BYTES:]
-    if len(body) != KEY_BYTES + _ID_BYTES + 1 or not secrets.compare_digest(
-        blake3(body).digest(_EXPORT_CHECK_BYTES), check
-    ):
+    if len(body) != KEY_BYTES + _ID_BYTES + 1 or blake3(body).digest(_EXPORT_CHECK_BYTES) != check:
         return None
     return RepositoryKey(body[:KEY_BYTES], body[KEY_BYTES:-1], body[-1])
 
@@ -121,7 +119,7 @@ def explain_words(text: str) -> str:
 def _parse_groups(text: str) -> bytes | None:
     raw = _decode(text, _RECOVERY_PREFIX)
     key, check = raw[:KEY_BYTES], raw[KEY_BYTES:]
-    if len(key) != KEY_BYTES or not secrets.compare_digest(blake3(key).digest(_CHECK_BYTES), check):
+    if len(key) != KEY_BYTES or blake3(key).digest(_CHECK_BYTES) != check:
         return None
     return key
 

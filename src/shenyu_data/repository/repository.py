@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 
 import msgspec
 from blake3 import blake3
@@ -192,9 +191,7 @@ def read_descriptor(storage: Storage) -> Descriptor:
         descriptor = msgspec.json.decode(storage.read(DESCRIPTOR, 0, 1 << 12), type=Descriptor)
     except (ValueError, RecursionError):
         raise damaged(DESCRIPTOR, "it is not a repository's descriptor") from None
-    if descriptor.format != _FORMAT_NAME or not secrets.compare_digest(
-        descriptor.check.encode(), descriptor.checksum().encode()
-    ):
+    if descriptor.format != _FORMAT_NAME or descriptor.check != descriptor.checksum():
         raise damaged(DESCRIPTOR, "its checksum is wrong")
     if descriptor.version < 1:
         raise damaged(DESCRIPTOR, "there is no such version")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 from collections.abc import Sequence
 
 TEMPORARY_PREFIX = ".tmp-"
@@ -35,7 +34,7 @@ def write_file(
     FileExistsError is raised. ``owner`` is (uid, gid). Raises OSError as the system does; then
     the folder is as it was (or a replaced file is new, where only syncing the folder failed).
     """
-    temporary = TEMPORARY_PREFIX + secrets.token_hex(8)
+    temporary = TEMPORARY_PREFIX + os.urandom(8).hex()
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
     descriptor = os.open(temporary, flags, 0o600, dir_fd=folder)
     try:
