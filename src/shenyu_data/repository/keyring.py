@@ -68,6 +68,13 @@ class Keyring:
         from. An object neither of whose copies can be read is passed over (verify names it): its
         owners then have no key.
         """
+        return self._read(bucket, None)
+
+    def owner(self, pseudonym: bytes) -> list[OwnerKeys]:
+        """Return the keys of one owner, as :meth:`bucket` does: none if there are none."""
+        return self._read(pseudonym[0], pseudonym).get(pseudonym, [])
+
+    def _read(self, bucket: int, only: bytes | None) -> dict[bytes, list[OwnerKeys]]:
         found: dict[bytes, list[OwnerKeys]] = {}
         for item in self._objects:
             try:
@@ -75,7 +82,7 @@ class Keyring:
             except RepositoryError:
                 continue
             for pseudonym, key in rows:
-                if self._is_dead(pseudonym, key):
+                if only not in (None, pseudonym) or self._is_dead(pseudonym, key):
                     continue
                 known = found.setdefault(pseudonym, [])
                 if all(keys.key != key for keys in known):
