@@ -108,3 +108,36 @@ def test_after_the_user_was_erased_an_older_restore_is_not_taken_back_instead(
     said = shenyu("restore", "--undo", "--yes", "--json")
     assert (said.status, said.json["error"]["code"]) == (2, "nothing-to-take-back")
     assert HISTORY.read_bytes() == before
+
+
+def test_an_undo_whose_safety_snapshot_was_dropped_says_so_and_does_nothing(
+    backed_up: Path, shenyu: Shenyu
+) -> None:
+    lose_a_chat()
+    said = shenyu("restore", "latest", "--user", "ben", "--in-place", "--yes", "--json")
+    safety = said.json["safety_snapshot"]
+    assert shenyu("prune", "--drop", safety, "--yes").status == 0
+    before = read_tree("data")
+    for words in (("--dry-run",), ("--yes",)):
+        said = shenyu("restore", "--undo", *words, "--json")
+        assert (said.status, said.json["error"]["code"]) == (2, "nothing-to-take-back")
+        assert safety[:8] in said.json["error"]["message"]
+        assert said.json["error"]["hint"]
+    assert read_tree("data") == before
+
+
+def test_what_the_safety_snapshot_cannot_give_back_does_not_hold_up_the_rest(
+    backed_up: Path, shenyu: Shenyu
+) -> None:
+    lose_a_chat()
+    Path("data/users/anna.json").write_bytes(b'{"id": "somebody"}')
+    old = set(Path("repo/packs").iterdir())
+    assert shenyu("restore", "latest", "--in-place", "--yes").status == 0
+    (pack,) = set(Path("repo/packs").iterdir()) - old
+    pack.write_bytes(pack.read_bytes()[:-1] + b"?")
+    plan = shenyu("restore", "--undo", "--dry-run", "--json")
+    assert (plan.status, plan.json["changes"]) == (4, 1)
+    assert [finding["code"] for finding in plan.json["findings"]] == ["object-damaged"]
+    said = shenyu("restore", "--undo", "--yes", "--json")
+    assert (said.status, said.json["changed"], said.json["damaged"]) == (4, 1, 1)
+    assert [finding["code"] for finding in said.json["findings"]] == ["object-damaged"]

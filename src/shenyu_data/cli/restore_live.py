@@ -75,11 +75,12 @@ def run_in_place(
 def run_undo(call: Call, repository: Repository, options: LiveOptions, *, dry_run: bool) -> None:
     """Plan an undo, ask, and do it."""
     where = printable(call.data)
-    plan = plan_undo(repository, call.data, options, call.monitor)
     if dry_run:
+        plan = plan_undo(repository, call.data, options, call.monitor)
         _finish_plan(call, plan, options, f"Would take back in {where}:", dry_run=True)
         return
     if not call.yes:
+        plan = plan_undo(repository, call.data, options, call.monitor)
         _ask(call, plan, f"Take the last in-place restore of {where} back:")
     stats = undo(repository, call.data, options, call.monitor)
     _finish(call, stats, options, f"Took the last in-place restore of {where} back", undone=True)

@@ -106,7 +106,9 @@ class OwnerErased(UsageError):
 
 
 class NothingToTakeBack(UsageError):
-    """There was no in-place operation on this data directory, or it was taken back."""
+    """There was no in-place operation on this data directory, it was taken back, or what it
+    replaced is saved no more.
+    """
 
     code = "nothing-to-take-back"
 

@@ -49,6 +49,7 @@ from shenyu_data.operations.restore_live import (
 from shenyu_data.operations.restore_wanted import Saved
 from shenyu_data.repository.format import FileEntry
 from shenyu_data.repository.repository import Repository
+from shenyu_data.repository.snapshots import snapshot_ids
 
 
 class _Past(NamedTuple):
@@ -67,11 +68,17 @@ def plan_undo(
     """Say what :func:`undo` would do now. Raise NothingToTakeBack."""
     items: list[LiveItem] = []
     counts = {"change": 0, "conflict": 0, "unchanged": 0}
+    damaged = 0
     with open_journals(options.state) as journals, open_root(data) as folder:
         past = _last(repository, journals)
         edits = _Edits(repository, past, options.overwrite)
         for step in past.steps:
-            item = _plan_step(folder, step, edits.of(step))
+            try:
+                item = _plan_step(folder, step, edits.of(step))
+            except RepositoryError as error:
+                damaged += 1
+                monitor.report(_unreadable(step, error))
+                continue
             what = "conflict" if item.conflict else "change"
             what = "unchanged" if item.action == "unchanged" and not item.conflict else what
             counts[what] += 1
@@ -83,7 +90,7 @@ def plan_undo(
         changes=counts["change"],
         conflicts=counts["conflict"],
         unchanged=counts["unchanged"],
-        damaged=0,
+        damaged=damaged,
     )
 
 
@@ -119,15 +126,7 @@ def undo(repository: Repository, data: str, options: LiveOptions, monitor: Monit
                 writer.apply(step.path, _kind(step), edits.of(step), make=step.before is not None)
             except RepositoryError as error:
                 damaged += 1
-                monitor.report(
-                    Finding(
-                        code=error.code,
-                        severity="error",
-                        path=printable(step.path),
-                        message=f"it cannot be put back: {error.message}",
-                        hint="`shenyu-data verify --read-data` names all that is affected.",
-                    )
-                )
+                monitor.report(_unreadable(step, error))
         writer.drain()
         _remove_folders(folder, past.folders)
         journal.write(Ended())
@@ -165,11 +164,24 @@ def _last(repository: Repository, journals: Journals) -> _Past:
             )
         saved = [line.snapshot for line in lines if isinstance(line, SavedIn)]
         folders = [line.path for line in lines if isinstance(line, Folder)]
+        needed = {saved[0], *(step.before for step in steps.values() if step.before is not None)}
+        _check_there(repository, needed)
         return _Past(journal, began, list(reversed(steps.values())), folders, saved[0])
     raise NothingToTakeBack(
         "there is nothing to take back",
         hint="Only the last in-place operation on a data directory can be taken back, once.",
     )
+
+
+def _check_there(repository: Repository, needed: set[bytes]) -> None:
+    if gone := needed - set(snapshot_ids(repository.storage)):
+        names = ", ".join(sorted(snapshot.hex()[:8] for snapshot in gone))
+        raise NothingToTakeBack(
+            f"what the last in-place operation replaced was saved in snapshot {names}, which is "
+            "in the repository no more",
+            hint="A prune drops safety snapshots when the policy keeps them no longer. "
+            "Restore from an earlier snapshot: `shenyu-data timeline --user U` lists versions.",
+        )
 
 
 class _Edits:
@@ -272,6 +284,16 @@ class _Edits:
         if old is None and not read_history(merged.data).chats:
             return Change(None, None)
         return None if merged.data == live.data else Change(merged.data, kept_attributes(live))
+
+
+def _unreadable(step: Step, error: RepositoryError) -> Finding:
+    return Finding(
+        code=error.code,
+        severity="error",
+        path=printable(step.path),
+        message=f"it cannot be put back: {error.message}",
+        hint="`shenyu-data verify --read-data` names all that is affected.",
+    )
 
 
 def _attributes(entry: FileEntry) -> Attributes:
