@@ -271,3 +271,13 @@ def test_config_check_finds_what_is_wrong(
     assert shenyu("config", "check", "--repo", "nowhere").status in (3, 4)
     monkeypatch.setenv("SHENYU_DATA_PASSPHRASE", "wrong")
     assert shenyu("config", "check").status == 4
+
+
+def test_config_check_tells_of_snapshots_that_cannot_be_read(
+    backed_up: Path, shenyu: Shenyu
+) -> None:
+    for copy in (backed_up / "repo/snapshots").iterdir():
+        copy.write_bytes(b"not a snapshot")
+    said = shenyu("config", "check", "--json")
+    assert (said.status, said.json["snapshots_count"]) == (1, 0)
+    assert [item["code"] for item in said.json["findings"]] == ["object-damaged"]

@@ -89,6 +89,21 @@ def churn(past: Past, rounds: int) -> list[Taken]:
     return taken
 
 
+def repacked(past: Past) -> set[str]:
+    """Let prune repack packs; return the objects that it stored for that."""
+    for number in range(6):
+        past.data.write(f"histories/{number:064x}/chat-history.json", [chat(number + 500)])
+        past.data.write(f"users/{number:064x}.json", {"id": number})
+    past.data.write("histories/bob/chat-history.json", [chat(600)])
+    past.data.write("histories/bob/old/deep/kept.bin", b"little")
+    newest = take(past.repository, past.data)
+    before = names(past.repository)
+    assert run(past.repository, options(grace_s=0)).repacked_packs
+    check_whole(past.repository, newest)
+    new = names(past.repository) - before
+    return {name for name in new if name.startswith(("packs/", "moved/"))}
+
+
 def test_what_is_kept_restores_and_what_nothing_needs_goes_after_the_grace(past: Past) -> None:
     before = names(past.repository)
     first = run(past.repository)
@@ -266,6 +281,43 @@ def test_nothing_is_deleted_while_something_needed_cannot_be_read(past: Past) ->
     with pytest.raises(RepositoryError, match="nothing was deleted"):
         prune(past.repository, planned, options(), CollectingMonitor())
     assert names(past.repository) == before
+
+
+@pytest.mark.parametrize("lost", ["moves", "pack", "end of pack"])
+def test_nothing_is_deleted_while_a_needed_segment_cannot_be_found(
+    past: Past, monkeypatch: pytest.MonkeyPatch, lost: str
+) -> None:
+    """Without its moves a repacked pack looks as if nothing needed it, and is all there is left."""
+    monkeypatch.setattr(packs, "PACK_BYTES", 1 << 20)
+    storage = past.repository.storage
+    assert isinstance(storage, MemoryStorage)
+    for name in repacked(past):
+        if name.startswith("moved/" if lost == "moves" else "packs/"):
+            if lost == "end of pack":
+                storage.objects[name] = storage.objects[name][:-1]
+            else:
+                storage.delete(name)
+    hurt = names(past.repository)
+    chosen = options(grace_s=0)
+    planned = plan(past.repository, chosen)
+    with pytest.raises(RepositoryError, match="nothing was deleted"):
+        prune(past.repository, planned, chosen, CollectingMonitor())
+    assert names(past.repository) == hurt
+
+
+def test_verify_names_the_pack_that_a_segment_lies_in_now(
+    past: Past, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packs, "PACK_BYTES", 1 << 20)
+    new = {name for name in repacked(past) if name.startswith("packs/")}
+    storage = past.repository.storage
+    assert isinstance(storage, MemoryStorage)
+    for name in new:
+        data = storage.objects[name]
+        storage.objects[name] = data[:8] + bytes(len(data) - 8)
+    errors = look(past.repository).errors
+    assert errors.keys() == new
+    assert all("affects" in error.message for error in errors.values())
 
 
 def test_a_snapshot_that_cannot_be_read_stops_it_until_it_is_named(past: Past) -> None:

@@ -11,7 +11,8 @@ from shenyu_data.cli.common import Call, common
 from shenyu_data.cli.open import open_for
 from shenyu_data.cli.render import fields, table
 from shenyu_data.model.ages import format_age
-from shenyu_data.model.errors import DataDirectoryError
+from shenyu_data.model.errors import DataDirectoryError, RepositoryError
+from shenyu_data.model.findings import Finding
 from shenyu_data.model.retention import Retention
 from shenyu_data.operations.configuration import Settings
 from shenyu_data.storage.open import usual_cache
@@ -41,11 +42,19 @@ def check(call: Call) -> None:
             f"there is no data directory {data}", hint="Mend --data or `data` in the configuration."
         )
     repository = open_for(call)
-    snapshots = len(repository.snapshots())
+    failures: list[RepositoryError] = []
+    snapshots = len(repository.snapshots(failures))
+    for error in failures:
+        call.monitor.report(
+            Finding(
+                code=error.code, severity="error", path="", message=error.message, hint=error.hint
+            )
+        )
     call.finish(
         {"settings": _effective(call), "snapshots_count": snapshots},
         f"The configuration is right: {data} is there, and {repository.storage.location} opens "
-        f"and holds {snapshots} snapshots.",
+        f"and holds {snapshots} snapshots that can be read.",
+        findings=bool(failures),
     )
 
 

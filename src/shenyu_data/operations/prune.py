@@ -10,7 +10,7 @@ prune goes on.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import tzinfo
 
@@ -40,6 +40,7 @@ from shenyu_data.repository.format import (
     PACKS,
     SNAPSHOTS,
     Snapshot,
+    damaged,
     parse_object_name,
 )
 from shenyu_data.repository.generations import reseal_keyrings
@@ -191,6 +192,7 @@ class _Planner:
             with suppress(RepositoryError):  # it may be dropped because it cannot be read
                 stacks.add(self._repository, snapshot, kept=False)
         usage = self._find(stacks, pack_ids, moved, frozenset())
+        usage.damages += self._lost_packs(usage, sizes)
         needed = usage.live.keys()
         mostly_dead = [
             RepackedPack(_id_of(name), size, usage.live[_id_of(name)])
@@ -316,6 +318,24 @@ class _Planner:
                     del covered[name]
         pairs = ((name, name + COPY_SUFFIX) for name in covered)
         return [copy for pair in pairs for copy in pair if copy in sizes]
+
+    def _lost_packs(
+        self, usage: Usage, sizes: dict[str, int]
+    ) -> Iterator[tuple[str, RepositoryError]]:
+        """Yield the needed packs that are not there, or not whole: where their segments lie is then
+        not known for certain, and what seems unneeded may be what is left of them.
+        """
+        for pack, end in usage.ends.items():
+            name = f"{PACKS}/{pack.hex()}"
+            if sizes.get(name, 0) >= end:
+                continue
+            try:  # a backup may have stored it since the listing
+                whole = bool(self._storage.read(name, end - 1, 1))
+            except RepositoryError as error:
+                yield name, error
+                continue
+            if not whole:
+                yield name, damaged(name, f"{end} bytes of it are needed, and it is cut off")
 
     def _doom(self, unneeded: list[str], records: Iterable[PruneRecord]) -> dict[str, int]:
         """Return since when each object is known not to be needed; a time to come is none."""

@@ -60,9 +60,12 @@ class UserLoss(msgspec.Struct, frozen=True, order=True):
 
 
 class Usage(msgspec.Struct):
-    """What a task found. ``live`` are bytes by pack; ``tables`` the moves that were followed."""
+    """What a task found. ``live`` are bytes by pack, ``ends`` how far into each they reach;
+    ``tables`` the moves that were followed.
+    """
 
     live: dict[bytes, int] = field(default_factory=dict)
+    ends: dict[bytes, int] = field(default_factory=dict)
     tables: set[bytes] = field(default_factory=set)
     pieces: dict[bytes, bytes] = field(default_factory=dict)
     damages: list[tuple[str, RepositoryError]] = field(default_factory=list)
@@ -78,6 +81,8 @@ class Usage(msgspec.Struct):
         """Add what another task found, keeping the ``users`` that lose most."""
         for pack, size in other.live.items():
             self.live[pack] = self.live.get(pack, 0) + size
+        for pack, end in other.ends.items():
+            self.ends[pack] = max(self.ends.get(pack, 0), end)
         for pack, pieces in other.pieces.items():
             self.pieces[pack] = self.pieces.get(pack, b"") + pieces
         self.tables |= other.tables
@@ -160,6 +165,7 @@ class _Finder:
         usage = self._usage
         pack, offset = self._locate(segment)
         usage.live[pack] = usage.live.get(pack, 0) + segment.stored_bytes
+        usage.ends[pack] = max(usage.ends.get(pack, 0), offset + segment.stored_bytes)
         if pack in self._task.wanted:
             piece = PIECE.pack(offset, segment.stored_bytes)
             usage.pieces[pack] = usage.pieces.get(pack, b"") + piece

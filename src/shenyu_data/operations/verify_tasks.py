@@ -149,7 +149,7 @@ class _Verify:
         snapshots: SnapshotNumbers,
         checked: dict[tuple[object, ...], list[Damage]],
     ) -> None:
-        bad = self._bad_segments(record.segments)
+        lie_in, bad = self._places(record.segments)
         chosen = self._choose(len(record.segments))
         documents = DocumentReader(record.segments, keys, self._segments)
         for entry in record.entries:
@@ -169,7 +169,7 @@ class _Verify:
                 used = {index for index, _, _ in version.extents}
                 errors: dict[str, RepositoryError] = {}
                 if bad or not self._is_sound(version, documents, chosen.issuperset(used)):
-                    errors = self._errors(record, version, documents, bad, chosen)
+                    errors = self._errors(version, documents, lie_in, bad, chosen)
                 checked[identity] = []
                 if errors:
                     path = printable(path_of(record.owner, entry.place, entry.name))
@@ -193,16 +193,16 @@ class _Verify:
 
     def _errors(
         self,
-        record: OwnerRecord,
         version: FileEntry | LastGood,
         documents: DocumentReader,
+        lie_in: list[str],
         bad: dict[int, RepositoryError],
         chosen: set[int],
     ) -> dict[str, RepositoryError]:
-        """Return all that is wrong with a document, by pack: each one that it lacks is named."""
+        """Return all that is wrong with a document, by object: each one that it lacks is named."""
         errors: dict[str, RepositoryError] = {}
         used = sorted({index for index, _, _ in version.extents})
-        names = [object_name(ObjectKind.PACK, record.segments[index].pack) for index in used]
+        names = [lie_in[index] for index in used]
         for index, name in zip(used, names, strict=True):
             try:
                 if index in bad:
@@ -218,26 +218,31 @@ class _Verify:
                 errors[names[0]] = error
         return errors
 
-    def _bad_segments(self, segments: list[Segment]) -> dict[int, RepositoryError]:
-        """Return what is wrong with segments that cannot be where the record says."""
+    def _places(self, segments: list[Segment]) -> tuple[list[str], dict[int, RepositoryError]]:
+        """Return which object each segment hangs on, the pack it lies in now or the moves that
+        should lead to it, and what is wrong with those that cannot be there.
+        """
+        names: list[str] = []
         bad: dict[int, RepositoryError] = {}
         self._result.segments += len(segments)
         for index, recorded in enumerate(segments):
             try:
                 segment = self._locate(recorded)
             except RepositoryError as error:
+                names.append(object_name(ObjectKind.MOVED, recorded.pack))
                 bad[index] = error
                 continue
+            name = object_name(ObjectKind.PACK, segment.pack)
+            names.append(name)
             size = self._task.pack_bytes.get(segment.pack, -1)
             self._result.used_packs.add(segment.pack)
             if segment.offset + segment.stored_bytes > size:
-                name = object_name(ObjectKind.PACK, segment.pack)
                 bad[index] = (
                     ObjectMissing(f"{name} is missing")
                     if size < 0
                     else ObjectDamaged(f"{name} is cut off at {size} bytes")
                 )
-        return bad
+        return names, bad
 
     def _locate(self, segment: Segment) -> Segment:
         """Return where a segment is read from: its own pack while that is there, else where it
