@@ -488,6 +488,23 @@ def test_users_erased_in_the_destination_are_not_brought_back(past: Past, state:
     assert totals.documents == past.taken[2].stats.totals.documents - 2
 
 
+def test_a_copy_without_changes_after_an_erasure_in_the_destination_is_whole(
+    past: Past, state: Path
+) -> None:
+    """Nothing changed in that user's bucket: it is gone through all the same."""
+    source, destination = past.copy(), new_repository()
+    bring(source, destination, state)
+    erase(destination, b"bob")
+    taken = take(source, past.data)
+    bring(source, destination, state)
+    restored = bring_back(destination, taken.snapshot)
+    assert restored.findings == []
+    assert not any(b"/bob" in path for path in restored.tree.nodes)
+    assert look(destination).errors == {}
+    totals = destination.root(taken.snapshot).totals
+    assert totals.documents == taken.stats.totals.documents - 2
+
+
 def test_a_user_who_came_back_after_an_erasure_in_both_is_copied_again(
     past: Past, state: Path
 ) -> None:

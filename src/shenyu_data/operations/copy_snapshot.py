@@ -215,6 +215,9 @@ class SnapshotCopy:
         place = self._place
         reference = self._reference.source.id if self._reference is not None else bytes(16)
         bound_to = place.source.keys.repository_id + reference + bytes((self._damaged_too,))
+        # What was brought before somebody was erased may hold them.
+        for stone in sorted(self._tombstones, key=lambda item: (item.pseudonym, item.sequence)):
+            bound_to += stone.pseudonym + stone.sequence.to_bytes(8, "big")
         return Journal(place.journals, self._root.id, place.destination.keys, bound_to)
 
     def _resume(self, journal: Journal) -> None:
@@ -222,13 +225,8 @@ class SnapshotCopy:
         for frame in journal.frames():
             result = msgspec.msgpack.decode(frame, type=CopyResult)
             buckets = {item.bucket for item in result.buckets}
-            buried = any(
-                self._tombstones.of(pseudonym)
-                for item in result.buckets
-                for pseudonym, _ in item.new_keys
-            )
             there = self._packs.issuperset(result.packs) and self._doomed.isdisjoint(result.packs)
-            if there and not buried and self._done.isdisjoint(buckets):
+            if there and self._done.isdisjoint(buckets):
                 self._resumed_packs.update(result.packs)
                 self._take(result)
 
@@ -260,14 +258,15 @@ class SnapshotCopy:
         share = max(1, min(_BATCH_MOVES, moves // (2 * place.jobs)))
         batch: list[CopyWork] = []
         count = size = 0
-        left = [bucket for bucket in sorted(weights) if bucket not in self._done]
+        left = sorted((weights.keys() | self._buried_buckets()) - self._done)
         for bucket in left:
             layers = self._layers.get(bucket, [])
             totals = self._totals.get(bucket, Totals())
             moved = spool.bucket(bucket)
             batch.append(CopyWork(bucket, moved, layers, totals, overgrown(layers)))
-            count += weights[bucket].moves
-            size += weights[bucket].size
+            weight = weights.get(bucket, Weight())
+            count += weight.moves
+            size += weight.size
             if count >= share or size >= BATCH_BYTES or bucket == left[-1]:
                 yield CopyTask(
                     place.source,
@@ -278,6 +277,16 @@ class SnapshotCopy:
                     self._damaged_too,
                 )
                 batch, count, size = [], 0, 0
+
+    def _buried_buckets(self) -> set[int]:
+        """Return the buckets of which the reference may hold, unreadable, somebody erased since:
+        they are gone through even if nothing else changed there, to leave those out.
+        """
+        if self._reference is None:
+            return set()
+        since = self._reference.destination.sequence
+        stones = (stone for stone in self._tombstones if stone.sequence >= since)
+        return {stone.pseudonym[0] for stone in stones} & self._layers.keys()
 
     def _take(self, result: CopyResult) -> None:
         self._erased.update(result.erased)
