@@ -1,5 +1,6 @@
 """Prune: what is kept restores, what nothing needs goes, whatever else happens meanwhile."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from shenyu_data.repository import packs
 from shenyu_data.repository.format import PRUNES
 from shenyu_data.repository.repository import Repository
 from shenyu_data.storage.memory import MemoryStorage
+from shenyu_data.storage.protocol import ObjectInfo
 from shenyu_data.testing.application import Application, chat
 from shenyu_data.testing.faulty import MOMENTS, Crash, FaultyStorage, Moment
 from shenyu_data.testing.scenario import (
@@ -397,6 +399,25 @@ def test_a_backup_beside_a_prune_is_whole_or_fails_and_says_so(
         assert bring_back(past.repository, stats.snapshot).findings == []
     assert look(past.repository).errors == {}
     check_whole(past.repository, take(past.repository, past.data))
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_a_snapshot_that_is_stored_while_a_prune_is_planned_is_not_called_unreadable(
+    past: Past, number: int
+) -> None:
+    repository = past.repository
+    listings = iter(range(100))
+
+    class Meanwhile(FaultyStorage):
+        def list(self, folder: str) -> Iterator[ObjectInfo]:
+            if folder == "snapshots" and next(listings) == number:
+                past.data.prepend_chat("bob", chat(960))
+                check_whole(repository, take(repository, past.data))
+            return super().list(folder)
+
+    planned = plan(Repository(Meanwhile(repository.storage), repository.keys), options(grace_s=0))
+    prune(repository, planned, options(grace_s=0), CollectingMonitor())
+    assert look(repository).errors == {}
 
 
 @pytest.mark.parametrize("grace_s", [86_400.0, 0.0])

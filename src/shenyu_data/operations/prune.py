@@ -234,8 +234,12 @@ class _Planner:
     def _decide(self) -> tuple[list[Decision], set[bytes]]:
         """Return the decisions, and which of the snapshots to drop cannot be read."""
         failures: list[RepositoryError] = []
+        listed = set(snapshot_ids(self._storage))
         snapshots = self._repository.snapshots(failures)
-        lost = set(snapshot_ids(self._storage)) - {item.id for item in snapshots}
+        # One that a backup stores meanwhile is in the second listing alone, one that another prune
+        # drops in the first.
+        listed &= set(snapshot_ids(self._storage))
+        lost = listed - {item.id for item in snapshots}
         if unnamed := lost - self._options.drop:
             names = ", ".join(sorted(item.hex()[:8] for item in unnamed))
             raise RepositoryError(
