@@ -542,6 +542,7 @@ def test_a_record_that_is_damaged_only_begins_the_grace_anew(past: Past) -> None
     late = run(past.repository, now_ms=NOW + DAY_MS)
     assert late.deleted_objects == 0
     assert run(past.repository, now_ms=NOW + 2 * DAY_MS).deleted_objects > 0
+    assert name not in names(past.repository)
     check_whole(past.repository, past.taken[-1])
 
 

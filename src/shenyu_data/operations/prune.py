@@ -38,6 +38,7 @@ from shenyu_data.repository.format import (
     MANIFESTS,
     MOVED,
     PACKS,
+    PRUNES,
     SNAPSHOTS,
     Snapshot,
     damaged,
@@ -210,6 +211,7 @@ class _Planner:
             if (_is_in(PACKS, name) and _id_of(name) not in needed)
             or (_is_in(MANIFESTS, name) and name not in stacks.manifests)
             or (_is_in(MOVED, name) and _id_of(name) not in usage.tables)
+            or (_is_in(PRUNES, name) and name not in records)  # it cannot be read
         ]
         unneeded += self._joined_keyrings(sizes, records.values())
         doomed = self._doom(unneeded, records.values())
