@@ -107,4 +107,4 @@ def test_an_unchanged_backup_costs_a_handful_of_requests_however_long_the_past(
     for number in range(10):
         data.prepend_chat("user7", chat(100 + number))
         requests()
-    assert requests() == second <= 16
+    assert requests() == second <= 13  # of which two look whether S3 would overwrite; AWS refuses

@@ -40,6 +40,9 @@ from shenyu_data.repository.format import (
     KEYRING_ROW,
     KEYRINGS,
     PACKS,
+    SNAPSHOTS,
+    TOMBSTONES,
+    TWICE,
     Adopted,
     Changes,
     Root,
@@ -53,7 +56,7 @@ from shenyu_data.repository.moves import moved_packs
 from shenyu_data.repository.prunes import PruneWatch
 from shenyu_data.repository.repository import Repository
 from shenyu_data.repository.store_root import store_root
-from shenyu_data.repository.tombstones import Tombstone, Tombstones, read_tombstones
+from shenyu_data.repository.tombstones import Tombstones, read_tombstones
 
 MAX_LAYERS = 12
 """A bucket with this many sections is written whole again by the next backup that changes it."""
@@ -149,7 +152,7 @@ class _Backup:
         self._complete = True
         self._partial = False
         self._listed = Listed(True, True)
-        self._packs: frozenset[bytes] = frozenset()
+        self._packs: frozenset[bytes] | None = None
         self._packs_written: set[str] = set()
         self._watch = PruneWatch(repository.storage, repository.keys)
         self._tombstones = Tombstones()
@@ -165,7 +168,6 @@ class _Backup:
         time_ms = adoption.time_ms if adoption else time.time_ns() // 1_000_000
         parent = self._find_parent()
         keys = self._repository.keys
-        self._tombstones = self._read_tombstones()
         full = self._options.full or parent is None
         self._partial = self._options.only_users is not None and not full
         with Survey(BUCKETS) as found:
@@ -199,19 +201,24 @@ class _Backup:
                         redo = self._capture(workers, work, changed.names, full)
                 if redo:
                     self._capture(workers, self._full_work(found, redo), 0, full)
-                if buried := self._newly_buried():
-                    self._erased = frozenset(stone.pseudonym for stone in buried)
-                    buckets = {pseudonym[0] for pseudonym in self._erased}
-                    self._capture(workers, self._full_work(found, buckets), 0, full)
+                self._leave_out_the_newly_buried(workers, found, full)
         if self._tally.stored_again:
             self._monitor.report(_stored_again(self._tally.stored_again))
-        stored = self._store_keys()
-        self._check_nobody_was_erased()
+        stored = 0
+        if self._new_keys:
+            stored += self._store_keys()
+            self._check_nobody_was_erased()
         self._manifests.finish()
         stored += self._manifests.stored_bytes + self._packed_bytes
         root = self._root(parent, full, time_ms, stored, time.monotonic() - started)
         stored += store_root(
-            self._repository, root, self._watch, self._packs_written, parent, self._tombstones
+            self._repository,
+            root,
+            self._watch,
+            self._packs_written,
+            parent,
+            self._tombstones,
+            just_read=not stored,
         )
         return BackupStats(
             snapshot=root.id,
@@ -230,7 +237,11 @@ class _Backup:
         )
 
     def _find_parent(self) -> Root | None:
-        mended = mend_copies(self._repository.storage)
+        """Return the snapshot to compare with; learn on the way who was erased."""
+        # Without a rotation there are no older keys to be kept twice.
+        folders = TWICE if self._repository.keys.older else (KEYRINGS, SNAPSHOTS, TOMBSTONES)
+        listed: dict[str, set[str]] = {}
+        mended = mend_copies(self._repository.storage, folders, listed)
         if any(name.startswith(KEYRINGS) for name in mended):
             # Perhaps of an erasure that was just destroying it.
             sweep_dead_keys(self._repository.storage, self._repository.keys)
@@ -245,9 +256,10 @@ class _Backup:
                 )
             )
         failures: list[RepositoryError] = []
-        snapshots = self._repository.snapshots(failures)
+        snapshots = self._repository.snapshots(failures, listed[SNAPSHOTS])
         for error in failures:
             self._monitor.report(_damaged_parent(error))
+        self._tombstones = self._read_tombstones(listed[TOMBSTONES])
         newest = snapshots[-1].id if snapshots else None
         chosen = self._options.adoption.parent if self._options.adoption else newest
         return self._repository.root(chosen) if chosen is not None else None
@@ -269,13 +281,19 @@ class _Backup:
     def _take_over(self, parent: Root | None) -> None:
         """Begin with the buckets as they are in the parent."""
         if parent is None:
+            self._packs = frozenset()  # nothing to share with
             return
-        names = (info.name for info in self._repository.storage.list(PACKS))
-        there = frozenset(parsed[1] for name in names if (parsed := parse_object_name(name)))
-        self._packs = there | moved_packs(self._repository.storage)
         for bucket, ref in parent.buckets.items():
             self._layers[bucket] = layers_of(parent, bucket)
             self._totals[bucket] = ref.totals
+
+    def _find_packs(self) -> frozenset[bytes]:
+        """Return the packs there are, listed once something has to be taken."""
+        if self._packs is None:
+            names = (info.name for info in self._repository.storage.list(PACKS))
+            there = frozenset(parsed[1] for name in names if (parsed := parse_object_name(name)))
+            self._packs = there | moved_packs(self._repository.storage)
+        return self._packs
 
     def _full_work(
         self, found: Survey, only: Collection[int] | None = None
@@ -350,7 +368,7 @@ class _Backup:
                 reread=reread,
                 report_special=reread,
                 listed=self._listed,
-                packs=self._packs,
+                packs=self._find_packs(),
                 erased=self._erased,
             )
             for batch in _batches(work, workers.share(names, _CAPTURED_A_TASK))
@@ -384,26 +402,32 @@ class _Backup:
             self._new_keys[bucket] = b"".join(KEYRING_ROW.pack(*row) for row in result.new_keys)
 
     def _store_keys(self) -> int:
-        if not self._new_keys:
-            return 0
         rows = {
             bucket: KEYRING_ROW.iter_unpack(packed) for bucket, packed in self._new_keys.items()
         }
         return write_keyring(self._repository.storage, self._repository.keys, rows)
 
-    def _read_tombstones(self) -> Tombstones:
+    def _read_tombstones(self, names: Collection[str] | None = None) -> Tombstones:
         failures: list[RepositoryError] = []
-        return read_tombstones(self._repository.storage, self._repository.keys, failures)
+        return read_tombstones(self._repository.storage, self._repository.keys, failures, names)
 
-    def _newly_buried(self) -> list[Tombstone]:
-        """Return the tombstones of owners who were erased while this backup ran.
+    def _leave_out_the_newly_buried(self, workers: _Workers, found: Survey, full: bool) -> None:
+        """Take the buckets of owners who were erased while this backup ran once more, without
+        them.
+        """
+        now = self._read_tombstones()
+        self._erased = frozenset(stone.pseudonym for stone in now.since(self._tombstones))
+        if self._erased:
+            buckets = {pseudonym[0] for pseudonym in self._erased}
+            self._capture(workers, self._full_work(found, buckets), 0, full)
+        self._tombstones = now
+
+    def _check_nobody_was_erased(self) -> None:
+        """Destroy the keys that were stored for owners who were erased, and give up.
 
         An erasure first stores its tombstone, then destroys the keys it finds; a backup first
         stores its keys, then looks for tombstones: one of the two sees the other.
         """
-        return self._read_tombstones().since(self._tombstones)
-
-    def _check_nobody_was_erased(self) -> None:
         now = self._read_tombstones()
         lately = {stone.pseudonym for stone in now.since(self._tombstones)} - self._erased
         if lately:

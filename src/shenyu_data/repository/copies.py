@@ -31,16 +31,26 @@ def read_either(name: str, read: Callable[[str], T]) -> T:
             raise (second if isinstance(first, ObjectMissing) else first) from None
 
 
-def mend_copies(storage: Storage) -> list[str]:
-    """Store again what is missing of each pair; return the names stored.
+def mend_copies(
+    storage: Storage,
+    folders: Sequence[str] = TWICE,
+    listed: dict[str, set[str]] | None = None,
+) -> list[str]:
+    """Store again what is missing of each pair in these folders; return the names stored.
+
+    The names of the objects, without those of their copies, are added to ``listed`` by folder, for
+    who would list them next.
 
     A backup killed between the two leaves such a state, and so does a lost file. A copy is only
     ever taken byte for byte from its twin: whether that is sound is checked by whoever reads it.
     """
     mended = []
-    for folder in TWICE:
+    for folder in folders:
         names = {info.name for info in storage.list(folder)}
-        for base in sorted({name.removesuffix(COPY_SUFFIX) for name in names}):
+        bases = {name.removesuffix(COPY_SUFFIX) for name in names}
+        if listed is not None:
+            listed[folder] = bases
+        for base in sorted(bases):
             if parse_object_name(base) is None:
                 continue  # a stranger's file: verify names it
             for missing, twin in ((base, base + COPY_SUFFIX), (base + COPY_SUFFIX, base)):

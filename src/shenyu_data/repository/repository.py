@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 
 import msgspec
 from blake3 import blake3
@@ -76,9 +77,13 @@ class Repository:
         """Return the owners' keys as they are now."""
         return Keyring(self.storage, self.keys)
 
-    def snapshots(self, failures: list[RepositoryError] | None = None) -> list[Snapshot]:
+    def snapshots(
+        self,
+        failures: list[RepositoryError] | None = None,
+        names: Collection[str] | None = None,
+    ) -> list[Snapshot]:
         """Return all snapshots, oldest first; see :func:`list_snapshots`."""
-        return list_snapshots(self.storage, self.keys, failures)
+        return list_snapshots(self.storage, self.keys, failures, names)
 
     def find(self, wanted: str) -> Root:
         """Given what a person typed, return that snapshot's root.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TypeVar
 
@@ -101,14 +101,17 @@ def _decode(plain: bytes, kind: type[T]) -> T:
 
 
 def list_snapshots(
-    storage: Storage, keys: Secrets, failures: list[RepositoryError] | None = None
+    storage: Storage,
+    keys: Secrets,
+    failures: list[RepositoryError] | None = None,
+    names: Collection[str] | None = None,
 ) -> list[Snapshot]:
-    """Return all snapshots, oldest first.
+    """Return all snapshots, oldest first; ``names`` are their objects', if they were just listed.
 
     One that cannot be read from either copy is passed over, and its error added to ``failures``.
     """
     found = []
-    for snapshot in snapshot_ids(storage):
+    for snapshot in snapshot_ids(storage) if names is None else _ids(names):
         try:
             found.append(parse_snapshot(_read_either(storage, keys, snapshot)))
         except RepositoryError as error:
@@ -118,8 +121,11 @@ def list_snapshots(
 
 
 def snapshot_ids(storage: Storage) -> Iterator[bytes]:
-    """Yield the ids of all snapshots of which at least one copy is there."""
-    names = {info.name.removesuffix(COPY_SUFFIX) for info in storage.list(SNAPSHOTS)}
+    """Return the ids of all snapshots of which at least one copy is there."""
+    return _ids({info.name.removesuffix(COPY_SUFFIX) for info in storage.list(SNAPSHOTS)})
+
+
+def _ids(names: Collection[str]) -> Iterator[bytes]:
     for name in sorted(names):
         if parsed := parse_object_name(name):  # else a stranger's file: verify names it
             yield parsed[1]

@@ -20,6 +20,8 @@ def store_root(
     packs: Set[str],
     relies_on: Root | None,
     tombstones: Tombstones,
+    *,
+    just_read: bool = False,
 ) -> int:
     """Store a snapshot's root, twice; after this the snapshot exists. Return the bytes stored.
 
@@ -29,7 +31,8 @@ def store_root(
     one of the two sees the other. With a grace longer than a backup neither has anything to see.
     ``tombstones`` are those of which it is known that the snapshot holds nobody they mean. Whoever
     was erased since is in it, unreadable, and other tombstones are stored that cover it: before it
-    is, and once more after, for an erasure that looked for snapshots when it was not there yet.
+    is (unless they were ``just_read``, and nothing was stored since), and once more after, for an
+    erasure that looked for snapshots when it was not there yet.
 
     Raise ShenyuDataError if a prune deleted something that the snapshot may need: then there is
     none.
@@ -37,7 +40,8 @@ def store_root(
     uses = packs | {f"{MANIFESTS}/{item.hex()}" for item in root.manifests}
     _check(repository, watch, uses, relies_on)
     storage, keys = repository.storage, repository.keys
-    extend_tombstones(storage, keys, tombstones, root.sequence)
+    if not just_read:
+        extend_tombstones(storage, keys, tombstones, root.sequence)
     stored = write_root(storage, keys, root)
     extend_tombstones(storage, keys, tombstones, root.sequence)
     try:

@@ -7,7 +7,7 @@ Neither a name nor a key stands in a tombstone, only the pseudonym and fingerpri
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Annotated
 
 import msgspec
@@ -95,15 +95,18 @@ def write_tombstones(storage: Storage, keys: Secrets, stones: Iterable[Tombstone
 
 
 def read_tombstones(
-    storage: Storage, keys: Secrets, failures: list[RepositoryError] | None = None
+    storage: Storage,
+    keys: Secrets,
+    failures: list[RepositoryError] | None = None,
+    names: Collection[str] | None = None,
 ) -> Tombstones:
-    """Return all tombstones.
+    """Return all tombstones; ``names`` are their objects', if they were just listed.
 
     An object neither of whose copies can be read is passed over, and its error added to
     ``failures``; without such a list, it is raised.
     """
     stones: list[Tombstone] = []
-    for name in tombstone_names(storage):
+    for name in tombstone_names(storage) if names is None else _sound_names(names):
         try:
             stones += read_either(name, lambda copy: read_tombstone_copy(storage, keys, copy))
         except RepositoryError as error:
@@ -144,7 +147,10 @@ def extend_tombstones(storage: Storage, keys: Secrets, earlier: Tombstones, sequ
 
 def tombstone_names(storage: Storage) -> list[str]:
     """Return the names of the objects, without those of their copies."""
-    names = {info.name.removesuffix(COPY_SUFFIX) for info in storage.list(TOMBSTONES)}
+    return _sound_names({info.name.removesuffix(COPY_SUFFIX) for info in storage.list(TOMBSTONES)})
+
+
+def _sound_names(names: Collection[str]) -> list[str]:
     return sorted(name for name in names if parse_object_name(name))
 
 
