@@ -4,6 +4,8 @@ import json
 import os
 from pathlib import Path
 
+import pytest
+
 from shenyu_data.testing.tree import read_tree
 from tests.cli.conftest import OLD_NS, Shenyu
 
@@ -141,3 +143,13 @@ def test_what_the_safety_snapshot_cannot_give_back_does_not_hold_up_the_rest(
     said = shenyu("restore", "--undo", "--yes", "--json")
     assert (said.status, said.json["changed"], said.json["damaged"]) == (4, 1, 1)
     assert [finding["code"] for finding in said.json["findings"]] == ["object-damaged"]
+
+
+def test_what_is_remembered_between_calls_is_for_its_owner_alone(
+    backed_up: Path, shenyu: Shenyu, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "new" / "state"))
+    assert shenyu("restore", "latest", "--in-place", "--yes").status == 0
+    made = [tmp_path / "new", *(tmp_path / "new").rglob("*")]
+    assert {path.stat().st_mode & 0o777 for path in made if path.is_dir()} == {0o700}
+    assert {path.stat().st_mode & 0o777 for path in made if path.is_file()} == {0o600}

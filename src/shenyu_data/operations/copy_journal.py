@@ -14,6 +14,7 @@ from contextlib import suppress
 
 from shenyu_data.model.errors import RepositoryError
 from shenyu_data.repository.crypto import Secrets
+from shenyu_data.storage.atomic import make_private
 
 _SIZE = struct.Struct("<I")
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -45,7 +46,7 @@ class Journal:
         try:
             if not os.path.isabs(folder):  # there is no home
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), folder)
-            os.makedirs(folder, mode=0o700, exist_ok=True)
+            make_private(folder)
             self._file = os.open(self._path, _FLAGS, 0o600)
         except OSError as error:
             self.error = error

@@ -19,7 +19,7 @@ from blake3 import blake3
 from shenyu_data.model.errors import ShenyuDataError, UsageError
 from shenyu_data.model.layout import is_path_of
 from shenyu_data.repository.repository import Repository
-from shenyu_data.storage.atomic import overwrite, sync_folder, write_file
+from shenyu_data.storage.atomic import make_private, overwrite, sync_folder, write_file
 
 KEPT_JOURNALS = 50
 """Older ones are removed when a new one begins; only the newest can be taken back."""
@@ -212,7 +212,7 @@ def open_journals(folder: str) -> Iterator[Journals]:
     Raise UsageError if another one is at work, ShenyuDataError if the folder cannot be used.
     """
     try:
-        os.makedirs(folder, mode=0o700, exist_ok=True)
+        make_private(folder)
         lock = os.open(os.path.join(folder, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise ShenyuDataError(

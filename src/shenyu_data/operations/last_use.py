@@ -11,6 +11,7 @@ import time
 from contextlib import suppress
 
 from shenyu_data.repository.repository import Repository
+from shenyu_data.storage.atomic import make_private
 
 _AGAIN_AFTER_S = 3600
 
@@ -25,7 +26,7 @@ def remember_use(state: str, repository: Repository) -> None:
             if 0 <= time.time() - os.stat(path).st_mtime < _AGAIN_AFTER_S:
                 return
         except FileNotFoundError:
-            os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+            make_private(os.path.dirname(path))
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
         os.utime(path)
 

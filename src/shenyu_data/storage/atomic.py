@@ -130,3 +130,15 @@ def _remove_quietly(name: str | bytes, folder: int) -> None:
         os.unlink(name, dir_fd=folder)
     except OSError:
         return  # it was named already, or it is a temporary file that nothing reads
+
+
+def make_private(folder: str) -> None:
+    """Make a folder, and those above it that are missing, for its owner alone. Raises OSError."""
+    above = os.path.dirname(folder)
+    if above and not os.path.isdir(above):
+        make_private(above)
+    try:
+        os.mkdir(folder, 0o700)
+    except FileExistsError:
+        if not os.path.isdir(folder):
+            raise

@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 
 from blake3 import blake3
 
-from shenyu_data.storage.atomic import write_file
+from shenyu_data.storage.atomic import make_private, write_file
 from shenyu_data.storage.protocol import ObjectInfo, Storage, check_name
 
 KEPT = ("manifests", "snapshots")
@@ -213,7 +213,7 @@ class CachedStorage:
 
     def _open_folder(self) -> int:
         """Open the cache's folder, made if need be; raise OSError if it is not ours alone."""
-        os.makedirs(self.folder, mode=0o700, exist_ok=True)
+        make_private(self.folder)
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
         descriptor = os.open(self.folder, flags)
         found = os.fstat(descriptor)
