@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from shenyu_data.model.errors import OwnerErased, ShenyuDataError
+from shenyu_data.model.errors import OwnerErased, RepositoryError, ShenyuDataError
 from shenyu_data.model.monitor import CollectingMonitor
+from shenyu_data.model.retention import Retention
 from shenyu_data.operations.backup import BackupOptions, backup
+from shenyu_data.operations.prune import PruneOptions, plan_prune
 from shenyu_data.operations.restore import RestoreOptions, restore
 from shenyu_data.operations.show import show_user
 from shenyu_data.repository.crypto import Secrets
@@ -394,3 +396,27 @@ def test_two_erasures_at_once_bring_neither_key_back(past: Past) -> None:
             for pseudonym in pseudonyms:
                 assert pseudonym not in {owner for owner, _ in item.bucket(pseudonym[0])}
     assert number > 3
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_a_user_does_not_come_back_without_a_word_when_the_tombstone_is_damaged(
+    past: Past, both: bool
+) -> None:
+    storage = past.repository.storage
+    assert isinstance(storage, MemoryStorage)
+    old = {name: data for name, data in storage.objects.items() if name.startswith(KEYRINGS)}
+    erase(past.repository)
+    storage.objects.update(old)
+    for name in [name for name in storage.objects if name.startswith("tombstones/")]:
+        if both or not name.endswith(".copy"):
+            storage.objects[name] = storage.objects[name][:20]
+    restored = bring_back(past.repository, past.taken[-1].snapshot)
+    if both:
+        assert restored.stats is not None and restored.stats.damaged == 1
+        (finding,) = restored.findings
+        assert "who was erased" in finding.message
+        with pytest.raises(RepositoryError, match="who was erased"):
+            options = PruneOptions(retention=Retention(keep_last=1))
+            plan_prune(past.repository, options, CollectingMonitor(), now_ms=1)
+    else:
+        assert contents(restored.tree) == without(past.taken[-1].tree, "bob")

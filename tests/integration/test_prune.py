@@ -645,3 +645,32 @@ def test_an_erasure_while_keyrings_are_joined_brings_no_key_back(past: Past) -> 
     assert next(acts, None) is None
     for item in Keyring(repository.storage, repository.keys).objects:
         assert pseudonym not in {owner for owner, _ in item.bucket(pseudonym[0])}
+
+
+def test_two_prunes_that_drop_different_ones_leave_one(past: Past) -> None:
+    everything = ids(past.repository)
+    nothing_else = Retention()
+    first = options(nothing_else, drop=frozenset(everything[1:]))
+    second = options(nothing_else, drop=frozenset(everything[:1]))
+    planned = plan(past.repository, first)
+    run(past.repository, second)
+    with pytest.raises(UsageError, match="no snapshot would be left"):
+        prune(past.repository, planned, first, CollectingMonitor())
+    assert ids(past.repository) == everything[1:]
+
+
+def test_a_dropped_snapshot_that_is_there_again_keeps_what_it_needs(past: Past) -> None:
+    """A copy stores it anew, under its old name, while the prune is about to delete."""
+    storage = past.repository.storage
+    assert isinstance(storage, MemoryStorage)
+    dropped = past.taken[0].snapshot.hex()
+    old = {name: data for name, data in storage.objects.items() if dropped in name}
+    puts = iter(range(100))
+
+    def meanwhile(name: str) -> None:
+        if name.startswith(PRUNES) and next(puts) == 1:
+            storage.objects.update(old)
+
+    faulty = Repository(FaultyStorage(storage, before_put=meanwhile), past.repository.keys)
+    run(faulty, options(grace_s=0))
+    check_whole(past.repository, past.taken[0])

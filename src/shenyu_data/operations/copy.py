@@ -25,6 +25,7 @@ from shenyu_data.operations.copy_snapshot import (
     ReferenceUnusable,
     SnapshotCopy,
 )
+from shenyu_data.operations.erased import check_tombstones
 from shenyu_data.operations.workers import open_executor
 from shenyu_data.repository.copies import mend_copies
 from shenyu_data.repository.format import Root, Snapshot
@@ -142,6 +143,8 @@ class _Copy:
         started = time.monotonic()
         for finding in self._plan.failures:
             self._monitor.report(finding)
+        check_tombstones(self._source)
+        check_tombstones(self._destination)
         mend_copies(self._destination.storage)
         documents = max((item.totals.documents for item in self._plan.snapshots), default=0)
         jobs = self._options.jobs if documents > _SMALL else 1

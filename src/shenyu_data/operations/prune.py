@@ -27,6 +27,7 @@ from shenyu_data.model.retention import (
     Retention,
     decide,
 )
+from shenyu_data.operations.erased import check_tombstones
 from shenyu_data.operations.prune_repack import repack
 from shenyu_data.operations.prune_tasks import Stack, Usage, UsageTask, UserLoss, find_usage
 from shenyu_data.operations.workers import open_executor, run_tasks
@@ -235,6 +236,7 @@ class _Planner:
 
     def _decide(self) -> tuple[list[Decision], set[bytes]]:
         """Return the decisions, and which of the snapshots to drop cannot be read."""
+        check_tombstones(self._repository)
         failures: list[RepositoryError] = []
         listed = set(snapshot_ids(self._storage))
         snapshots = self._repository.snapshots(failures)
@@ -397,6 +399,11 @@ class _Pruner:
         sweep_dead_keys(self._storage, self._keys)
         dropped = plan.dropped_before | set(plan.drop)
         mine = []
+        if plan.drop and not set(snapshot_ids(self._storage)).difference(plan.drop):
+            raise UsageError(
+                "no snapshot would be left: somebody else dropped the others meanwhile",
+                hint="Look at `shenyu-data snapshots`, and prune again.",
+            )
         if plan.drop:
             # First the record: a snapshot that is missing and in no record was not dropped by us.
             mine.append(self._record(dropped, plan.doomed, []))
@@ -471,7 +478,8 @@ class _Pruner:
     def _needed_since(self) -> set[str] | None:
         """Return what snapshots need that the plan did not know; None if that cannot be told."""
         stacks = _Stacks()
-        new = set(snapshot_ids(self._storage)) - self._plan.known
+        # A dropped one that is there again, brought back by a copy, needs its objects again.
+        new = set(snapshot_ids(self._storage)) - self._plan.known.difference(self._plan.drop)
         if not new:
             return set()
         try:

@@ -22,6 +22,7 @@ from shenyu_data.model.findings import Finding, printable
 from shenyu_data.model.layout import path_of
 from shenyu_data.model.monitor import Monitor
 from shenyu_data.operations.conversations import find_chat
+from shenyu_data.operations.erased import check_tombstones, unreadable_tombstones
 from shenyu_data.operations.past import (
     history_not_found,
     open_user,
@@ -118,6 +119,9 @@ def restore(
         return _restore_chat(repository, root, target, options.user, options.chat, options, monitor)
     _prepare(target, options)
     totals = RestoreCounts()
+    for finding in unreadable_tombstones(repository):
+        monitor.report(finding)
+        totals.damaged += 1
     folders: list[FolderAttributes] = []
     links: list[LinkEntry] = []
     hard_links: list[HardLink] = []
@@ -174,6 +178,7 @@ def _restore_chat(
 ) -> RestoreStats:
     """Write a history that holds one chat."""
     started = time.monotonic()
+    check_tombstones(repository)
     owner = open_user(repository, root, user)
     found = find_chat(owner, root, options.history, chat, last_good=options.last_good)
     _prepare(target, options)

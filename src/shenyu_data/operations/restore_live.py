@@ -23,6 +23,7 @@ from shenyu_data.model.layout import JSON_SUFFIX, USERS, kind_of
 from shenyu_data.model.monitor import Monitor
 from shenyu_data.operations.backup import BackupOptions, backup
 from shenyu_data.operations.conversations import find_chat
+from shenyu_data.operations.erased import check_tombstones
 from shenyu_data.operations.journal import Began, Digests, Ended, Journal, Journals, open_journals
 from shenyu_data.operations.journal import Saved as SavedIn
 from shenyu_data.operations.live_document import (
@@ -131,8 +132,10 @@ def plan_in_place(
 ) -> LivePlan:
     """Say what :func:`restore_in_place` would do now. Writes nothing.
 
-    Raise OwnerNotFound, OwnerErased, HistoryNotFound or ChatNotFound if there is no such thing.
+    Raise OwnerNotFound, OwnerErased, HistoryNotFound or ChatNotFound if there is no such thing,
+    RepositoryError if it cannot be told who was erased.
     """
+    check_tombstones(repository)
     report = _Reporter(monitor)
     items: list[LiveItem] = []
     counts = {"change": 0, "conflict": 0, "unchanged": 0}
