@@ -19,6 +19,7 @@ import pytest
 from shenyu_data.datadir import exchange as exchange_module
 from shenyu_data.datadir import replace
 from shenyu_data.model.monitor import CollectingMonitor
+from shenyu_data.operations.live_document import QUIET_S
 from shenyu_data.operations.restore_live import (
     LiveOptions,
     LiveStats,
@@ -164,7 +165,8 @@ def test_a_chat_returns_while_writers_rewrite_the_history_and_nothing_is_lost(
         time.sleep(0.3)
         while len(restored) < 2 or (time.monotonic() < until and len(restored) < len(lost)):
             number = lost[len(restored)]
-            _, codes = place.restore(chat=str(T0 + number))
+            # As shipped: a machine under load stops a writer for longer than other tests wait.
+            _, codes = place.restore(chat=str(T0 + number), quiet_s=QUIET_S)
             assert set(codes) <= {"live-busy"}  # then it says so, and is told again
             if not codes:
                 restored.add(number)
