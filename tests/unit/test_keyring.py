@@ -199,3 +199,14 @@ def test_an_empty_storage_has_an_empty_keyring() -> None:
     assert keys_of(MemoryStorage()) == {}
     with pytest.raises(ObjectMissing):
         KeyringObject(MemoryStorage(), KEYS, "keys/" + "0" * 32).bucket(7)
+
+
+def test_one_owners_keys_are_those_that_its_bucket_has_of_it() -> None:
+    storage = stored({7: [row(1), row(2)], 8: [row(1, 8)]})
+    write_keyring(storage, KEYS, {7: [(row(1)[0], b"other" * 6 + b"k!")]})
+    keyring = Keyring(storage, KEYS)
+    for pseudonym in (row(1)[0], row(2)[0], row(1, 8)[0]):
+        found = keyring.bucket(pseudonym[0])[pseudonym]
+        assert [keys.key for keys in keyring.owner(pseudonym)] == [keys.key for keys in found]
+    assert len(keyring.owner(row(1)[0])) == 2
+    assert keyring.owner(row(3)[0]) == []

@@ -88,7 +88,7 @@ class PastOwner:
     @cached_property
     def keys(self) -> list[OwnerKeys]:
         """The owner's keys, nearly always one."""
-        return self._keyring.bucket(self.bucket).get(self._pseudonym, [])
+        return self._keyring.owner(self._pseudonym)
 
     def row(self, layers: Sequence[Layer]) -> Row | None:
         """Return where the record is in a snapshot with these layers; None: not there.
