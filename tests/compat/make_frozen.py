@@ -26,7 +26,8 @@ from shenyu_data.model.monitor import SilentMonitor
 from shenyu_data.model.retention import Retention
 from shenyu_data.operations.backup import BackupOptions, backup
 from shenyu_data.operations.key_rotation import begin_rotation, finish_rotation, plan_rotation
-from shenyu_data.operations.prune import PruneOptions, plan_prune, prune
+from shenyu_data.operations.prune import prune
+from shenyu_data.operations.prune_plan import PruneOptions, plan_prune
 from shenyu_data.operations.verify import VerifyOptions, verify
 from shenyu_data.repository.erasure import destroy_keys
 from shenyu_data.repository.repository import Repository, create_repository, open_repository

@@ -17,7 +17,8 @@ import pytest
 from shenyu_data.model.monitor import CollectingMonitor
 from shenyu_data.model.retention import Retention
 from shenyu_data.operations.key_rotation import begin_rotation, finish_rotation, plan_rotation
-from shenyu_data.operations.prune import PruneOptions, PruneStats, plan_prune, prune
+from shenyu_data.operations.prune import PruneStats, prune
+from shenyu_data.operations.prune_plan import PruneOptions, plan_prune
 from shenyu_data.repository.crypto import OVERHEAD_BYTES
 from shenyu_data.repository.erasure import destroy_keys
 from shenyu_data.repository.format import KEYRING_ROW, MOVED

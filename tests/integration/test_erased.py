@@ -11,7 +11,7 @@ from shenyu_data.model.errors import OwnerErased, RepositoryError, ShenyuDataErr
 from shenyu_data.model.monitor import CollectingMonitor
 from shenyu_data.model.retention import Retention
 from shenyu_data.operations.backup import BackupOptions, backup
-from shenyu_data.operations.prune import PruneOptions, plan_prune
+from shenyu_data.operations.prune_plan import PruneOptions, plan_prune
 from shenyu_data.operations.restore import RestoreOptions, restore
 from shenyu_data.operations.show import show_user
 from shenyu_data.repository.crypto import Secrets

@@ -9,13 +9,8 @@ from shenyu_data.model.errors import RepositoryError, ShenyuDataError, UsageErro
 from shenyu_data.model.monitor import CollectingMonitor
 from shenyu_data.model.retention import Retention
 from shenyu_data.operations.backup import BackupOptions, backup
-from shenyu_data.operations.prune import (
-    PruneOptions,
-    PrunePlan,
-    PruneStats,
-    plan_prune,
-    prune,
-)
+from shenyu_data.operations.prune import PruneStats, prune
+from shenyu_data.operations.prune_plan import PruneOptions, PrunePlan, plan_prune
 from shenyu_data.repository import packs
 from shenyu_data.repository.format import PRUNES
 from shenyu_data.repository.repository import Repository

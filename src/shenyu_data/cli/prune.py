@@ -15,7 +15,8 @@ from shenyu_data.cli.retention_options import retention_options
 from shenyu_data.model.errors import SnapshotNotFound
 from shenyu_data.model.findings import Finding
 from shenyu_data.model.retention import Retention
-from shenyu_data.operations.prune import PruneOptions, PrunePlan, PruneStats, plan_prune, prune
+from shenyu_data.operations.prune import PruneStats, prune
+from shenyu_data.operations.prune_plan import PruneOptions, PrunePlan, plan_prune
 from shenyu_data.repository.format import Snapshot
 from shenyu_data.repository.repository import Repository
 from shenyu_data.repository.snapshots import snapshot_ids

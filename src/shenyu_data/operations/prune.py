@@ -1,132 +1,45 @@
 """``prune``: drops snapshots by the retention policy, and gives back the space of what none needs.
 
-The plan reads everything the snapshots to be kept need, and deletes nothing if any of it cannot be
-read. What is not needed is doomed: written down (``repository/prunes.py``), and deleted by a later
-prune, when the grace is over and the snapshots that there are by then do not need it either. Packs
-that are mostly dead are repacked. Safe beside backups and other prunes; killed anywhere, a next
-prune goes on.
+What to do is found out first (``prune_plan.py``). What is not needed is doomed: written down
+(``repository/prunes.py``), and deleted by a later prune, when the grace is over and the snapshots
+that there are by then do not need it either. Packs that are mostly dead are repacked. Safe beside
+backups and other prunes; killed anywhere, a next prune goes on.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import suppress
-from datetime import tzinfo
 
 import msgspec
 
 from shenyu_data.model.errors import ObjectMissing, RepositoryError, UsageError
 from shenyu_data.model.findings import Finding
 from shenyu_data.model.monitor import Monitor
-from shenyu_data.model.retention import (
-    DEFAULT_GRACE_S,
-    DEFAULT_RETENTION,
-    Candidate,
-    Decision,
-    Retention,
-    decide,
-)
-from shenyu_data.operations.erased import check_tombstones
+from shenyu_data.operations.prune_plan import PruneOptions, PrunePlan, Stacks, id_of, is_in
 from shenyu_data.operations.prune_repack import repack
-from shenyu_data.operations.prune_tasks import Stack, Usage, UsageTask, UserLoss, find_usage
-from shenyu_data.operations.workers import open_executor, run_tasks
+from shenyu_data.operations.prune_tasks import UsageTask, find_usage
 from shenyu_data.repository.erasure import sweep_dead_keys
 from shenyu_data.repository.format import (
     BUCKETS,
     COPY_SUFFIX,
-    KEYRINGS,
-    MANIFESTS,
     MOVED,
     PACKS,
-    PRUNES,
     SNAPSHOTS,
-    Snapshot,
-    damaged,
-    parse_object_name,
 )
 from shenyu_data.repository.generations import reseal_keyrings
 from shenyu_data.repository.keyring import Keyring, write_keyring
-from shenyu_data.repository.manifest import Layer, layers_of
 from shenyu_data.repository.moves import moved_packs
 from shenyu_data.repository.proofs import Proof, proof_names, read_proofs, write_proofs
-from shenyu_data.repository.prunes import PruneRecord, read_records, write_record
+from shenyu_data.repository.prunes import PruneRecord, write_record
 from shenyu_data.repository.repository import Repository
 from shenyu_data.repository.snapshots import snapshot_ids
-
-REPACK_BELOW = 0.5
-"""A pack of which less than this share is needed is repacked."""
 
 _SLOWEST_WRITE_S = 3600
 _MOST_PROOFS = 4  # objects; then they are joined
 _MOST_KEYRINGS = 16  # small objects; then they are joined
 _FEW_KEYS = 4096
-_SMALL = 1000  # documents: below, starting processes costs more than it saves
-
-
-class PruneOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What to keep, and how long what is not needed lies aside (seconds).
-
-    ``drop`` are ids of snapshots to drop whatever the policy says. ``zone`` is that of days and
-    weeks, None the machine's. ``users`` is of how many users the plan says what they lose.
-    """
-
-    retention: Retention = DEFAULT_RETENTION
-    grace_s: float = DEFAULT_GRACE_S
-    drop: frozenset[bytes] = frozenset()
-    zone: tzinfo | None = None
-    users: int = 20
-    jobs: int = 1
-
-
-class RepackedPack(msgspec.Struct, frozen=True):
-    """A pack that is mostly dead: its size and how much of it is needed, in bytes."""
-
-    pack: bytes
-    size: int
-    live: int
-
-
-class PrunePlan(msgspec.Struct, kw_only=True):
-    """What a prune would do.
-
-    ``unreadable`` says what is damaged: then nothing can be deleted. ``deletable`` objects are
-    past their grace; ``doomed`` are all that are not needed, with when that was first seen. Sizes
-    are in ``sizes``, by name.
-    """
-
-    now_ms: int
-    decisions: list[Decision]
-    drop: list[bytes]
-    doomed: dict[str, int]
-    deletable: list[str]
-    repack: list[RepackedPack]
-    unreadable: list[tuple[str, RepositoryError]]
-    usage: Usage
-    sizes: dict[str, int]
-    known: frozenset[bytes]
-    dropped_before: frozenset[bytes]
-    records: list[str]
-
-    @property
-    def losses(self) -> list[UserLoss]:
-        """The users who lose most, those who are left with nothing first."""
-        return sorted(self.usage.losses, key=lambda item: (item.left > 0, -item.lost, item.user))
-
-    @property
-    def deletable_bytes(self) -> int:
-        """What deleting gives back now."""
-        return sum(self.sizes[name] for name in self.deletable)
-
-    @property
-    def doomed_bytes(self) -> int:
-        """What is not needed, deletable or waiting."""
-        return sum(self.sizes[name] for name in self.doomed)
-
-    @property
-    def empty(self) -> bool:
-        """Whether there is nothing to do."""
-        return not (self.drop or self.doomed or self.repack)
 
 
 class PruneStats(msgspec.Struct, frozen=True, kw_only=True):
@@ -143,17 +56,6 @@ class PruneStats(msgspec.Struct, frozen=True, kw_only=True):
     elapsed_s: float
 
 
-def plan_prune(
-    repository: Repository, options: PruneOptions, monitor: Monitor, *, now_ms: int
-) -> PrunePlan:
-    """Find out what to drop and what nothing needs; writes nothing.
-
-    Raise UsageError if nothing would be left, RepositoryError if a snapshot that is not to be
-    dropped cannot be read.
-    """
-    return _Planner(repository, options, monitor, now_ms).plan()
-
-
 def prune(
     repository: Repository, plan: PrunePlan, options: PruneOptions, monitor: Monitor
 ) -> PruneStats:
@@ -164,221 +66,6 @@ def prune(
             hint="`shenyu-data verify` names it; --drop ID drops a snapshot that is lost.",
         )
     return _Pruner(repository, plan, options, monitor).run()
-
-
-class _Planner:
-    def __init__(
-        self, repository: Repository, options: PruneOptions, monitor: Monitor, now_ms: int
-    ) -> None:
-        self._repository = repository
-        self._storage = repository.storage
-        self._options = options
-        self._monitor = monitor
-        self._now_ms = now_ms
-
-    def plan(self) -> PrunePlan:
-        # Objects before snapshots: what a snapshot that appears between the two has written is
-        # not listed yet, and so cannot be doomed.
-        sizes = {info.name: info.size for info in self._storage.list("")}
-        records = read_records(self._storage, self._repository.keys)
-        decisions, lost = self._decide()
-        drop = [item.candidate.id for item in decisions if not item.keep] + sorted(lost)
-        keep = [item.candidate.id for item in decisions if item.keep]
-        packs = {name: size for name, size in sizes.items() if _is_in(PACKS, name)}
-        pack_ids = frozenset(map(_id_of, packs))
-        moved = moved_packs(self._storage)
-        stacks = _Stacks()
-        for snapshot in keep:
-            stacks.add(self._repository, snapshot, kept=True)
-        for snapshot in drop:
-            with suppress(RepositoryError):  # it may be dropped because it cannot be read
-                stacks.add(self._repository, snapshot, kept=False)
-        usage = self._find(stacks, pack_ids, moved, frozenset())
-        usage.damages += self._lost_packs(usage, sizes)
-        needed = usage.live.keys()
-        mostly_dead = [
-            RepackedPack(_id_of(name), size, usage.live[_id_of(name)])
-            for name, size in packs.items()
-            if _id_of(name) in needed
-            and usage.live[_id_of(name)] < REPACK_BELOW * size
-            and _id_of(name) not in moved
-        ]
-        if mostly_dead and not usage.damages:
-            wanted = frozenset(item.pack for item in mostly_dead)
-            usage.pieces = self._find(stacks, pack_ids, moved, wanted).pieces
-        unneeded = [
-            name
-            for name in sizes
-            if (_is_in(PACKS, name) and _id_of(name) not in needed)
-            or (_is_in(MANIFESTS, name) and name not in stacks.manifests)
-            or (_is_in(MOVED, name) and _id_of(name) not in usage.tables)
-            or (_is_in(PRUNES, name) and name not in records)  # it cannot be read
-        ]
-        unneeded += self._joined_keyrings(sizes, records.values())
-        doomed = self._doom(unneeded, records.values())
-        latest = self._now_ms - int(self._options.grace_s * 1000)
-        return PrunePlan(
-            now_ms=self._now_ms,
-            decisions=decisions,
-            drop=drop,
-            doomed=doomed,
-            deletable=[name for name, since_ms in doomed.items() if since_ms <= latest],
-            repack=mostly_dead,
-            unreadable=usage.damages,
-            usage=usage,
-            sizes=sizes,
-            known=frozenset(keep + drop),
-            dropped_before=frozenset(
-                snapshot for record in records.values() for snapshot in record.dropped
-            ),
-            records=list(records),
-        )
-
-    def _decide(self) -> tuple[list[Decision], set[bytes]]:
-        """Return the decisions, and which of the snapshots to drop cannot be read."""
-        check_tombstones(self._repository)
-        failures: list[RepositoryError] = []
-        listed = set(snapshot_ids(self._storage))
-        snapshots = self._repository.snapshots(failures)
-        # One that a backup stores meanwhile is in the second listing alone, one that another prune
-        # drops in the first.
-        listed &= set(snapshot_ids(self._storage))
-        lost = listed - {item.id for item in snapshots}
-        if unnamed := lost - self._options.drop:
-            names = ", ".join(sorted(item.hex()[:8] for item in unnamed))
-            raise RepositoryError(
-                f"snapshots that cannot be read: {names}; what they need cannot be told",
-                hint="`shenyu-data verify` says what is wrong. --drop ID drops what is lost.",
-            )
-        proofs = read_proofs(self._storage, self._repository.keys)
-        decisions = [
-            self._overrule(item)
-            for item in decide(
-                [_candidate(item, proofs) for item in snapshots],
-                self._options.retention,
-                now_ms=self._now_ms,
-                zone=self._options.zone,
-            )
-        ]
-        if snapshots and not any(item.keep for item in decisions):
-            raise UsageError(
-                "no snapshot would be left", hint="Take a backup first, or name fewer with --drop."
-            )
-        return decisions, lost
-
-    def _overrule(self, decision: Decision) -> Decision:
-        if decision.candidate.id not in self._options.drop:
-            return decision
-        return msgspec.structs.replace(decision, keep=False, reasons=[])
-
-    def _find(
-        self,
-        stacks: _Stacks,
-        packs: frozenset[bytes],
-        moved: frozenset[bytes],
-        wanted: frozenset[bytes],
-    ) -> Usage:
-        options = self._options
-        dropped = {} if wanted else stacks.dropped
-        usage = Usage()
-        jobs = options.jobs if stacks.documents > _SMALL else 1
-        title = "Looking for what is needed" if not wanted else "Looking into packs"
-        size = max(1, BUCKETS // (8 * jobs))
-        buckets = sorted(stacks.kept.keys() | stacks.dropped.keys())
-        tasks = (
-            UsageTask(
-                self._repository,
-                {bucket: stacks.kept.get(bucket, []) for bucket in some},
-                {bucket: dropped[bucket] for bucket in some if bucket in dropped},
-                packs=packs,
-                moved=moved,
-                wanted=wanted,
-                users=options.users,
-            )
-            for some in (buckets[at : at + size] for at in range(0, len(buckets), size))
-        )
-        with (
-            open_executor(jobs) as executor,
-            self._monitor.task(title, len(buckets), "buckets") as progress,
-        ):
-            for result in run_tasks(executor, find_usage, tasks, waiting=jobs + 1):
-                progress.advance(result.buckets)
-                usage.add(result, options.users)
-        return usage
-
-    def _joined_keyrings(self, sizes: dict[str, int], records: Iterable[PruneRecord]) -> list[str]:
-        """Return the keyring objects, doomed before, all of whose rows stand in others."""
-        doomed = {name for record in records for name in record.doomed if _is_in(KEYRINGS, name)}
-        if not doomed & sizes.keys():
-            return []
-        with suppress(RepositoryError):  # verify names what is damaged; all keyrings stay
-            return self._covered(doomed, sizes)
-        return []
-
-    def _covered(self, doomed: set[str], sizes: dict[str, int]) -> list[str]:
-        objects = Keyring(self._storage, self._repository.keys).objects
-        kept = [item for item in objects if item.name not in doomed]
-        covered = {item.name: item for item in objects if item.name in doomed}
-        for bucket in range(BUCKETS):
-            rows = {row for item in kept for row in item.bucket(bucket)}
-            for name, item in list(covered.items()):
-                if not rows.issuperset(item.bucket(bucket)):
-                    del covered[name]
-        pairs = ((name, name + COPY_SUFFIX) for name in covered)
-        return [copy for pair in pairs for copy in pair if copy in sizes]
-
-    def _lost_packs(
-        self, usage: Usage, sizes: dict[str, int]
-    ) -> Iterator[tuple[str, RepositoryError]]:
-        """Yield the needed packs that are not there, or not whole: where their segments lie is then
-        not known for certain, and what seems unneeded may be what is left of them.
-        """
-        for pack, end in usage.ends.items():
-            name = f"{PACKS}/{pack.hex()}"
-            if sizes.get(name, 0) >= end:
-                continue
-            try:  # a backup may have stored it since the listing
-                whole = bool(self._storage.read(name, end - 1, 1))
-            except RepositoryError as error:
-                yield name, error
-                continue
-            if not whole:
-                yield name, damaged(name, f"{end} bytes of it are needed, and it is cut off")
-
-    def _doom(self, unneeded: list[str], records: Iterable[PruneRecord]) -> dict[str, int]:
-        """Return since when each object is known not to be needed; a time to come is none."""
-        since: dict[str, int] = {}
-        for record in records:
-            for name, time_ms in record.doomed.items():
-                since[name] = min(since.get(name, time_ms), time_ms)
-        now_ms = self._now_ms
-        return {name: min(since.get(name, now_ms), now_ms) for name in unneeded}
-
-
-class _Stacks:
-    """The layers of all snapshots by bucket; equal layers are one value in memory."""
-
-    def __init__(self) -> None:
-        self.kept: dict[int, list[Stack]] = {}
-        self.dropped: dict[int, list[Stack]] = {}
-        self.manifests: set[str] = set()
-        self.documents = 0
-        self._layers: dict[Layer, Layer] = {}
-
-    def add(self, repository: Repository, snapshot: bytes, *, kept: bool) -> None:
-        """Add a snapshot. Raise RepositoryError if it cannot be read."""
-        root = repository.root(snapshot)
-        stacks = self.kept if kept else self.dropped
-        for bucket in root.buckets:
-            layers = layers_of(root, bucket)
-            mine = tuple(self._layers.setdefault(layer, layer) for layer in layers)
-            known = stacks.setdefault(bucket, [])
-            if known and known[-1].layers == mine:
-                known.pop()
-            known.append(Stack(mine, root.sequence))
-            if kept:
-                self.manifests.update(f"{MANIFESTS}/{layer.manifest.hex()}" for layer in mine)
-        self.documents = max(self.documents, root.totals.documents)
 
 
 class _Pruner:
@@ -477,7 +164,7 @@ class _Pruner:
 
     def _needed_since(self) -> set[str] | None:
         """Return what snapshots need that the plan did not know; None if that cannot be told."""
-        stacks = _Stacks()
+        stacks = Stacks()
         # A dropped one that is there again, brought back by a copy, needs its objects again.
         new = set(snapshot_ids(self._storage)) - self._plan.known.difference(self._plan.drop)
         if not new:
@@ -489,7 +176,7 @@ class _Pruner:
             self._cannot_delete(error)
             return None
         packs = frozenset(
-            _id_of(info.name) for info in self._storage.list(PACKS) if _is_in(PACKS, info.name)
+            id_of(info.name) for info in self._storage.list(PACKS) if is_in(PACKS, info.name)
         )
         moved = moved_packs(self._storage)
         usage = find_usage(UsageTask(self._repository, stacks.kept, packs=packs, moved=moved))
@@ -556,23 +243,3 @@ class _Pruner:
     def _remove(self, name: str) -> None:
         with suppress(ObjectMissing):  # another prune was faster
             self._storage.delete(name)
-
-
-def _candidate(snapshot: Snapshot, proofs: dict[bytes, int]) -> Candidate:
-    return Candidate(
-        id=snapshot.id,
-        sequence=snapshot.sequence,
-        time_ms=snapshot.time_ms,
-        tag=snapshot.tag,
-        degraded=snapshot.degraded,
-        verified=snapshot.id in proofs,
-        partial=snapshot.partial or snapshot.safety,
-    )
-
-
-def _is_in(folder: str, name: str) -> bool:
-    return name.startswith(f"{folder}/") and parse_object_name(name) is not None
-
-
-def _id_of(name: str) -> bytes:
-    return bytes.fromhex(name.partition("/")[2])
