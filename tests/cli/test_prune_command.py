@@ -101,3 +101,21 @@ def test_damage_stops_it_with_exit_status_4(several: Path, shenyu: Shenyu) -> No
     assert said.status == 4
     assert {item["code"] for item in said.json["findings"]} == {"object-damaged"}
     assert len(list((several / "repo/snapshots").iterdir())) == 6
+
+
+def test_a_destroyed_key_that_came_back_goes_though_there_is_nothing_else_to_do(
+    several: Path, shenyu: Shenyu
+) -> None:
+    keys = several / "repo/keys"
+    old = {path: path.read_bytes() for path in keys.iterdir()}
+    assert shenyu("erase-user", "anna", "--yes").status == 0
+    for _ in range(3):
+        assert shenyu("prune", "--grace", "0h", "--yes").status == 0
+    for path, content in old.items():
+        path.write_bytes(content)
+    assert "destroyed-key-back" in shenyu("verify").err
+    plan = shenyu("prune", "--dry-run", "--json").json
+    assert (plan["dropped"], plan["deleted_objects"], plan["waiting_objects"]) == (0, 0, 0)
+    said = shenyu("prune", "--json")
+    assert (said.status, said.json["dry_run"]) == (0, False)
+    assert "destroyed-key-back" not in shenyu("verify").err

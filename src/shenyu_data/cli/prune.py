@@ -69,18 +69,21 @@ def prune_command(
         )
     heads = {item.id: item for item in repository.snapshots([])}
     text = _describe(plan, heads)
-    if dry_run or plan.unreadable or plan.empty:
-        call.finish(_document(plan, heads, None), text, damaged=bool(plan.unreadable))
+    if dry_run or plan.unreadable:
+        document = _document(plan, heads, None, dry_run=dry_run)
+        call.finish(document, text, damaged=bool(plan.unreadable))
         return
-    if not call.yes and not call.as_json and not call.quiet:
-        click.echo(text, err=True)
-    confirm(
-        call, f"Drop {number(len(plan.drop), 'snapshot')}, delete {size(plan.deletable_bytes)}?"
-    )
+    if not plan.empty:
+        if not call.yes and not call.as_json and not call.quiet:
+            click.echo(text, err=True)
+        confirm(
+            call, f"Drop {number(len(plan.drop), 'snapshot')}, delete {size(plan.deletable_bytes)}?"
+        )
+    # An empty plan too: what erasures and killed writes left is destroyed without asking.
     stats = prune(repository, plan, options, call.monitor)
     call.finish(
-        _document(plan, heads, stats),
-        _summary(stats),
+        _document(plan, heads, stats, dry_run=False),
+        text if plan.empty else _summary(stats),
         findings=bool(call.monitor.count("error")),
     )
 
@@ -168,7 +171,7 @@ def _summary(stats: PruneStats) -> str:
 
 
 def _document(
-    plan: PrunePlan, heads: dict[bytes, Snapshot], stats: PruneStats | None
+    plan: PrunePlan, heads: dict[bytes, Snapshot], stats: PruneStats | None, *, dry_run: bool
 ) -> dict[str, Any]:
     usage = plan.usage
     return {
@@ -203,5 +206,5 @@ def _document(
             for item in plan.losses
         ],
         "elapsed_s": round(stats.elapsed_s, 3) if stats else None,
-        "dry_run": stats is None,
+        "dry_run": dry_run,
     }
