@@ -300,8 +300,10 @@ def test_a_damaged_snapshot_is_named_and_not_copied_and_the_others_are(
 def test_what_is_known_to_be_damaged_is_not_stored_in_vain_again(past: Past, state: Path) -> None:
     source, destination = past.copy(), new_repository()
     first = past.repository.root(past.taken[0].snapshot)
-    for pack in {segment.pack for segment in segments(past.repository, first)}:
-        flip(f"packs/{pack.hex()}", -40).apply(source.storage)
+    # Every segment: of one alone the owner, dealt anew in each run, may be in no later snapshot.
+    places = {(segment.pack, segment.offset) for segment in segments(past.repository, first)}
+    for pack, offset in places:
+        flip(f"packs/{pack.hex()}", offset + 4).apply(source.storage)
     recording = RecordingStorage(destination.storage)
     into = Repository(recording, destination.keys)
     bring(source, into, state, past.taken[0].snapshot.hex())
