@@ -72,7 +72,7 @@ def test_a_backup_may_die_at_any_write(
         except Crash:
             pass
         else:
-            assert at_put >= 7
+            assert at_put >= 5  # packs, manifests, the root twice; how many depends on the buckets
             return
         after = Repository(storage, repository.keys)
         for taken in earlier:

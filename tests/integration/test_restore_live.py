@@ -19,6 +19,7 @@ import pytest
 from shenyu_data.datadir import exchange as exchange_module
 from shenyu_data.datadir import replace
 from shenyu_data.model.monitor import CollectingMonitor
+from shenyu_data.operations import live_document
 from shenyu_data.operations.live_document import QUIET_S
 from shenyu_data.operations.restore_live import (
     LiveOptions,
@@ -500,3 +501,27 @@ def test_what_a_killed_restore_left_with_something_new_in_it_is_kept_and_named(
 
 def _left(place: Place) -> list[str]:
     return [name for name in place.passing() if name.startswith(".shenyu-data-displaced")]
+
+
+def test_a_displaced_file_that_is_still_written_to_is_not_removed_however_late_it_is(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    delete_chat(place, 250)
+    path = place.data.folder / PATH
+    descriptors: list[int] = []
+    exchange = exchange_module.exchange
+
+    def hold_and_exchange(folder: int, one: bytes, other: bytes) -> bool:
+        if not descriptors:
+            descriptors.append(os.open(path, os.O_WRONLY))
+        return exchange(folder, one, other)
+
+    monkeypatch.setattr(replace, "exchange", hold_and_exchange)
+    monkeypatch.setattr(live_document, "_MOST_S", -1.0)
+    _, codes = place.restore(chat=str(T0 + 250), quiet_s=0.0)
+    assert codes == ["live-busy", "displaced-kept"]
+    os.ftruncate(descriptors[0], 0)
+    os.write(descriptors[0], b'[{"id": 5, "title": "late", "messages": []}]')
+    os.close(descriptors[0])
+    (kept,) = place.passing()
+    assert b"late" in (path.parent / kept).read_bytes()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from blake3 import blake3
 
@@ -231,9 +232,26 @@ class LiveDocument:
                 break
             if late:
                 self._report("live-busy", "the application does not leave it alone long enough")
+                self._give_up()
                 break
             time.sleep(max(0.0, min(_POLL_S, self.due_at - time.monotonic())))
         return self._findings
+
+    def _give_up(self) -> None:
+        """Leave no displaced file behind under a name that nobody looks at."""
+        for item in self._exchanges:
+            if not item.open:
+                continue
+            with suppress(FileNotFoundError):
+                name = displaced_name(item.token)
+                quiet = is_quiet(self._folder, item.token, int(self._quiet_s * 1e9), time.time_ns())
+                found = os.stat(name, dir_fd=self._folder, follow_symlinks=False)
+                if quiet and (found.st_size, found.st_mtime_ns) == item.stat:
+                    os.unlink(name, dir_fd=self._folder)
+                    self._journal.write(Settled(item.token), durable=False)
+                    item.open = False
+                else:
+                    self._keep(item)
 
     def _look(self, *, due: bool, late: bool) -> bool:
         """Merge what arrived, put back what was lost; return whether there was nothing to do."""
@@ -253,9 +271,8 @@ class LiveDocument:
             now = (found.st_size, found.st_mtime_ns)
             if now == item.stat and not due:
                 return True
-            if not late and not is_quiet(
-                self._folder, item.token, int(self._quiet_s * 1e9), time.time_ns()
-            ):
+            # However late: who has it open still writes, and removed it would be lost.
+            if not is_quiet(self._folder, item.token, int(self._quiet_s * 1e9), time.time_ns()):
                 self._busy = True
                 return False
             displaced = read_live(self._folder, name, "other")
@@ -266,9 +283,13 @@ class LiveDocument:
         arrived = now != item.stat  # all there is to know of one too large for memory
         if data is not None:
             arrived = data != item.seen and bool(data.strip())
-        if arrived and (data is None or not self._merge_back(item, data)):
-            self._keep(item)
-            return True
+        if arrived:
+            merged = data is not None and self._merge_back(item, data)
+            if merged is None and not late:
+                return False  # the document is rewritten all the time: once more
+            if not merged:
+                self._keep(item)
+                return True
         item.stat = now
         if arrived:
             item.seen = data
@@ -279,7 +300,8 @@ class LiveDocument:
             item.open = False
         return True
 
-    def _merge_back(self, item: _Displaced, arrived: bytes) -> bool:
+    def _merge_back(self, item: _Displaced, arrived: bytes) -> bool | None:
+        """Merge what arrived into the document; None if that is too busy, False if it cannot be."""
         self._busy = True
         self._rounds += 1
         if self._kind != "history":
@@ -295,7 +317,9 @@ class LiveDocument:
 
         try:
             self.change(edit)
-        except (Unparsable, ValueError, Refused, OSError):
+        except Refused as refused:
+            return None if refused.code == "live-busy" else False
+        except (Unparsable, ValueError, OSError):
             return False
         return True
 

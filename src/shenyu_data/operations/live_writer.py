@@ -192,11 +192,12 @@ def _recover(root: int, swap: Swap, digests: Digests, quiet_s: float, monitor: M
     try:
         with suppress(FileNotFoundError):
             os.unlink(NEW_PREFIX + swap.token.encode(), dir_fd=folder)
-        _await_quiet(folder, swap.token, quiet_s)
+        quiet = _await_quiet(folder, swap.token, quiet_s)
         live = read_live(folder, displaced_name(swap.token), "other")
         if live is None:
             return
-        if live.data is not None and digests.of(live.data) in (swap.before, swap.wrote):
+        as_it_was = live.data is not None and digests.of(live.data) in (swap.before, swap.wrote)
+        if quiet and as_it_was:
             os.unlink(displaced_name(swap.token), dir_fd=folder)
             return
         kept = keep(folder, swap.token, swap.path.rpartition(b"/")[2])
@@ -212,11 +213,14 @@ def _recover(root: int, swap: Swap, digests: Digests, quiet_s: float, monitor: M
         os.close(folder)
 
 
-def _await_quiet(folder: int, token: str, quiet_s: float) -> None:
-    """Wait until nobody writes to a displaced document any more, but not for ever."""
+def _await_quiet(folder: int, token: str, quiet_s: float) -> bool:
+    """Wait until nobody writes to a displaced document any more, but not for ever; whether nobody
+    does.
+    """
     until = time.monotonic() + 2 * quiet_s
     with suppress(FileNotFoundError):
         while not is_quiet(folder, token, int(quiet_s * 1e9), time.time_ns()):
             if time.monotonic() > until:
-                return
+                return False
             time.sleep(0.01)
+    return True
