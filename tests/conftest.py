@@ -4,17 +4,34 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
+from shenyu_data.repository import keyslots
 from shenyu_data.testing.s3 import S3Server, run_s3
 
-# No deadline anywhere: the tests write and fsync, and a shared disk is slow whenever it likes.
-settings.register_profile("dev", deadline=None, max_examples=50)
-settings.register_profile("ci", deadline=None, max_examples=100, derandomize=True, print_blob=True)
-settings.register_profile("thorough", deadline=None, max_examples=2_000)
-settings.load_profile(
-    os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if "CI" in os.environ else "dev")
-)
+# Nothing here may depend on how fast the machine is: no deadline, no health check of the time that
+# drawing takes. Nor on chance: the same examples in every run, but for who asks to look further.
+SLOW = (HealthCheck.too_slow,)
+for name, examples, same in (("ci", 60, True), ("thorough", 2_000, False)):
+    settings.register_profile(
+        name,
+        deadline=None,
+        derandomize=same,
+        max_examples=examples,
+        print_blob=True,
+        suppress_health_check=SLOW,
+    )
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or "ci")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cheap_passphrases() -> Iterator[None]:
+    """Let a passphrase cost a hundredth of what it costs people: hundreds of tests make a
+    repository. What the program makes in a process of its own costs the whole.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keyslots, "ARGON2_MEMORY_KIB", 512)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -178,7 +178,7 @@ class _Making:
         data.write("users/new.json", {"id": "new"})
         for path in data.folder.rglob("*"):
             os.utime(path, ns=(_OLD_NS, _OLD_NS), follow_symlinks=False)
-        settle()
+        settle(data.folder)
         return older, whole
 
     @property

@@ -102,7 +102,7 @@ def test_another_backup_may_run_between_any_two_writes(
 def test_threads_back_up_at_once(tmp_path: Path) -> None:
     repository, _ = create_repository(MemoryStorage(), PASSPHRASE)
     data = rich_directory(tmp_path / "data")
-    settle()
+    settle(data.folder)
     taken: list[Taken] = []
     threads = [
         threading.Thread(target=lambda full=full: taken.append(take(repository, data, full=full)))
@@ -129,7 +129,7 @@ def test_processes_back_up_at_once(tmp_path: Path, first: bool) -> None:
         for number in range(0, 420, 2):
             data.prepend_chat(f"user{number}", chat(5000 + number))
         change(data, 1)
-    settle()
+    settle(data.folder)
     tree = read_tree(data.folder)
     flags = ["--repo", storage.folder, "--data", str(data.folder), "--jobs", "2"]
     processes = [

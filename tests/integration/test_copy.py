@@ -737,7 +737,7 @@ def test_a_destination_that_is_backed_up_into_meanwhile_is_whole(
     made = new_repository()
     own = Application(tmp_path / "own")
     own.add_user("bob", [chat(1)])
-    settle()
+    settle(own.folder)
     backups: list[Taken] = []
 
     def back_up(name: str) -> None:

@@ -4,6 +4,7 @@ keyrings that were destroyed, and the disk as it is after the erasure: nothing c
 
 import shutil
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from shenyu_data.model.errors import RepositoryError, ShenyuDataError
 from shenyu_data.model.monitor import CollectingMonitor
+from shenyu_data.operations import erase as erase_module
 from shenyu_data.operations.backup import BackupOptions, backup
 from shenyu_data.operations.erase import EraseOptions, EraseStats, erase, plan_erase
 from shenyu_data.operations.restore import RestoreOptions, restore
@@ -52,7 +54,8 @@ def run_erase(scene: Scene, name: bytes = NAME, receipt: str = "receipt.json") -
 
 
 @pytest.fixture
-def scene(tmp_path: Path) -> Scene:
+def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
+    monkeypatch.setattr(erase_module, "LONG_LOOK_S", 0.0)
     storage = LocalStorage(str(tmp_path / "repository"))
     storage.create()
     repository, _ = create_repository(storage, PASSPHRASE)
@@ -224,24 +227,36 @@ def test_others_lose_nothing(erased: Scene) -> None:
     check_whole(erased.repository, taken)
 
 
-def test_what_the_application_writes_meanwhile_goes_as_well(scene: Scene) -> None:
-    """It had the history in memory, and saves it for a while after the erasure began."""
-    rounds = iter(range(12))
-    stop = threading.Event()
+def test_what_the_application_writes_meanwhile_goes_as_well(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It had the history in memory, and saves it until the erasure looks whether all is quiet, and
+    once more.
+    """
+    looking = threading.Event()
+    pause = time.sleep
 
     def application() -> None:
-        for number in rounds:
-            if stop.wait(0.05):
-                return
+        last = False
+        while not last:
+            last = looking.is_set()
             with suppress(FileNotFoundError):  # its folder may go between making and writing
-                scene.data.add_user(USER, [chat(number, about=SECRET)])
+                scene.data.add_user(USER, [chat(20, about=SECRET)])
+
+    def pause_until_written(seconds: float) -> None:
+        looking.set()
+        writer.join()
+        monkeypatch.setattr(erase_module, "LONG_LOOK_S", 0.1)  # from when more has come back
+        pause(seconds)
 
     writer = threading.Thread(target=application)
     writer.start()
+    monkeypatch.setattr(time, "sleep", pause_until_written)
+    monkeypatch.setattr(erase_module, "LONG_LOOK_S", 20.0)
     try:
         stats = run_erase(scene)
     finally:
-        stop.set()
+        looking.set()
         writer.join()
     assert stats.complete
     assert stats.came_back > 0

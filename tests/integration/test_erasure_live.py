@@ -7,6 +7,7 @@ import pytest
 from shenyu_data.datadir.replace import replacement_names
 from shenyu_data.model.errors import ShenyuDataError, UsageError
 from shenyu_data.model.monitor import CollectingMonitor
+from shenyu_data.operations import erase as erase_module
 from shenyu_data.operations.erase import EraseOptions, EraseStats, erase, plan_erase
 from shenyu_data.operations.journal import Began, Ended, Saved, Step, Swap, open_journals
 from shenyu_data.repository.repository import Repository
@@ -17,7 +18,8 @@ TOKENS = ("0123456789abcdef", "fedcba9876543210")
 
 
 @pytest.fixture
-def past(tmp_path: Path) -> Past:
+def past(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Past:
+    monkeypatch.setattr(erase_module, "LONG_LOOK_S", 0.0)  # nothing is written back here
     past = rich_past(tmp_path / "data")
     past.data.add_user("bob", [])
     take(past.repository, past.data)

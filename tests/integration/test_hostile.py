@@ -309,7 +309,7 @@ def test_a_file_that_grows_while_it_is_read_does_not_hold_up_the_backup(
     large = base / "data/large.log"
     with open(large, "wb") as file:
         file.truncate(40 << 20)
-    stop = threading.Event()
+    begun, stop = threading.Event(), threading.Event()
 
     def grow() -> None:
         piece = b"[" + b"0," * (1 << 15)
@@ -319,10 +319,12 @@ def test_a_file_that_grows_while_it_is_read_does_not_hold_up_the_backup(
                 one.flush()
                 other.write(piece)
                 other.flush()
+                begun.set()
 
     thread = threading.Thread(target=grow)
     thread.start()
     try:
+        begun.wait()
         said = shenyu("backup", "--json")
     finally:
         stop.set()

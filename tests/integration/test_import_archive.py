@@ -422,7 +422,7 @@ def test_a_full_disk_refuses_the_archive(
 
 
 @given(st.data())
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 def test_whatever_the_bytes_are_an_import_ends_in_order(
     repository: Repository, temporary: Path, tmp_path: Path, data: st.DataObject
 ) -> None:

@@ -23,7 +23,7 @@ def start(tmp_path: Path) -> tuple[Repository, Application]:
 
 
 def take_some(repository: Repository, data: Application, *users: bytes) -> BackupStats:
-    settle()
+    settle(data.folder)
     options = BackupOptions(only_users=frozenset(users), safety=True, tag="before-restore")
     monitor = CollectingMonitor()
     stats = backup(str(data.folder), repository, options, monitor)

@@ -291,7 +291,7 @@ def test_everything_is_restored_and_what_the_snapshot_does_not_have_stays(place:
     data.remove(PATH)
     data.prepend_chat("other", chat(8))
     data.add_user("new", [chat(1)])
-    settle()
+    settle(data.folder)
     stats, codes = place.restore(user=None)
     assert (stats.changed, codes) == (2, [])
     assert (data.folder / PATH).read_bytes() == before

@@ -58,7 +58,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str]:
         line.strip() for line in done.stdout.splitlines() if line.strip().startswith("SHENYU-")
     )
     for full in (True, False):
-        settle()
+        settle(data.folder)
         arguments = ["backup", *(["--full"] if full else []), "--tag", TAG]
         done = program(*arguments, folder=base, data=data.folder, repo=repository, secret=SECRET)
         assert done.returncode == 0, done.stderr

@@ -153,7 +153,10 @@ ENTRIES = st.lists(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+@settings(
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+    max_examples=40,
+)
 @given(entries=ENTRIES)
 def test_no_tree_makes_a_validation_fail_hang_or_follow_a_link(
     entries: list[tuple[str, bytes, str, int]], tmp_path_factory: pytest.TempPathFactory

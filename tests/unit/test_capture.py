@@ -76,14 +76,15 @@ def test_a_quiet_document_is_whole_and_counted(folder: Folder) -> None:
 @pytest.mark.parametrize("content", [b"", b"[", b'[{"id": 1', b"\0\0\0", b"[]]", b"nonsense"])
 @pytest.mark.parametrize("kind", ["user", "history"])
 def test_what_does_not_parse_is_torn_and_kept_as_it_is(
-    kind: Kind, content: bytes, folder: Folder
+    kind: Kind, content: bytes, folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder.write(content)
-    begun = time.monotonic()
+    pauses: list[float] = []
+    monkeypatch.setattr(time, "sleep", pauses.append)
     captured = folder.capture(kind)
     assert (captured.data, captured.outline.state) == (content, "torn")
     assert not captured.settled
-    assert time.monotonic() - begun < 0.1, "nobody is writing it: it is not waited for"
+    assert pauses == [], "nobody is writing it: it is not waited for"
 
 
 def test_what_is_no_document_is_never_torn(folder: Folder) -> None:
@@ -103,6 +104,8 @@ def test_a_document_that_is_whole_a_moment_later_is_waited_for(
     folder: Folder, during: Callable[[Callable[[int], object]], list[int]]
 ) -> None:
     path = folder.write(b"", old=False)
+    later = time.time() + 3600  # it stays recent, however slow the machine is
+    os.utime(path, (later, later))
 
     def write_at_last(number: int) -> None:
         if number == 3:
@@ -220,15 +223,19 @@ def stamped(mtime_ns: int, ctime_ns: int) -> os.stat_result:
     )
 
 
-def test_a_stat_is_trusted_only_when_a_later_write_must_change_it() -> None:
-    now = time.time_ns() // 10**9 * 10**9 + 123_456_789 - 10**9
-    just_now = time.time_ns() - 1_000_000
+def test_a_stat_is_trusted_only_when_a_later_write_must_change_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 1_700_000_000_623_456_789
+    monkeypatch.setattr(time, "time_ns", lambda: now)
+    just_now, earlier = now - 40_000_000, now - 60_000_000
     assert not is_settled(stamped(just_now, just_now))
     assert not is_settled(stamped(1, just_now)), "an old mtime can be set, a ctime cannot"
-    assert is_settled(stamped(now - 10**9, now - 10**9))
-    whole_second = (time.time_ns() // 10**9 - 1) * 10**9
-    assert not is_settled(stamped(whole_second, whole_second)), "a clock of seconds, perhaps"
-    assert is_settled(stamped(whole_second - 5 * 10**9, whole_second - 5 * 10**9))
+    assert is_settled(stamped(earlier, earlier))
+    for seconds in (0, 1):
+        whole_second = (now // 10**9 - seconds) * 10**9
+        assert not is_settled(stamped(whole_second, whole_second)), "a clock of seconds, perhaps"
+    assert is_settled(stamped(whole_second - 10**9, whole_second - 10**9))
 
 
 def test_a_writer_in_another_thread_is_never_caught_halfway(folder: Folder) -> None:

@@ -114,7 +114,7 @@ def test_what_the_application_writes_now_shows_against_live(past: Past) -> None:
     past.data.prepend_chat("bob", chat(990))
     past.data.write("histories/dave/chat-history.json", [chat(300)])
     past.data.add_user("zoe", [chat(1)])
-    settle()
+    settle(past.data.folder)
     stats = compared(past, 4, None)
     assert {item.user for item in stats.owners} == {"bob", "dave", "zoe", None}
     assert (stats.totals.chats_added, stats.totals.chats_removed) == (2, 1)
@@ -144,7 +144,7 @@ def test_one_users_chats_are_told_by_id(past: Past) -> None:
     chats = past.data.chats("bob")
     chats[1]["messages"].append({"role": "user", "content": "more"})
     past.data.write(BOB, [chat(950), *chats[:2]])
-    settle()
+    settle(past.data.folder)
     for number in (5, None):
         past.taken.append(take(past.repository, past.data))
         found = user(past, "bob", 4, number, monitor)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +16,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shenyu_data.model.errors import ObjectDamaged, ObjectMissing, RepositoryError, WrongKey
-from shenyu_data.repository import keyslots
 from shenyu_data.repository.crypto import Secrets
 from shenyu_data.repository.keyslots import (
     add_slot,
@@ -216,12 +217,16 @@ def test_a_recovery_key_with_a_typing_error_does_not_open() -> None:
 
 
 def test_new_slots_use_the_parameters_of_the_page() -> None:
-    parameters = (
-        keyslots.ARGON2_MEMORY_KIB,
-        keyslots.ARGON2_ITERATIONS,
-        keyslots.ARGON2_LANES,
+    code = (
+        "import json; from shenyu_data.repository.repository import create_repository\n"
+        "from shenyu_data.storage.memory import MemoryStorage; storage = MemoryStorage()\n"
+        "create_repository(storage, 'correct horse')\n"
+        "slots = [json.loads(storage.objects[n]) for n in storage.objects if n[:5] == 'slots']\n"
+        "print(*[s[m] for s in slots if s['kind'] == 'passphrase'\n"
+        "        for m in ('memory_kib', 'iterations', 'lanes')])"
     )
-    assert parameters == (65536, 1, 4)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert done.stdout.split() == [b"65536", b"1", b"4"]
 
 
 def test_every_failure_is_a_repository_error() -> None:

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -145,9 +144,10 @@ def test_two_looks_at_the_same_are_described_alike(tmp_path: Path) -> None:
 
 def rewrite_behind_its_time(path: Path) -> None:
     seen = path.stat()
-    time.sleep(0.03)  # the kernel's clock, which stamps the ctime, ticks every few milliseconds
-    path.write_bytes(path.read_bytes()[::-1])
-    os.utime(path, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+    content = path.read_bytes()[::-1]
+    while path.stat().st_ctime_ns == seen.st_ctime_ns:  # the kernel's clock ticks every few ms
+        path.write_bytes(content)
+        os.utime(path, ns=(seen.st_atime_ns, seen.st_mtime_ns))
 
 
 CHANGES = {

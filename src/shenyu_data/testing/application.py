@@ -12,13 +12,20 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-SETTLING_S = 0.06
-"""A file younger than this is read again by the next backup: see datadir/capture.py."""
+from shenyu_data.datadir.capture import is_settled
+
+_PAUSE_S = 0.002
 
 
-def settle() -> None:
-    """Wait until a backup believes what stat says of the files just written."""
-    time.sleep(SETTLING_S)
+def settle(folder: str | Path) -> None:
+    """Wait until a backup believes what stat says of every file under ``folder``, however young;
+    not for times that lie in the future: those no backup ever believes.
+    """
+    for above, _, names in os.walk(folder):
+        for name in names:
+            found = os.lstat(os.path.join(above, name))
+            while not is_settled(found) and found.st_mtime_ns <= time.time_ns():
+                time.sleep(_PAUSE_S)
 
 
 def chat(number: int, messages: int = 4, about: str = "") -> dict[str, Any]:

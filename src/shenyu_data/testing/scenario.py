@@ -69,7 +69,7 @@ class Verified(NamedTuple):
 
 def take(repository: Repository, data: Application, *, full: bool = False, jobs: int = 1) -> Taken:
     """Let the data directory settle and back it up."""
-    settle()
+    settle(data.folder)
     tree = read_tree(data.folder)
     monitor = CollectingMonitor()
     options = BackupOptions(full=full, jobs=jobs)
