@@ -87,6 +87,29 @@ def test_a_root_comes_back_from_either_copy() -> None:
         assert [item.id for item in list_snapshots(storage, KEYS)] == [one.id]
 
 
+HEAD = Snapshot.__struct_fields__
+
+
+def head(of: fmt.Root) -> Snapshot:
+    """What a listing shows of a root."""
+    return Snapshot(**{name: getattr(of, name) for name in HEAD})
+
+
+@given(st.text() | st.sampled_from(["çorigins", "\N{CJK UNIFIED IDEOGRAPH-4E27}origins"]))
+def test_a_listing_shows_the_head_whatever_it_holds(tag: str) -> None:
+    one = root(tag=tag, origins=[b"o" * 16], buckets={1: fmt.BucketRef([], fmt.Totals(users=1))})
+    assert list_snapshots(stored(one), KEYS) == [head(one)]
+
+
+@given(st.permutations(fmt.Root.__struct_fields__))
+def test_a_listing_shows_the_head_wherever_the_lists_stand(order: list[str]) -> None:
+    one = root(origins=[b"o" * 16], buckets={1: fmt.BucketRef([], fmt.Totals(users=1))})
+    members = msgspec.to_builtins(one, builtin_types=(bytes,), str_keys=False)
+    storage = MemoryStorage()
+    sealed(storage, msgspec.msgpack.encode({name: members[name] for name in order}))
+    assert list_snapshots(storage, KEYS) == [head(one)]
+
+
 @given(st.data())
 def test_the_other_copy_is_used_when_any_byte_of_one_is_changed(data: st.DataObject) -> None:
     one = root()

@@ -135,6 +135,7 @@ def test_a_killed_worker_is_an_error_with_a_hint() -> None:
 def test_an_exception_in_the_block_ends_the_workers_at_once(tmp_path: Path) -> None:
     begun = time.monotonic()
     with pytest.raises(KeyboardInterrupt), open_executor(2) as executor:
+        assert executor is not None
         for _ in range(4):
             executor.submit(sleep_long, str(tmp_path))
         workers = wait_for_workers(tmp_path)

@@ -5,6 +5,7 @@ A verb's module is imported only when the verb is called: the others' libraries 
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from importlib import import_module
@@ -89,6 +90,7 @@ def main() -> None:
     if sys.argv[1:] == ["--version"]:  # answered without building the commands
         sys.stdout.write(f"shenyu-data {__version__}\n")
         return
+    gc.set_threshold(50_000)  # as in workers: importing makes many objects and no garbage
     try:
         # Late, for --version's sake.
         from shenyu_data.cli.common import run

@@ -57,7 +57,7 @@ def restore_command(
     _check_flags(snapshot, target, in_place, undo, user, history, chat)
     if undo or in_place:
         bulk = user is None and in_place
-        repository = open_for(call, "shenyu_data.cli.restore_live", bulk=bulk)
+        repository = open_for(call, "shenyu_data.cli.restore_live", "hashlib", bulk=bulk)
         from shenyu_data.cli.restore_live import live_options, run_in_place, run_undo
 
         options = live_options(

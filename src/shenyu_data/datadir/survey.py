@@ -8,9 +8,9 @@ listed and, past a bound, wait in an unlinked temporary file; one bucket at a ti
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from typing import IO
 
 from shenyu_data.datadir.folder import open_folder, open_root
 from shenyu_data.model.findings import Finding, printable
@@ -49,7 +49,7 @@ class Survey:
         self._waiting: list[list[bytes]] = [[] for _ in range(buckets)]
         self._written: list[list[tuple[int, int]]] = [[] for _ in range(buckets)]
         self._waiting_bytes = 0
-        self._file = tempfile.TemporaryFile(prefix="shenyu-data-")  # noqa: SIM115 - lives as long as the survey
+        self._file: IO[bytes] | None = None
         self._names = {USERS: 0, HISTORIES: 0, b"": 0}
         self.complete = True
         """Whether every folder could be listed."""
@@ -58,7 +58,8 @@ class Survey:
 
     def close(self) -> None:
         """Give the temporary file's space back."""
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
 
     def __enter__(self) -> Survey:
         return self
@@ -88,8 +89,9 @@ class Survey:
     def bucket(self, number: int) -> Owners:
         """Return one bucket's owners and shared paths, each sorted and once."""
         items = set(self._waiting[number])
-        for offset, length in self._written[number]:
-            items.update(os.pread(self._file.fileno(), length, offset).split(b"\0"))
+        if self._file is not None:
+            for offset, length in self._written[number]:
+                items.update(os.pread(self._file.fileno(), length, offset).split(b"\0"))
         shared = sorted([item[1:] for item in items if item[:1] == b"s"])
         compressed = frozenset([item[1:] for item in items if item[:1] == b"z"])
         users = {item[1:] for item in items if item[:1] == b"u"} | compressed
@@ -102,6 +104,10 @@ class Survey:
             self._write_out()
 
     def _write_out(self) -> None:
+        if self._file is None:
+            import tempfile  # late: it takes 4 ms, and most surveys stay in memory
+
+            self._file = tempfile.TemporaryFile(prefix="shenyu-data-")  # noqa: SIM115 - lives as long as the survey
         for waiting, written in zip(self._waiting, self._written, strict=True):
             if waiting:
                 block = b"\0".join(waiting)

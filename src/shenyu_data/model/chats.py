@@ -7,7 +7,6 @@ chat of it leaves the bytes of all others as they are: see ``chats_edit.py``, ``
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from datetime import UTC, datetime
@@ -216,6 +215,8 @@ def _elements(data: bytes, start: int) -> list[tuple[int, int]]:
 def _identity(value: object, seen: dict[str, int]) -> Identity:
     key = chat_key(value.get("id")) if isinstance(value, dict) else None
     if key is None:  # the same words are the same chat
+        import hashlib  # late: it takes 5 ms, and chats have ids
+
         digest = hashlib.blake2b(canonical(value).encode("utf-8", "surrogatepass"), digest_size=16)
         name = "=" + digest.hexdigest()
     else:

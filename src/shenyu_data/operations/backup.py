@@ -11,8 +11,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from concurrent.futures import Executor
-from typing import Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import msgspec
 
@@ -57,6 +56,9 @@ from shenyu_data.repository.prunes import PruneWatch
 from shenyu_data.repository.repository import Repository
 from shenyu_data.repository.store_root import store_root
 from shenyu_data.repository.tombstones import Tombstones, read_tombstones
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
 
 MAX_LAYERS = 12
 """A bucket with this many sections is written whole again by the next backup that changes it."""
@@ -494,7 +496,7 @@ class _Backup:
 class _Workers:
     """The executor and how work is shared out over it."""
 
-    def __init__(self, executor: Executor, jobs: int) -> None:
+    def __init__(self, executor: Executor | None, jobs: int) -> None:
         self._executor = executor
         self._jobs = jobs
 

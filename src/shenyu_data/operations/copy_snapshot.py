@@ -8,8 +8,7 @@ keys, the manifests, and last the root are stored. After each task its sections 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Executor
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import msgspec
 
@@ -43,6 +42,9 @@ from shenyu_data.repository.snapshots import snapshot_ids
 from shenyu_data.repository.store_root import store_root
 from shenyu_data.repository.tombstones import Tombstones, read_tombstones
 
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
 BATCH_BYTES = 64 << 20
 """A task brings about this much, and that is what a copy that is cut off may have to do again."""
 
@@ -64,7 +66,7 @@ class Place(NamedTuple):
 
     source: Repository
     destination: Repository
-    executor: Executor
+    executor: Executor | None
     jobs: int
     journals: str
     monitor: Monitor

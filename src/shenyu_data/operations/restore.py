@@ -8,7 +8,6 @@ made last.
 
 from __future__ import annotations
 
-import gzip
 import os
 import time
 from collections.abc import Iterator
@@ -184,6 +183,8 @@ def _restore_chat(
     _prepare(target, options)
     data = alone(found.history, found.chat)
     if found.compressed:
+        import gzip  # late: it takes 2 ms, and such a history is rare
+
         data = gzip.compress(data, mtime=0)
     folder, _, name = path_of(user, found.entry.place, found.entry.name).rpartition(b"/")
     attributes = Attributes(

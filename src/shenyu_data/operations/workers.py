@@ -1,6 +1,7 @@
-"""Bulk work on several processes, or on this one, through ``concurrent.futures.Executor``.
+"""Bulk work on several processes, through ``concurrent.futures.Executor``, or on this one.
 
 For operations. An Executor of another kind (a cluster's) does for :func:`run_tasks` just as well.
+That library is imported where it is used: it takes 9 ms, which work on one process does not pay.
 """
 
 from __future__ import annotations
@@ -14,16 +15,14 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from shenyu_data.model.errors import ShenyuDataError
 
 if TYPE_CHECKING:
-    from concurrent.futures import ProcessPoolExecutor
+    from concurrent.futures import Executor, Future, ProcessPoolExecutor
 
-P = ParamSpec("P")
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -43,22 +42,10 @@ def default_jobs() -> int:
     return min(cores, MOST_JOBS)
 
 
-class SerialExecutor(Executor):
-    """Carries out each task in this process, while it is being submitted."""
-
-    def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
-        """Call ``fn`` and return a future that already holds what it returned or raised."""
-        future: Future[R] = Future()
-        try:
-            future.set_result(fn(*args, **kwargs))
-        except Exception as error:
-            future.set_exception(error)
-        return future
-
-
 @contextmanager
-def open_executor(jobs: int) -> Iterator[Executor]:
-    """Open an executor of ``jobs`` processes; with one job or fewer, tasks run in this process.
+def open_executor(jobs: int) -> Iterator[Executor | None]:
+    """Open an executor of ``jobs`` processes; with one job or fewer, None: :func:`run_tasks` then
+    carries tasks out in this process.
 
     Functions, tasks and results must be picklable. The processes exist when this returns, so open
     it before threads are started. When the block is left by an exception (an interrupt too), what
@@ -66,7 +53,7 @@ def open_executor(jobs: int) -> Iterator[Executor]:
     killed, they go too.
     """
     if jobs <= 1:
-        yield SerialExecutor()
+        yield None
         return
     executor = _start_processes(jobs)
     try:
@@ -78,7 +65,7 @@ def open_executor(jobs: int) -> Iterator[Executor]:
 
 
 def run_tasks(
-    executor: Executor,
+    executor: Executor | None,
     function: Callable[[T], R],
     tasks: Iterable[T],
     *,
@@ -91,6 +78,11 @@ def run_tasks(
     ``tasks`` may be endless. Raise the first exception of a task after cancelling the rest, or
     ShenyuDataError if a process died.
     """
+    if executor is None:
+        yield from map(function, tasks)
+        return
+    from concurrent.futures import BrokenExecutor
+
     futures: deque[Future[R]] = deque()
     try:
         for task in tasks:
@@ -112,6 +104,8 @@ def run_tasks(
 def _next_result(futures: deque[Future[R]], *, in_order: bool) -> R:
     if in_order:
         return futures.popleft().result()
+    from concurrent.futures import FIRST_COMPLETED, wait
+
     done = wait(futures, return_when=FIRST_COMPLETED).done.pop()
     futures.remove(done)
     return done.result()
@@ -188,6 +182,8 @@ def _leave_with_parent(parent: int) -> None:
 
 
 def _terminate(executor: ProcessPoolExecutor) -> None:
+    from concurrent.futures import Future
+
     # terminate_workers() does this from Python 3.14 on.
     processes = list((executor._processes or {}).values())
     pending = executor._pending_work_items

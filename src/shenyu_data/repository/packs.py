@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 from cryptography.exceptions import InvalidTag
 
@@ -21,6 +21,9 @@ from shenyu_data.repository.format import (
 )
 from shenyu_data.repository.moves import Moves, Place
 from shenyu_data.storage.protocol import Storage
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 PACK_BYTES = 16 << 20
 """A pack is closed once it holds this much."""
@@ -67,11 +70,12 @@ class PackWriter:
         """Store what is left and wait until everything is durable. Raise StorageError if anything
         failed.
         """
-        if len(self._chunks) > 1:
-            self._close_pack()
         self._wait()
         if self._executor is not None:
             self._executor.shutdown()
+        if len(self._chunks) > 1:
+            self.stored_bytes += self._storage.put(self._next_name(), self._chunks)
+            self._start_pack()
 
     def abandon(self) -> None:
         """Give up: let what is being stored end, drop the rest. What was stored is garbage for
@@ -88,11 +92,15 @@ class PackWriter:
     def _close_pack(self) -> None:
         self._wait()  # one pack at a time waits for the disk: memory stays bounded
         if self._executor is None:
+            from concurrent.futures import ThreadPoolExecutor  # late: 9 ms, and most packs are last
+
             self._executor = ThreadPoolExecutor(1)
-        name = object_name(ObjectKind.PACK, self._id)
-        self.packs.append(self._id)
-        self._storing = self._executor.submit(self._storage.put, name, self._chunks)
+        self._storing = self._executor.submit(self._storage.put, self._next_name(), self._chunks)
         self._start_pack()
+
+    def _next_name(self) -> str:
+        self.packs.append(self._id)
+        return object_name(ObjectKind.PACK, self._id)
 
     def _wait(self) -> None:
         if self._storing is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TypeVar
 
@@ -89,8 +90,22 @@ def _checked(root: Root) -> Root:
 
 
 def parse_snapshot(plain: bytes) -> Snapshot:
-    """As :func:`parse_root`, for listings."""
+    """As :func:`parse_root`, for listings.
+
+    The lists, nearly all of a root, stand last. Passing over them would take most of the time.
+    """
+    end = plain.find(_LISTS_BEGIN)
+    if end > 0 and plain[:2] == _MAP and plain[2] > len(_LISTS):
+        head = plain[:2] + bytes((plain[2] - len(_LISTS),)) + plain[3:end]
+        # Members in another order, or a tag with the same bytes, do not parse so.
+        with suppress(msgspec.DecodeError, RecursionError):
+            return msgspec.msgpack.decode(head, type=Snapshot)
     return _decode(plain, Snapshot)
+
+
+_LISTS = Root.__struct_fields__[len(Snapshot.__struct_fields__) :]
+_LISTS_BEGIN = msgspec.msgpack.encode(_LISTS[0])
+_MAP = b"\xde\x00"  # a map of 16 to 255 members, whose number is the next byte
 
 
 def _decode(plain: bytes, kind: type[T]) -> T:
