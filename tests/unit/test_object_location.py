@@ -131,6 +131,14 @@ def test_tokens_in_a_servers_answer_are_not_repeated() -> None:
     assert not trouble.passing
 
 
+def test_what_a_library_says_of_reading_at_the_end_is_understood() -> None:
+    """Of Azure it is the library that complains, as the service answers with no bytes."""
+    trouble = understand(ValueError("source: StartTooLarge { requested: 100, length: 100 }"))
+    assert trouble.past_end
+    assert understand(ValueError("non-2xx status code: 416")).past_end
+    assert not understand(ValueError("non-2xx status code: 404")).past_end
+
+
 def test_the_cache_lies_where_caches_lie(tmp_path: Path) -> None:
     assert usual_cache({"HOME": str(tmp_path)}) == str(tmp_path / ".cache/shenyu-data")
     assert usual_cache({"HOME": "/x", "XDG_CACHE_HOME": "/c"}) == "/c/shenyu-data"

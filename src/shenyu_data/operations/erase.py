@@ -32,6 +32,7 @@ from shenyu_data.repository.erasure import (
     find_holdings,
     sweep_dead_keys,
 )
+from shenyu_data.repository.format import KEYRINGS
 from shenyu_data.repository.receipts import (
     RECEIPT_FORMAT,
     RECEIPT_VERSION,
@@ -45,6 +46,7 @@ from shenyu_data.repository.receipts import (
 )
 from shenyu_data.repository.repository import Repository
 from shenyu_data.repository.tombstones import read_tombstones
+from shenyu_data.storage.protocol import OldVersions
 
 LOOK_S = 0.25
 """How long nothing may come back, of a user who was not active lately."""
@@ -269,14 +271,20 @@ class _Erasure:
     def _storage(self, now_ms: int) -> tuple[StorageTold, int | None]:
         """Return what is known of the storage, and when it will have dropped what was destroyed."""
         kept_s = self._options.versions_kept_s
-        keeps = self._repository.storage.keeps_versions()
-        told = StorageTold(keeps_versions=keeps, versions_kept_s=kept_s)
-        if kept_s is not None:
-            return told, now_ms + 1000 * kept_s
-        if keeps is False:
-            return told, now_ms
-        self._report(_versions_unknown(keeps))
-        return told, None
+        storage = self._repository.storage
+        keeps = storage.keeps_versions()
+        old = storage.old_versions(KEYRINGS) if keeps is not False else OldVersions(0)
+        locked_ms = None if old is None or old.locked_s is None else int(1000 * old.locked_s)
+        told = StorageTold(
+            keeps_versions=keeps,
+            versions_kept_s=kept_s,
+            old_versions=None if old is None else old.left,
+            locked_until=_iso(locked_ms) if locked_ms is not None else None,
+        )
+        good_ms = _good_ms(now_ms, kept_s, keeps, old)
+        if good_ms is None:
+            self._report(_versions_unknown(keeps, old))
+        return told, good_ms
 
     def _live(self) -> LiveErased:
         remover = self._remover
@@ -315,15 +323,43 @@ def _keeps_coming_back() -> Finding:
     )
 
 
-def _versions_unknown(keeps: bool | None) -> Finding:
+def _good_ms(
+    now_ms: int, kept_s: int | None, keeps: bool | None, old: OldVersions | None
+) -> int | None:
+    """Return when the storage will have dropped the keys, None if nobody knows.
+
+    What the configuration says of it counts, but for locks, which nothing shortens.
+    """
+    if keeps is not False and (old is None or old.left):
+        if old is not None and old.held:
+            return None
+        expires_ms = int(1000 * old.expires_s) if old is not None and old.expires_s else None
+        dropped_ms = expires_ms if kept_s is None else now_ms + 1000 * kept_s
+        locked_ms = int(1000 * old.locked_s) if old is not None and old.locked_s else 0
+        return None if dropped_ms is None else max(dropped_ms, locked_ms)
+    return now_ms + 1000 * (kept_s or 0)
+
+
+def _versions_unknown(keeps: bool | None, old: OldVersions | None) -> Finding:
     may = "keeps" if keeps else "may keep"
+    what = f"the storage {may} old versions of what is deleted, and nobody said for how long"
+    hint = 'Set `versions_kept` in the configuration ("30d", or "0d" if it keeps none).'
+    if old is not None and old.held:
+        what = "the storage locks old versions of keys, and does not say until when"
+        hint = "Lift the legal hold, or allow s3:GetObjectRetention: see docs/erasure.md."
+    elif old is not None and old.locked_s is not None:
+        until = _iso(int(1000 * old.locked_s))
+        what = (
+            f"the storage locks old versions of keys until {until}, and nothing removes them then"
+        )
+        hint = "Set a lifecycle rule that expires noncurrent versions: see docs/erasure.md."
     return Finding(
         code="versions-kept-unknown",
         severity="warning",
         path="",
-        message=f"the storage {may} old versions of what is deleted, and nobody said for how long: "
-        "until it drops them, whoever has the repository key can read the user's backups there",
-        hint='Set `versions_kept` in the configuration ("30d", or "0d" if it keeps none).',
+        message=f"{what}: until it drops them, whoever has the repository key can read the "
+        "user's backups there",
+        hint=hint,
     )
 
 

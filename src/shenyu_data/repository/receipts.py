@@ -52,11 +52,14 @@ class BackupsErased(msgspec.Struct, frozen=True, kw_only=True):
 
 class StorageTold(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the storage keeps old versions of what is deleted (null: it cannot be told), and for
-    how long, if that is configured.
+    how long, if that is configured. ``old_versions`` of objects with keys remain (null: it cannot
+    be told), the last of which is ``locked_until``.
     """
 
     keeps_versions: bool | None
     versions_kept_s: int | None
+    old_versions: int | None = None
+    locked_until: str | None = None
 
 
 class Reservation(msgspec.Struct, frozen=True, kw_only=True):

@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from blake3 import blake3
 
 from shenyu_data.storage.atomic import make_private, write_file
-from shenyu_data.storage.protocol import ObjectInfo, Storage, check_name
+from shenyu_data.storage.protocol import ObjectInfo, OldVersions, Storage, check_name
 
 KEPT = ("manifests", "snapshots")
 """The folders whose objects are kept in files."""
@@ -141,6 +141,10 @@ class CachedStorage:
     def keeps_versions(self) -> bool | None:
         """As the inner storage."""
         return self.inner.keeps_versions()
+
+    def old_versions(self, folder: str) -> OldVersions | None:
+        """As the inner storage."""
+        return self.inner.old_versions(folder)
 
     def _recall(self, name: str, offset: int, length: int | None) -> bytes:
         """Return a part of an object that is read in many small ones, from memory if it fits."""

@@ -94,6 +94,8 @@ def open_bucket(
         if place.scheme == "az":
             return AzureStore(place.bucket, **common)
         config: Any = s3_settings(environment)
+        if not environment.get("AWS_CHECKSUM_ALGORITHM"):
+            config["checksum_algorithm"] = "sha256"  # buckets that lock objects ask for one
         return S3Store(place.bucket, config=config, **common)
     except (BaseError, ValueError) as error:
         raise UsageError(

@@ -26,7 +26,7 @@ class Trouble(NamedTuple):
     """What went wrong, as far as it can be told.
 
     ``status`` is the server's, or None without an answer; ``reason`` is for people; ``passing``
-    trouble may be gone at the next try.
+    trouble may be gone at the next try; ``past_end``: the object ends before what was asked for.
     """
 
     status: int | None
@@ -35,6 +35,7 @@ class Trouble(NamedTuple):
     passing: bool
     no_bucket: bool
     no_ranges: bool
+    past_end: bool
     full: bool
 
     def error(self, message: str) -> StorageError:
@@ -61,6 +62,7 @@ def understand(error: Exception) -> Trouble:
         passing,
         no_bucket,
         "NotPartial" in text,
+        status == 416 or "StartTooLarge" in text,  # the latter of the library, without a status
         full,
     )
 

@@ -17,7 +17,7 @@ from shenyu_data.model.errors import (
     StorageFull,
 )
 from shenyu_data.storage.atomic import TEMPORARY_PREFIX, overwrite, sync_folder, write_file
-from shenyu_data.storage.protocol import ObjectInfo, check_name, is_name_part
+from shenyu_data.storage.protocol import ObjectInfo, OldVersions, check_name, is_name_part
 
 _OPEN_FILES = 16
 
@@ -179,6 +179,10 @@ class LocalStorage:
     def keeps_versions(self) -> bool:
         """Say no: what snapshots of the file system may keep, nobody can know."""
         return False
+
+    def old_versions(self, folder: str) -> OldVersions:
+        """Say that there are none, as :meth:`keeps_versions` does."""
+        return OldVersions(0)
 
     def _path(self, name: str) -> str:
         return os.path.join(self.folder, check_name(name))

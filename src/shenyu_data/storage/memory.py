@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
 from shenyu_data.model.errors import ObjectExists, ObjectMissing
-from shenyu_data.storage.protocol import ObjectInfo, check_name
+from shenyu_data.storage.protocol import ObjectInfo, OldVersions, check_name
 
 
 class MemoryStorage:
@@ -70,3 +70,7 @@ class MemoryStorage:
     def keeps_versions(self) -> bool:
         """Say no."""
         return False
+
+    def old_versions(self, folder: str) -> OldVersions:
+        """Say that there are none."""
+        return OldVersions(0)

@@ -13,7 +13,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from shenyu_data.model.errors import ObjectExists, ObjectMissing, StorageError, UsageError
@@ -24,7 +24,8 @@ from shenyu_data.storage.cloud import (
     refuses_to_overwrite,
 )
 from shenyu_data.storage.cloud_errors import Trouble, understand
-from shenyu_data.storage.protocol import ObjectInfo, check_name, is_name_part
+from shenyu_data.storage.protocol import ObjectInfo, OldVersions, check_name, is_name_part
+from shenyu_data.storage.s3_versions import Refused, versions_of
 from shenyu_data.storage.throttle import Throttle
 
 try:
@@ -160,8 +161,19 @@ class ObjectStorage:
         self._patiently("delete", name, lambda: obstore.delete(self._bucket(), name))
 
     def destroy(self, name: str) -> None:
-        """As :meth:`delete`: what a service keeps of it, nobody can overwrite."""
-        self.delete(name)
+        """As :meth:`delete`, with every version that a bucket of S3 keeps of it, if it lets us:
+        what remains, :meth:`old_versions` tells.
+        """
+        versions = versions_of(self._place, self._patience, os.environ)
+        if versions is None or self._version(check_name(name)) is None:
+            self.delete(name)
+            return
+        self._whole = None
+        try:
+            versions.destroy(name)
+        except Refused:  # it is locked, or we may only delete
+            with suppress(ObjectMissing):
+                self.delete(name)
 
     def sweep(self, folder: str, older_than_s: float) -> int:
         """Return 0: uploads that were cut off are the store's to remove (docs/storage.md)."""
@@ -175,8 +187,19 @@ class ObjectStorage:
         first = next(self.list(""), None)
         if self._place.scheme != "s3" or first is None:
             return None
-        head = self._patiently("read", first.name, lambda: obstore.head(self._bucket(), first.name))
-        return head["version"] is not None
+        return self._version(first.name) is not None
+
+    def old_versions(self, folder: str) -> OldVersions | None:
+        """Ask a bucket of S3; None if it may not be asked, and for Google and Azure."""
+        versions = versions_of(self._place, self._patience, os.environ)
+        try:
+            return versions.old(folder) if versions is not None else None
+        except Refused:
+            return None
+
+    def _version(self, name: str) -> str | None:
+        head = self._patiently("read", name, lambda: obstore.head(self._bucket(), name))
+        return head["version"]
 
     def _upload(self, name: str, data: bytes, *, large: bool) -> None:
         bucket = self._bucket()
@@ -215,8 +238,8 @@ class ObjectStorage:
             return bytes(obstore.get(bucket, name).bytes())
         except BaseError as error:
             trouble = understand(error)
-            if trouble.status == 416:
-                return b""  # it ends before
+            if trouble.past_end:
+                return b""
             if trouble.no_ranges:
                 raise _NoRanges from None
             raise

@@ -19,6 +19,20 @@ class ObjectInfo(NamedTuple):
     size: int  # bytes
 
 
+class OldVersions(NamedTuple):
+    """What remains of objects that were deleted, as old versions.
+
+    ``left`` versions; ``held``: of one of them nobody can say until when it is locked.
+    ``locked_s`` is when the last lock ends; ``expires_s`` when the storage will remove what is not
+    locked, None if it will not (seconds since 1970).
+    """
+
+    left: int
+    held: bool = False
+    locked_s: float | None = None
+    expires_s: float | None = None
+
+
 class Storage(Protocol):
     """A place for the objects of one repository.
 
@@ -61,7 +75,7 @@ class Storage(Protocol):
 
     def destroy(self, name: str) -> None:
         """Remove the object as :meth:`delete` does, its bytes overwritten first where the storage
-        can: for keys, that nothing of them should be found on the medium.
+        can, and old versions with it where it may: for keys, that nothing of them should be found.
         """
         ...
 
@@ -73,6 +87,12 @@ class Storage(Protocol):
 
     def keeps_versions(self) -> bool | None:
         """Whether what is deleted here lives on as an old version; None: it cannot be told."""
+        ...
+
+    def old_versions(self, folder: str) -> OldVersions | None:
+        """What remains, as old versions, of the objects of a folder that were deleted; None: it
+        cannot be told.
+        """
         ...
 
 

@@ -16,7 +16,7 @@ from typing import Literal, TypeVar
 from shenyu_data.model.errors import ObjectDamaged, StorageError, StorageFull
 from shenyu_data.storage.atomic import TEMPORARY_PREFIX
 from shenyu_data.storage.local import LocalStorage
-from shenyu_data.storage.protocol import ObjectInfo, Storage
+from shenyu_data.storage.protocol import ObjectInfo, OldVersions, Storage
 
 T = TypeVar("T")
 
@@ -143,6 +143,10 @@ class FaultyStorage:
     def keeps_versions(self) -> bool | None:
         """As the inner storage."""
         return self.inner.keeps_versions()
+
+    def old_versions(self, folder: str) -> OldVersions | None:
+        """As the inner storage."""
+        return self.inner.old_versions(folder)
 
     def _check_alive(self) -> None:
         if self.dead:

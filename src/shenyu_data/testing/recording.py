@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
-from shenyu_data.storage.protocol import ObjectInfo, Storage
+from shenyu_data.storage.protocol import ObjectInfo, OldVersions, Storage
 
 Verb = Literal["put", "read", "list", "delete", "destroy"]
 
@@ -91,6 +91,10 @@ class RecordingStorage:
     def keeps_versions(self) -> bool | None:
         """As the inner storage; not recorded."""
         return self.inner.keeps_versions()
+
+    def old_versions(self, folder: str) -> OldVersions | None:
+        """As the inner storage; not recorded."""
+        return self.inner.old_versions(folder)
 
     def _record(self, verb: Verb, name: str, size_bytes: int) -> None:
         with self._lock:
