@@ -168,8 +168,10 @@ def test_a_chat_returns_while_writers_rewrite_the_history_and_nothing_is_lost(
             number = lost[len(restored)]
             # As shipped: a machine under load stops a writer for longer than other tests wait.
             _, codes = place.restore(chat=str(T0 + number), quiet_s=QUIET_S)
-            assert set(codes) <= {"live-busy"}  # then it says so, and is told again
-            if not codes:
+            # On a machine with no time for it, it gives up, keeps what is left, and is told again.
+            assert set(codes) <= {"live-busy", "displaced-kept", "torn-document"}
+            assert "displaced-kept" not in codes or "live-busy" in codes
+            if not {"live-busy", "displaced-kept"} & set(codes):
                 restored.add(number)
     lines = [line for log in logs for line in log.read_text().split()]
     assert "LOST" not in lines, "a writer met a torn file: one of ours"
@@ -178,13 +180,15 @@ def test_a_chat_returns_while_writers_rewrite_the_history_and_nothing_is_lost(
     gone = set(range(1, 501)) - set(lost) | restored
     assert gone - set(live) == set(), "a restored chat or a sibling is gone"
     written = {int(line) - T0 for line in lines if line.isdecimal()}
-    assert written - set(live) == set(), "what the application wrote is gone"
-    text = (place.data.folder / PATH).read_text()
+    kept = [path.read_text() for path in (place.data.folder / PATH).parent.glob(".shenyu-data*")]
+    text = "".join([(place.data.folder / PATH).read_text(), *kept])
+    assert [number for number in written if str(T0 + number) not in text] == []
     messages = [line[1:] for line in lines if line[0] == "m"]
     assert [line for line in messages if f"more {line} " not in text] == []
     assert len(live) == len(set(live))
-    assert [item for item in live if item <= 500] == sorted(gone, reverse=True)
-    assert place.passing() == []
+    old = [item for item in live if item <= 500]
+    assert old == sorted(old, reverse=True), "a chat is not in its place"
+    assert all(name.startswith(".shenyu-data-kept-") for name in place.passing())
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from shenyu_data.model.chats import Chat, _elements, clock_ms, read_history, same_value
 from shenyu_data.model.chats_edit import alone, insert, place_of, remove, replace
-from shenyu_data.model.chats_merge import merge, went_back
+from shenyu_data.model.chats_merge import merge
 from shenyu_data.model.documents import Unparsable
 
 T0 = 1_700_000_000_000
@@ -233,23 +233,6 @@ def test_a_chat_both_changed_is_a_conflict_and_ours_stays() -> None:
     merged = merge(written(chat(1)), written(chat(1, "a")), written(chat(1, "b")))
     assert merged.data == written(chat(1, "b"))
     assert [item.key for item in merged.conflicts] == [str(T0 + 1)]
-
-
-def test_a_change_that_was_written_over_is_noticed() -> None:
-    before, after = written(chat(3), chat(1)), written(chat(3), chat(2), chat(1))
-    assert not went_back(before, after, after)
-    assert not went_back(before, after, written(chat(9), chat(3), chat(2, "more"), chat(1)))
-    assert went_back(before, after, written(chat(4), chat(3), chat(1)))
-    assert went_back(after, before, after)
-    assert went_back(before, written(chat(3, "old"), chat(1)), before)
-
-
-def test_a_conversation_that_went_on_from_before_the_change_is_noticed() -> None:
-    before, after = written(chat(1, "a")), written(chat(1, "a", "b"))
-    assert went_back(before, after, written(chat(1, "a", "c")))
-    assert not went_back(before, after, written(chat(1, "a", "b", "c")))
-    assert went_back(after, before, written(chat(1, "a", "b", "c")))
-    assert not went_back(after, before, written(chat(1, "a", "c")))
 
 
 def test_equal_values_are_equal_in_any_order_and_true_is_not_one() -> None:

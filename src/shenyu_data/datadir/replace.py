@@ -54,7 +54,7 @@ class Attributes(NamedTuple):
     mtime_ns: int | None
 
 
-Fill = Callable[[Callable[[bytes], object]], None]
+Fill = Callable[[Callable[[bytes], object]], object]
 """Writes a document's bytes, piece by piece, to the function it is given."""
 
 
@@ -138,26 +138,27 @@ def displaced_name(token: str) -> bytes:
 
 def replacement_names(token: str, name: bytes) -> list[bytes]:
     """Return every name that a replacement of the document ``name`` may leave beside it."""
-    return [NEW_PREFIX + token.encode(), displaced_name(token), _kept_name(token, name)]
+    return [NEW_PREFIX + token.encode(), displaced_name(token), kept_name(token, name)]
 
 
-def _kept_name(token: str, name: bytes) -> bytes:
+def kept_name(token: str, name: bytes) -> bytes:
+    """Return the name under which what could not be merged is kept beside the document ``name``."""
     return (KEPT_PREFIX + token.encode() + b"-" + name)[:250]
 
 
 def keep(folder: int, token: str, name: bytes) -> bytes:
     """Give a displaced document a name that backups keep and people find; return it."""
-    kept = _kept_name(token, name)
+    kept = kept_name(token, name)
     os.rename(displaced_name(token), kept, src_dir_fd=folder, dst_dir_fd=folder)
     os.fsync(folder)
     return kept
 
 
-def is_quiet(folder: int, token: str, quiet_ns: int, now_ns: int) -> bool:
-    """Whether nobody is writing to a displaced document: nobody has it open for that or, where the
-    system does not tell, it has not been written to for ``quiet_ns``.
+def is_quiet(folder: int, name: bytes, quiet_ns: int, now_ns: int) -> bool:
+    """Whether nobody is writing to a document: nobody has it open for that or, where the system
+    does not tell, it has not been written to for ``quiet_ns``. Raise OSError as the system does.
     """
-    descriptor = os.open(displaced_name(token), FILE_FLAGS, dir_fd=folder)
+    descriptor = os.open(name, FILE_FLAGS, dir_fd=folder)
     try:
         written = is_open_for_writing(descriptor)
         if written is None:

@@ -87,7 +87,10 @@ def read_history(data: bytes) -> History:
     end = len(data.rstrip(_BLANKS))
     if data[start : start + 1] == b"{":
         value = _value(data)
-        return History(data, [Chat(_identity(value, {}), start, end, value)], None)
+        name, count = _identity(value, {})
+        # The only chat of its file is the same chat, whatever becomes of its words.
+        identity = (name if name.startswith("#") else "=", count)
+        return History(data, [Chat(identity, start, end, value)], None)
     if data[start : start + 1] != b"[":
         raise _no_history()
     chats: list[Chat] = []

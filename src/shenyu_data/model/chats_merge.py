@@ -20,6 +20,7 @@ from shenyu_data.model.chats import (
     same_value,
 )
 from shenyu_data.model.chats_edit import insert, place_of, replace
+from shenyu_data.model.documents import Unparsable
 
 
 class Merged(NamedTuple):
@@ -37,14 +38,14 @@ def merge(base: bytes, theirs: bytes, ours: bytes) -> Merged:
     Raise Unparsable if one of them is no history, ValueError if chats are to come and one of them
     is no array. An empty ``base`` or ``theirs`` is a history without chats.
     """
-    old, source = _history(base), _history(theirs)
-    before = _by_identity(old)
+    old, source = history_of(base), history_of(theirs)
+    before = by_identity(old)
     conflicts: list[Chat] = []
     for chat in reversed(source.chats):  # so that each finds its neighbour below in place
         was = before.get(chat.identity)
-        if _same(old, was, source, chat):
+        if same_chat(old, was, source, chat):
             continue
-        history = _history(ours)
+        history = history_of(ours)
         index = _index(history, chat.identity)
         if index is None:
             at = place_of(chat, source.chats, history.chats)
@@ -110,60 +111,37 @@ def _written(value: object) -> bytes:
 _ABSENT = object()
 
 
-def went_back(before: bytes, after: bytes, now: bytes) -> bool:
-    """Whether a history that was changed from ``before`` to ``after`` is, in some chat, as before,
-    or goes on from there.
-
-    That is what it looks like when the application read it before the change and wrote it after.
-    Raise Unparsable if one of them is no history.
-    """
-    histories = _history(before), _history(after), _history(now)
-    old, new, live = map(_by_identity, histories)
-    for identity in old.keys() | new.keys():
-        was, put, found = old.get(identity), new.get(identity), live.get(identity)
-        if _same(histories[0], was, histories[1], put):
-            continue
-        if _same(histories[0], was, histories[2], found):
-            return True
-        if _same(histories[1], put, histories[2], found):
-            continue
-        if _common(was, found) > _common(put, found):
-            return True
-    return False
+def readable(data: bytes) -> bytes:
+    """Return a history's bytes; nothing if the application could not read them either."""
+    try:
+        history_of(data)
+    except Unparsable:
+        return b""
+    return data
 
 
-def _common(start: Chat | None, chat: Chat | None) -> int:
-    """Return how many messages a chat has in common with one it goes on from; -1 if it does not."""
-    if start is None or chat is None:
-        return -1
-    if not (isinstance(start.value, dict) and isinstance(chat.value, dict)):
-        return -1
-    old, new = start.value.get("messages"), chat.value.get("messages")
-    if not (isinstance(old, list) and isinstance(new, list)):
-        return -1
-    return len(old) if same_value(new[: len(old)], old) else -1
-
-
-def _same(one: History, chat: Chat | None, other: History, twin: Chat | None) -> bool:
+def same_chat(one: History, chat: Chat | None, other: History, twin: Chat | None) -> bool:
     """Whether two histories have the same chat, or both none."""
     if chat is None or twin is None:
         return chat is twin
     return one.text_of(chat) == other.text_of(twin) or same_value(chat.value, twin.value)
 
 
-def _history(data: bytes) -> History:
+def history_of(data: bytes) -> History:
+    """Read a history; nothing is one without chats. Raise Unparsable. Small ones are remembered."""
     if len(data) > _CACHED_BYTES:
         return read_history(data)
     return _read_cached(data if data.strip() else b"[]")
 
 
-_read_cached = lru_cache(8)(read_history)
+_read_cached = lru_cache(16)(read_history)
 """Who watches a document compares the same few versions again and again."""
 
 _CACHED_BYTES = 4 << 20
 
 
-def _by_identity(history: History) -> dict[Identity, Chat]:
+def by_identity(history: History) -> dict[Identity, Chat]:
+    """Return the chats of a history by what tells them apart."""
     return {chat.identity: chat for chat in history.chats}
 
 

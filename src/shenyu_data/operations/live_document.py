@@ -1,7 +1,8 @@
 """One live document under change: exchanged, watched until it is settled, and mended meanwhile.
 
-Called by operations that change live data. What the application wrote into the displaced file is
-merged back; what it wrote over, because it had read the document before, is put there again.
+Called by operations that change live data. The versions that were there are kept in memory
+meanwhile. What the application wrote, into the document or into a file that was displaced, goes on
+from one of them: if not from the last, it is merged with what came since.
 """
 
 from __future__ import annotations
@@ -23,13 +24,14 @@ from shenyu_data.datadir.replace import (
     displaced_name,
     is_quiet,
     keep,
+    kept_name,
     new_token,
     put,
     read_live,
     take_away,
 )
 from shenyu_data.model.chats import read_history
-from shenyu_data.model.chats_merge import merge, went_back
+from shenyu_data.model.chats_versions import Versions
 from shenyu_data.model.documents import Unparsable
 from shenyu_data.model.findings import Finding, printable
 from shenyu_data.model.layout import Kind
@@ -94,19 +96,13 @@ Edit = Callable[[Live | None], Change | None]
 
 
 class _Displaced:
-    """One exchange: what was there, what was put there, and what the old file held when last
-    seen.
-    """
+    """One exchange: by which name the displaced file is found, and what it held when last seen."""
 
-    def __init__(self, token: str, before: bytes | None, after: bytes | None) -> None:
+    def __init__(self, token: str, live: Live | None) -> None:
         self.token = token
-        self.before = before
-        self.after = after
-        self.seen = before
-        self.stat: tuple[int, int] | None = None
-        self.open = before is not None
-        self.stands = False
-        """Whether what the application made of it is left as it is."""
+        self.seen = None if live is None else live.data
+        self.stat = None if live is None else (live.stat.st_size, live.stat.st_mtime_ns)
+        self.open = live is not None
 
 
 class LiveDocument:
@@ -131,6 +127,7 @@ class LiveDocument:
         self._busy = False
         self._changed_at = 0.0
         self._exchanges: list[_Displaced] = []
+        self._versions = Versions()
         self._findings: list[Finding] = []
         self._rounds = 0
         self._looked_at: tuple[int, int, int] | None = None
@@ -143,7 +140,7 @@ class LiveDocument:
     @property
     def held_bytes(self) -> int:
         """How much memory the watch over it takes."""
-        return sum(len(item.before or b"") + len(item.after or b"") for item in self._exchanges)
+        return sum(map(len, self._versions.all))
 
     def close(self) -> None:
         """Close the folder."""
@@ -172,8 +169,8 @@ class LiveDocument:
 
     def _try(self, edit: Edit, attempt: int, is_wanted: Callable[[], bool]) -> Change | None:
         live = read_live(self._folder, self._name, self._kind)
-        if live is not None and not live.whole and _age_s(live) < self._quiet_s:
-            raise Changed  # it is being written
+        if live is not None and not live.whole and self._is_written(live):
+            raise Changed
         change = edit(live)
         if change is not None:
             self._exchange(live, change, is_wanted, durable=attempt == 0)
@@ -202,10 +199,9 @@ class LiveDocument:
             )
         elif live is not None:
             take_away(self._folder, self._name, token, live)
-        before = None if live is None else live.data if live.data is not None else b""
-        item = _Displaced(token, before, change.data)
-        item.stat = None if live is None else (live.stat.st_size, live.stat.st_mtime_ns)
-        self._exchanges.append(item)
+        self._exchanges.append(_Displaced(token, live))
+        if self._kind == "history" and (live is None or live.data is not None):
+            self._versions.put((live.data if live else None) or b"", change.data or b"")
         self._changed_at = time.monotonic()
 
     def _digest_of(self, live: Live | None) -> bytes:
@@ -231,27 +227,40 @@ class LiveDocument:
             if self._look(due=due, late=late) and due:
                 break
             if late:
-                self._report("live-busy", "the application does not leave it alone long enough")
                 self._give_up()
                 break
             time.sleep(max(0.0, min(_POLL_S, self.due_at - time.monotonic())))
         return self._findings
 
     def _give_up(self) -> None:
-        """Leave no displaced file behind under a name that nobody looks at."""
+        """Leave nothing behind under a name that nobody looks at, and nothing lost."""
+        self._report("live-busy", "the application does not leave it alone long enough")
         for item in self._exchanges:
-            if not item.open:
-                continue
             with suppress(FileNotFoundError):
-                name = displaced_name(item.token)
-                quiet = is_quiet(self._folder, item.token, int(self._quiet_s * 1e9), time.time_ns())
-                found = os.stat(name, dir_fd=self._folder, follow_symlinks=False)
-                if quiet and (found.st_size, found.st_mtime_ns) == item.stat:
-                    os.unlink(name, dir_fd=self._folder)
-                    self._journal.write(Settled(item.token), durable=False)
-                    item.open = False
-                else:
+                if item.open and not self._removed(item):
                     self._keep(item)
+        with suppress(OSError, Unparsable):
+            live = read_live(self._folder, self._name, self._kind)
+            if self._versions.all and live and live.data and not self._versions.goes_on(live.data):
+                self._keep_version(self._versions.all[-1])
+
+    def _removed(self, item: _Displaced) -> bool:
+        """Remove a displaced file that nobody writes to and that is as it was; else return False.
+
+        Raise FileNotFoundError.
+        """
+        name = displaced_name(item.token)
+        quiet = self._is_quiet(name)
+        found = os.stat(name, dir_fd=self._folder, follow_symlinks=False)
+        if not quiet or (found.st_size, found.st_mtime_ns) != item.stat:
+            return False
+        self._remove(item)
+        return True
+
+    def _remove(self, item: _Displaced) -> None:
+        os.unlink(displaced_name(item.token), dir_fd=self._folder)
+        self._journal.write(Settled(item.token), durable=False)
+        item.open = False
 
     def _look(self, *, due: bool, late: bool) -> bool:
         """Merge what arrived, put back what was lost; return whether there was nothing to do."""
@@ -260,7 +269,7 @@ class LiveDocument:
         for item in list(self._exchanges):
             if item.open:
                 quiet &= self._look_at_displaced(item, due=due, late=late)
-        quiet &= self._look_at_live(due=due, late=late)
+        quiet &= self._look_at_live(due=due)
         return quiet and self._changed_at == changed_at
 
     def _look_at_displaced(self, item: _Displaced, *, due: bool, late: bool) -> bool:
@@ -272,7 +281,7 @@ class LiveDocument:
             if now == item.stat and not due:
                 return True
             # However late: who has it open still writes, and removed it would be lost.
-            if not is_quiet(self._folder, item.token, int(self._quiet_s * 1e9), time.time_ns()):
+            if not self._is_quiet(name):
                 self._busy = True
                 return False
             displaced = read_live(self._folder, name, "other")
@@ -284,7 +293,7 @@ class LiveDocument:
         if data is not None:
             arrived = data != item.seen and bool(data.strip())
         if arrived:
-            merged = data is not None and self._merge_back(item, data)
+            merged = data is not None and self._merge_back(data)
             if merged is None and not late:
                 return False  # the document is rewritten all the time: once more
             if not merged:
@@ -295,26 +304,27 @@ class LiveDocument:
             item.seen = data
             return False
         if due:
-            os.unlink(name, dir_fd=self._folder)
-            self._journal.write(Settled(item.token), durable=False)
-            item.open = False
+            self._remove(item)
         return True
 
-    def _merge_back(self, item: _Displaced, arrived: bytes) -> bool | None:
+    def _merge_back(self, arrived: bytes) -> bool | None:
         """Merge what arrived into the document; None if that is too busy, False if it cannot be."""
-        self._busy = True
-        self._rounds += 1
-        if self._kind != "history":
+        if not self._versions.all:
             return False
-        base = _readable(item.seen or b"")
 
         def edit(live: Live | None) -> Change | None:
-            ours = (live.data or b"") if live is not None else b""
-            merged = merge(base, arrived, ours or b"[]")
-            if merged.conflicts:
+            ours = self._versions.with_what_came_since(_data(live))
+            merged = self._versions.merged(arrived, ours.data)
+            if ours.conflicts or merged.conflicts:
                 raise Refused(code="changed-since", message="both changed the same chat")
-            return None if merged.data == ours else Change(merged.data, self._as_is(live))
+            return self._become(live, merged.data)
 
+        return self._bring_together(edit)
+
+    def _bring_together(self, edit: Edit) -> bool | None:
+        """Change the document; None if it is too busy, False if it contradicts what came to it."""
+        self._busy = True
+        self._rounds += 1
         try:
             self.change(edit)
         except Refused as refused:
@@ -323,19 +333,37 @@ class LiveDocument:
             return False
         return True
 
+    def _become(self, live: Live | None, data: bytes) -> Change | None:
+        if data == _data(live) or (data == b"[]" and live is None):
+            return None
+        if not self._versions.all[-1] and not read_history(data).chats:
+            return Change(None, None)  # it was taken away
+        return Change(data, kept_attributes(live) if live else Attributes(0o600, None, None))
+
     def _keep(self, item: _Displaced) -> None:
         kept = keep(self._folder, item.token, self._name)
         item.open = False
         self._journal.write(Settled(item.token))
+        self._report_kept(kept)
+
+    def _keep_version(self, data: bytes) -> None:
+        """Keep what should be there beside the document, in which it could not be put."""
+        token = new_token()
+        kept = kept_name(token, self._name)
+        attributes = Attributes(0o600, None, None)
+        put(self._folder, kept, token, None, lambda write: write(data), attributes)
+        self._report_kept(kept)
+
+    def _report_kept(self, kept: bytes) -> None:
         self._report(
             "displaced-kept",
             "the application wrote to it while it was replaced, and that could not be merged; it "
             f"is kept as {printable(kept)} in the same folder",
         )
 
-    def _look_at_live(self, *, due: bool, late: bool) -> bool:
-        """If the application wrote over what was put there, put it there again."""
-        if self._kind != "history" or late:
+    def _look_at_live(self, *, due: bool) -> bool:
+        """If the application went on from an older version, bring both together."""
+        if not self._versions.all:
             return True
         try:
             found = os.stat(self._name, dir_fd=self._folder, follow_symlinks=False)
@@ -349,46 +377,46 @@ class LiveDocument:
         if live is None or live.data is None:
             return True
         if not live.whole:
-            return _age_s(live) > self._quiet_s
-        for item in reversed(self._exchanges):
-            before, after = _readable(item.before or b""), item.after or b""
-            try:
-                lost = live.data != after and went_back(before, after, live.data)
-            except Unparsable:
-                continue
-            if lost and not item.stands:
-                self._put_again(item, before, after)
-                return False
-        return True
+            return not self._is_written(live)
+        return self._goes_on(live.data) or self._put_again()
 
-    def _put_again(self, item: _Displaced, before: bytes, after: bytes) -> None:
-        self._busy = True
-        self._rounds += 1
+    def _is_written(self, live: Live) -> bool:
+        """Whether a document that is not whole may become so: somebody writes it, or just did."""
+        with suppress(OSError):
+            return _age_s(live) < self._quiet_s or not self._is_quiet(self._name)
+        return False
 
-        def edit(live: Live | None) -> Change | None:
-            if live is None or live.data is None or not went_back(before, after, live.data):
-                return None
-            merged = merge(before, live.data, after or b"[]")
-            if merged.conflicts:
-                raise Refused(
-                    code="changed-since",
-                    message="the application went on with what was replaced; its version stands",
-                )
-            if not after and not read_history(merged.data).chats:
-                return Change(None, None)
-            return Change(merged.data, self._as_is(live))
+    def _is_quiet(self, name: bytes) -> bool:
+        return is_quiet(self._folder, name, int(self._quiet_s * 1e9), time.time_ns())
 
+    def _goes_on(self, data: bytes) -> bool:
         try:
-            self.change(edit)
-        except Refused as refused:
-            if refused.code != "live-busy":
-                item.stands = True
-                self._report(refused.code, refused.message)
-        except (Unparsable, ValueError):
-            item.stands = True
+            return self._versions.goes_on(data)
+        except Unparsable:
+            return True
 
-    def _as_is(self, live: Live | None) -> Attributes:
-        return kept_attributes(live) if live is not None else Attributes(0o600, None, None)
+    def _put_again(self) -> bool:
+        def edit(live: Live | None) -> Change | None:
+            if live is None or live.data is None:
+                return None
+            try:
+                merged = self._versions.with_what_came_since(live.data)
+            except ValueError:  # one of them is a single chat
+                merged = None
+            if merged is not None and not merged.conflicts:
+                change = self._become(live, merged.data)
+                if change is None:
+                    self._versions.stands(live.data)
+                return change
+            self._versions.stands(live.data)
+            self._report(
+                "changed-since",
+                "the application went on with what was replaced; its version stands",
+            )
+            return None
+
+        self._bring_together(edit)
+        return False
 
     def _report(self, code: str, message: str) -> None:
         self._findings.append(conflict_finding(code, self._path, message))
@@ -422,13 +450,8 @@ HINTS = {
 }
 
 
-def _readable(data: bytes) -> bytes:
-    """Return a history's bytes; nothing if the application could not read them either."""
-    try:
-        read_history(data)
-    except Unparsable:
-        return b""
-    return data
+def _data(live: Live | None) -> bytes:
+    return (live.data if live else None) or b""
 
 
 def _age_s(live: Live) -> float:

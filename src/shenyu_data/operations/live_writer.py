@@ -219,7 +219,7 @@ def _await_quiet(folder: int, token: str, quiet_s: float) -> bool:
     """
     until = time.monotonic() + 2 * quiet_s
     with suppress(FileNotFoundError):
-        while not is_quiet(folder, token, int(quiet_s * 1e9), time.time_ns()):
+        while not is_quiet(folder, displaced_name(token), int(quiet_s * 1e9), time.time_ns()):
             if time.monotonic() > until:
                 return False
             time.sleep(0.01)
