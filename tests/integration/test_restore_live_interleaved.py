@@ -34,7 +34,7 @@ T0 = 1_700_000_000_000
 CHATS = 30
 MOST_ROUNDS = 60
 """So often the writer writes; then the user goes to bed."""
-SEEDS = int(os.environ.get("SHENYU_DATA_TEST_INTERLEAVINGS", "120"))
+SEEDS = int(os.environ.get("SHENYU_DATA_TEST_INTERLEAVINGS", "60"))
 
 _STEP_S = 0.1
 """No step of a write takes longer: who reads, waits for seconds, then writes, cannot be met."""
