@@ -1,7 +1,7 @@
 """A small server of S3's protocol that keeps old versions, locks them and holds them, for tests.
 
-``rclone serve s3`` knows no versions. What is answered here is what SeaweedFS 4.48 and moto 5.2
-answer; signatures are not looked at.
+``rclone serve s3`` knows no versions. What is answered here was written after the documentation of
+S3 and what SeaweedFS 4.48 answered; signatures are not looked at.
 """
 
 from __future__ import annotations
