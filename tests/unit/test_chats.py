@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shenyu_data.model.chats import Chat, _elements, clock_ms, read_history, same_value
+from shenyu_data.model.chats import Chat, _elements, read_history, same_value
 from shenyu_data.model.chats_edit import alone, insert, place_of, remove, replace
 from shenyu_data.model.chats_merge import merge
 from shenyu_data.model.documents import Unparsable
@@ -126,16 +126,6 @@ def test_a_chat_without_a_clock_goes_beside_its_neighbours() -> None:
     assert place_of(past.chats[1], past.chats, live.chats) == 2
     live = read_history(written(chat(10), chat(8)))
     assert place_of(past.chats[1], past.chats, live.chats) == 2
-
-
-def test_the_clock_is_read_from_id_timestamp_or_messages() -> None:
-    assert clock_ms({"id": T0}) == T0
-    assert clock_ms({"id": str(T0)}) == T0
-    assert clock_ms({"id": 7, "timestamp": "2025-01-01T00:00:00Z"}) == 1735689600000
-    assert clock_ms({"id": "x", "messages": [{}, {"timestamp": T0}]}) == T0
-    assert clock_ms({"id": "９" * 13}) is None
-    assert clock_ms({"id": True, "timestamp": "yesterday"}) is None
-    assert clock_ms([1]) is None
 
 
 @pytest.mark.parametrize("style", [None, 2, 4])

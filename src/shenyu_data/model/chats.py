@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple, NoReturn
 
 import msgspec
 
 from shenyu_data.model.documents import Unparsable, parse
-from shenyu_data.model.notes import LATEST_MS, is_number
-
-_FIRST_CLOCK_MS = 100_000_000_000  # in 1973; smaller numbers are counters, not clocks
+from shenyu_data.model.notes import is_number
 
 _TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{},]', re.DOTALL)
 _BLANKS = b" \t\r\n"
@@ -113,45 +110,6 @@ def chat_key(identity: object) -> str | None:
 def same_value(one: object, other: object) -> bool:
     """Whether two JSON values are the same, in whatever order their members stand."""
     return canonical(one) == canonical(other)
-
-
-def clock_ms(value: object) -> float | None:
-    """Return when a chat began, in milliseconds since 1970, as far as it says so.
-
-    By its id if that is such a number (the application's are), else by its ``timestamp``, else by
-    the first message that has one.
-    """
-    if not isinstance(value, dict):
-        return None
-    key = chat_key(value.get("id"))
-    if key is not None and key.isascii() and key.isdecimal() and len(key) <= 16:
-        moment = _moment(int(key))
-        if moment is not None:
-            return moment
-    moment = _moment(value.get("timestamp"))
-    if moment is not None:
-        return moment
-    messages = value.get("messages")
-    for message in messages if isinstance(messages, list) else []:
-        if isinstance(message, dict):
-            moment = _moment(message.get("timestamp"))
-            if moment is not None:
-                return moment
-    return None
-
-
-def _moment(value: object) -> float | None:
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, int | float):
-        return float(value) if _FIRST_CLOCK_MS <= value <= LATEST_MS else None
-    if not isinstance(value, str):
-        return None
-    try:
-        moment = datetime.fromisoformat(value)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000
-    except (ValueError, OverflowError):
-        return None
 
 
 def _check(data: bytes) -> None:

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from shenyu_data.model.chats import Chat, History, clock_ms
+from shenyu_data.model.activity import clock_ms
+from shenyu_data.model.chats import Chat, History
 
 
 def place_of(chat: Chat, around: Sequence[Chat], live: Sequence[Chat]) -> int:

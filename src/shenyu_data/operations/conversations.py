@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from shenyu_data.model.chats import Chat, History, chat_key, clock_ms, read_history
+from shenyu_data.model.activity import clock_ms
+from shenyu_data.model.chats import Chat, History, chat_key, read_history
 from shenyu_data.model.documents import MAX_PARSED_VALUES, Unparsable
 from shenyu_data.model.errors import ChatNotFound, RepositoryError, UsageError
 from shenyu_data.model.findings import printable
