@@ -99,6 +99,18 @@ def journals(state: Path) -> list[Path]:
     return [path for path in state.rglob("copy-*") if path.is_file()]
 
 
+def cut_off(past: Past, made: Repository, state: Path) -> None:
+    """Let a copy die at its first write after something was noted in its journal."""
+
+    def die_once_noted(name: str) -> None:
+        if any(path.stat().st_size for path in journals(state)):
+            raise Crash(name)
+
+    with pytest.raises(Crash):
+        faulty = FaultyStorage(made.storage, before_put=die_once_noted)
+        bring(past.repository, Repository(faulty, made.keys), state)
+
+
 def test_every_snapshot_restores_from_the_copy_as_from_the_original(
     past: Past, state: Path
 ) -> None:
@@ -628,9 +640,7 @@ def test_a_journal_that_is_damaged_costs_time_and_nothing_else(
     past: Past, state: Path, harm: str
 ) -> None:
     made = new_repository()
-    with pytest.raises(Crash):
-        faulty = FaultyStorage(made.storage, at_put=8)
-        bring(past.repository, Repository(faulty, made.keys), state)
+    cut_off(past, made, state)
     (journal,) = journals(state)
     data = bytearray(journal.read_bytes())
     if harm == "cut":
@@ -649,9 +659,7 @@ def test_a_journal_that_is_damaged_costs_time_and_nothing_else(
 @pytest.mark.usefixtures("small")
 def test_what_was_deleted_since_the_interruption_is_copied_again(past: Past, state: Path) -> None:
     made = new_repository()
-    with pytest.raises(Crash):
-        faulty = FaultyStorage(made.storage, at_put=8)
-        bring(past.repository, Repository(faulty, made.keys), state)
+    cut_off(past, made, state)
     assert isinstance(made.storage, There)
     for name in [name for name in made.storage.objects if name.startswith("packs/")][::2]:
         del made.storage.objects[name]

@@ -10,6 +10,7 @@ from shenyu_data.model.monitor import CollectingMonitor
 from shenyu_data.operations import copy_snapshot
 from shenyu_data.operations.copy import CopyOptions, copy, plan_copy
 from shenyu_data.repository import packs
+from shenyu_data.repository.format import MANIFESTS
 from shenyu_data.repository.repository import Repository, create_repository
 from shenyu_data.storage.local import LocalStorage
 from shenyu_data.storage.open import open_storage
@@ -35,7 +36,13 @@ def test_from_a_folder_to_a_bucket_cut_off_and_back(
     folder.create()
     past = rich_past(tmp_path / "data", folder)
     bucket, _ = create_repository(open_storage(s3.fresh()), PASSPHRASE)
-    cut = Repository(FaultyStorage(bucket.storage, at_put=5), bucket.keys)
+
+    def die_before_there_is_a_snapshot(name: str) -> None:
+        if name.startswith(MANIFESTS):
+            raise Crash(name)
+
+    faulty = FaultyStorage(bucket.storage, before_put=die_before_there_is_a_snapshot)
+    cut = Repository(faulty, bucket.keys)
     with pytest.raises(Crash):
         bring(past.repository, cut, tmp_path / "state")
     assert bring(past.repository, bucket, tmp_path / "state") == len(past.taken)

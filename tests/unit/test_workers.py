@@ -43,13 +43,19 @@ def die_at_three(number: int) -> int:
     return number
 
 
-def last_of_all(task: tuple[str, int]) -> int:
-    """Return the number of the task; number 0 waits until another is done."""
+def first_waits(task: tuple[str, int]) -> int:
+    """Return the number of the task; number 0 waits until there is something in the folder."""
     folder, number = task
     while not number and not os.listdir(folder):
         time.sleep(0.005)
-    Path(folder, str(number)).touch()
     return number
+
+
+def first_waits_for_fourth(task: tuple[str, int]) -> int:
+    """As :func:`first_waits`, which number 3 ends."""
+    if task[1] == 3:
+        Path(task[0], "done").touch()
+    return first_waits(task)
 
 
 def sleep_long(path: str) -> None:
@@ -67,7 +73,7 @@ def test_every_task_is_done_once(jobs: int) -> None:
 def test_in_order_results_come_as_the_tasks_were_given(tmp_path: Path) -> None:
     tasks = [(str(tmp_path), number) for number in range(20)]
     with open_executor(2) as executor:
-        results = run_tasks(executor, last_of_all, tasks, waiting=4, in_order=True)
+        results = run_tasks(executor, first_waits_for_fourth, tasks, waiting=4, in_order=True)
         assert list(results) == list(range(20))
 
 
@@ -80,8 +86,9 @@ def test_in_order_one_job_does_them_as_they_were_given() -> None:
 def test_a_slow_task_does_not_hold_up_the_others(tmp_path: Path) -> None:
     tasks = [(str(tmp_path), number) for number in range(2)]
     with open_executor(2) as executor:
-        results = run_tasks(executor, last_of_all, tasks, waiting=2)
+        results = run_tasks(executor, first_waits, tasks, waiting=2)
         assert next(results) == 1
+        (tmp_path / "go on").touch()
         assert next(results) == 0
 
 
