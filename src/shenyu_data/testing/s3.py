@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
-import socket
 import subprocess
 import sys
 import time
@@ -15,7 +15,8 @@ from pathlib import Path
 from shenyu_data.testing.proxy import Proxy
 
 BUCKET = "bucket"
-_START_S = 30.0
+_START_S = 120.0
+_ADDRESS = re.compile(r"server on \[http://([0-9.]+):([0-9]+)/\]")
 
 
 class S3Server:
@@ -57,42 +58,37 @@ def run_s3(folder: Path) -> Iterator[S3Server]:
     """Start a server over ``folder`` with credentials of its own; end it when the block is left."""
     (folder / BUCKET).mkdir(parents=True)
     key, secret = secrets.token_hex(8), secrets.token_hex(16)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = probe.getsockname()
     program = os.path.join(os.path.dirname(sys.executable), "rclone")
     command = [
         program,
         "serve",
         "s3",
         "--addr",
-        f"{address[0]}:{address[1]}",
+        "127.0.0.1:0",  # it says in its log which port the system chose
         "--config",
         os.devnull,
     ]
     command += ["--cache-dir", str(folder.parent / "rclone-cache"), str(folder)]
     # By the environment: what stands in a command line, every user of the machine can see.
     environment = {**os.environ, "RCLONE_AUTH_KEY": f'"{key},{secret}"'}
+    told = folder.parent / "rclone.log"
     with (
-        open(folder.parent / "rclone.log", "wb") as log,
+        open(told, "wb") as log,
         subprocess.Popen(command, env=environment, stdout=log, stderr=log) as process,
     ):
         try:
-            _wait_for(address, process)
-            server = S3Server(folder, address, key, secret)
+            server = S3Server(folder, _address(told, process), key, secret)
             with server.proxy:
                 yield server
         finally:
             process.terminate()
 
 
-def _wait_for(address: tuple[str, int], process: subprocess.Popen[bytes]) -> None:
+def _address(told: Path, process: subprocess.Popen[bytes]) -> tuple[str, int]:
+    """Wait until the server says where it listens."""
     deadline = time.monotonic() + _START_S
-    while True:
-        try:
-            socket.create_connection(address).close()
-            return
-        except OSError:
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise
-            time.sleep(0.02)
+    while not (found := _ADDRESS.search(told.read_text())):
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise ConnectionError(f"rclone serves no S3: {told.read_text()}")
+        time.sleep(0.02)
+    return found[1], int(found[2])
