@@ -16,8 +16,8 @@ NOW = MTIME + 86_400_000
 HOUR = 3_600_000
 
 
-def said(content: str = "hi", **more: object) -> dict[str, object]:
-    return {"role": "user", "content": content, **more}
+def said(**more: object) -> dict[str, object]:
+    return {"role": "user", "content": "hi", **more}
 
 
 def test_the_newest_message_time_comes_first_wherever_it_stands() -> None:
