@@ -38,7 +38,7 @@ from shenyu_data.repository.format import (
     parse_object_name,
 )
 from shenyu_data.repository.keyring import Keyring
-from shenyu_data.repository.manifest import Layer, layers_of
+from shenyu_data.repository.manifest import Layer
 from shenyu_data.repository.moves import moved_packs
 from shenyu_data.repository.proofs import read_proofs
 from shenyu_data.repository.prunes import PruneRecord, read_records
@@ -324,21 +324,33 @@ class Stacks:
         self.dropped: dict[int, list[Stack]] = {}
         self.manifests: set[str] = set()
         self.documents = 0
-        self._layers: dict[Layer, Layer] = {}
+        self._layers: dict[tuple[bytes, bytes, int, int, int], Layer] = {}
 
     def add(self, repository: Repository, snapshot: bytes, *, kept: bool) -> None:
         """Add a snapshot. Raise RepositoryError if it cannot be read."""
         root = repository.root(snapshot)
         stacks = self.kept if kept else self.dropped
-        for bucket in root.buckets:
-            layers = layers_of(root, bucket)
-            mine = tuple(self._layers.setdefault(layer, layer) for layer in layers)
+        known_layers = self._layers
+        for bucket, ref in root.buckets.items():
+            layers = []
+            for section in ref.sections:
+                layer = (  # as layers_of; but nearly always there is one like it already
+                    root.origins[section.origin],
+                    root.manifests[section.manifest],
+                    section.offset,
+                    section.records_bytes,
+                    section.index_bytes,
+                )
+                layers.append(
+                    known_layers.get(layer) or known_layers.setdefault(layer, Layer(*layer))
+                )
+            mine = tuple(layers)
             known = stacks.setdefault(bucket, [])
             if known and known[-1].layers == mine:
                 known.pop()
             known.append(Stack(mine, root.sequence))
-            if kept:
-                self.manifests.update(f"{MANIFESTS}/{layer.manifest.hex()}" for layer in mine)
+        if kept:
+            self.manifests.update(f"{MANIFESTS}/{manifest.hex()}" for manifest in root.manifests)
         self.documents = max(self.documents, root.totals.documents)
 
 
