@@ -1,6 +1,7 @@
 """What every test gets: a hypothesis profile, and a home of its own with no settings in it."""
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -53,6 +54,16 @@ def isolated_home(
     ours = ("SHENYU_DATA_", "AWS_", "GOOGLE_", "AZURE_")
     for variable in [name for name in os.environ if name.startswith(ours)]:
         monkeypatch.delenv(variable)
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Let processes that are started now be interrupted, though who runs the tests may ignore that,
+    as a shell makes its background jobs do, and they would inherit it.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

@@ -172,6 +172,7 @@ def histories_that_take_half_a_minute(place: Path) -> list[Path]:
     return made
 
 
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("jobs", ["1", "2"])
 def test_control_c_exits_with_130_and_leaves_no_snapshot(
     jobs: str, place: Path, shenyu: Shenyu

@@ -136,7 +136,8 @@ def test_what_the_safety_snapshot_cannot_give_back_does_not_hold_up_the_rest(
     old = set(Path("repo/packs").iterdir())
     assert shenyu("restore", "latest", "--in-place", "--yes").status == 0
     (pack,) = set(Path("repo/packs").iterdir()) - old
-    pack.write_bytes(pack.read_bytes()[:-1] + b"?")
+    content = pack.read_bytes()
+    pack.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     plan = shenyu("restore", "--undo", "--dry-run", "--json")
     assert (plan.status, plan.json["changes"]) == (4, 1)
     assert [finding["code"] for finding in plan.json["findings"]] == ["object-damaged"]

@@ -122,7 +122,8 @@ def test_a_new_version_does_not_lean_on_a_damaged_one() -> None:
     text = random.Random(1).randbytes(5000)
     owner.back_up({b"a": text})
     (name,) = owner.storage.objects
-    owner.storage.objects[name] = owner.storage.objects[name][:-1] + b"~"
+    content = owner.storage.objects[name]
+    owner.storage.objects[name] = content[:-1] + bytes([content[-1] ^ 1])
     owner.back_up({b"a": text + b"more"})
     assert owner.restore() == {b"a": text + b"more"}
 

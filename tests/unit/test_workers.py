@@ -163,6 +163,7 @@ def test_workers_can_be_started_while_other_threads_run() -> None:
         thread.join()
 
 
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_no_worker_outlives_a_process_ended_by(how: signal.Signals, tmp_path: Path) -> None:
     code = (
