@@ -31,6 +31,8 @@ CALLS = {
     "copy": ["copy", "--all", "--to-repo", "other"],
     "import-archive": ["import-archive", "shenyu_data_20250210_030000.tar.gz"],
     "validate": ["validate"],
+    "permissions check": ["permissions", "check", "--folder-mode", "755"],
+    "permissions fix": ["permissions", "fix", "--yes"],
     "erase-user": ["erase-user", "ben", "--yes"],
     "receipt verify": ["receipt", "verify", "receipt.json", "--public-key", "receipt.json.pem"],
     "key list": ["key", "list"],

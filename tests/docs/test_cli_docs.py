@@ -283,6 +283,9 @@ def test_the_json_of_every_verb_has_the_shape_that_is_shown(
     given["prune"] = call("prune", "--keep-last", "1", "--yes")
     for name in ("demo", "snapshots", "verify", "validate", "config show", "config check"):
         given[name] = call(*name.split())
+    user.chmod(0o604)
+    given["permissions check"] = call("permissions", "check")
+    given["permissions fix"] = call("permissions", "fix", "--yes")
     given["erase-user"] = call("erase-user", "ben", "--yes", "--receipt", "receipt.json")
     given["receipt verify"] = call("receipt", "verify", "receipt.json")
     assert set(given) == set(COMMANDS)

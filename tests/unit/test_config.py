@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from shenyu_data.model.config import (
     DESCRIPTIONS,
+    PERMISSIONS_DESCRIPTIONS,
     RETENTION_DESCRIPTIONS,
     Config,
     RetentionTable,
@@ -152,10 +153,12 @@ def test_the_sample_explains_every_key() -> None:
     text = sample({"jobs": 2})
     for name, about in (DESCRIPTIONS | RETENTION_DESCRIPTIONS).items():
         assert f"# {about}\n" in text
-        assert f"# {name} =\n" in text or name in ("jobs", "retention")
+        assert f"# {name} =\n" in text or name in ("jobs", "retention", "permissions")
 
 
 def test_nothing_but_the_table_follows_the_table_in_the_sample() -> None:
-    after = sample({"jobs": 2}).partition("# [retention]\n")[2]
+    after, _, last = sample({"jobs": 2}).partition("# [retention]\n")[2].partition("# [perm")
     assert all(line.startswith("#") for line in after.splitlines())
     assert re.findall(r"^# (\w+) =$", after, re.MULTILINE) == list(RETENTION_DESCRIPTIONS)
+    assert all(line.startswith("#") for line in last.splitlines()[1:])
+    assert re.findall(r"^# (\w+) =$", last, re.MULTILINE) == list(PERMISSIONS_DESCRIPTIONS)

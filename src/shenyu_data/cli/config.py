@@ -11,6 +11,7 @@ from shenyu_data.cli.common import Call, common
 from shenyu_data.cli.open import open_for
 from shenyu_data.cli.render import fields, table
 from shenyu_data.model.ages import format_age
+from shenyu_data.model.config import PermissionsTable
 from shenyu_data.model.errors import DataDirectoryError, RepositoryError
 from shenyu_data.model.findings import Finding
 from shenyu_data.model.retention import Retention
@@ -77,6 +78,7 @@ def _effective(call: Call) -> dict[str, Any]:
         "versions_kept": (_age(settings.versions_kept_s), sources["versions_kept"]),
         "retention": (_rules(settings.retention), sources["retention"]),
         "grace": (format_age(settings.grace_s), sources["grace"]),
+        "permissions": (_said(settings.permissions), sources["permissions"]),
         "passphrase": (passphrase, source),
     }
     return {key: {"value": value, "source": source} for key, (value, source) in values.items()}
@@ -106,6 +108,10 @@ def _rules(retention: Retention) -> dict[str, Any]:
     if retention.keep_within:
         values["keep_within"] = format_age(retention.keep_within)
     return values
+
+
+def _said(table: PermissionsTable) -> dict[str, Any]:
+    return {name: value for name, value in fields(table).items() if value is not None}
 
 
 def _as_text(value: Any) -> str:

@@ -16,6 +16,14 @@ FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
 FILE_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
+def target_inside(data: bytes, folder: bytes, target: bytes) -> bytes | None:
+    """Work out from its text where a link in ``folder`` leads under ``data``; None: outside."""
+    led = os.path.normpath(os.path.join(data, folder, target))
+    if led == data:
+        return b""
+    return led.removeprefix(data + b"/") if led.startswith(data + b"/") else None
+
+
 @contextmanager
 def open_root(path: str) -> Iterator[int]:
     """Open a data directory (``path`` itself may be a link: a person named it) as a descriptor.

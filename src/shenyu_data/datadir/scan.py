@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 from shenyu_data.datadir.folder import FOLDER_FLAGS, open_folder
 from shenyu_data.datadir.survey import MAX_DEPTH, unreadable_folder
-from shenyu_data.model.findings import Finding, printable
+from shenyu_data.model.entry_rules import special_finding
+from shenyu_data.model.findings import Finding
 from shenyu_data.model.layout import (
     GZIP_SUFFIX,
     HISTORIES,
@@ -230,14 +231,7 @@ def special_file(found: Found, owner: bytes) -> Finding | None:
     mode = found.stat.st_mode
     if stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISLNK(mode):
         return None
-    kind = "a FIFO" if stat.S_ISFIFO(mode) else "a socket" if stat.S_ISSOCK(mode) else "a device"
-    return Finding(
-        code="special-file",
-        severity="warning",
-        path=printable(path_of(owner, found.place, found.name)),
-        message=f"{kind}, not a document; it is skipped",
-        hint="The application makes none; remove it if nothing else needs it.",
-    )
+    return special_finding(path_of(owner, found.place, found.name), mode)
 
 
 _STAT = struct.Struct("<BIIIQQQQQ").pack

@@ -14,6 +14,7 @@ from msgspec import Meta
 
 from shenyu_data.model.ages import parse_age
 from shenyu_data.model.errors import ConfigError, UsageError
+from shenyu_data.model.permissions import parse_mode
 from shenyu_data.model.rates import parse_rate
 from shenyu_data.model.retention import Count, Retention
 
@@ -74,6 +75,22 @@ class RetentionTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         return parse_age(self.grace) if self.grace is not None else None
 
 
+class PermissionsTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The table ``[permissions]``: what ``permissions`` wants. Modes are octal digits as text."""
+
+    file_mode: Name | None = None
+    folder_mode: Name | None = None
+    owner: Name | None = None
+    group: Name | None = None
+
+    def __post_init__(self) -> None:
+        for mode in (self.file_mode, self.folder_mode):
+            try:
+                parse_mode(mode) if mode is not None else None
+            except UsageError as error:
+                raise ValueError(f"{error.message}. {error.hint}") from None
+
+
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the configuration file says; every key may be left out."""
 
@@ -87,6 +104,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     download_limit: Name | None = None
     versions_kept: Name | None = None
     retention: RetentionTable | None = None
+    permissions: PermissionsTable | None = None
 
     def __post_init__(self) -> None:
         for rate in (self.upload_limit, self.download_limit):
@@ -112,6 +130,7 @@ DESCRIPTIONS = {
     "download_limit": "The same for what comes from it.",
     "versions_kept": "How long the storage keeps what was deleted there; 0d: it keeps nothing.",
     "retention": "What prune keeps. With any keep_ key, only what these say.",
+    "permissions": "Modes and owners that the files of the data directory should have.",
 }
 """What each key of the configuration file means."""
 
@@ -128,6 +147,16 @@ RETENTION_DESCRIPTIONS = {
     "grace": "How long what is to be deleted waits, so that no running backup misses it.",
 }
 """What each key of the table ``[retention]`` means."""
+
+PERMISSIONS_DESCRIPTIONS = {
+    "file_mode": 'The mode of files, as octal digits in a text. Default: "600".',
+    "folder_mode": 'The mode of folders. Default: "700".',
+    "owner": "The user they belong to, by name or number. Default: the data directory's.",
+    "group": "The group they belong to. Default: the data directory's.",
+}
+"""What each key of the table ``[permissions]`` means."""
+
+_TABLES = {"retention": RETENTION_DESCRIPTIONS, "permissions": PERMISSIONS_DESCRIPTIONS}
 
 
 def parse_config(text: str, name: str) -> Config:
@@ -151,7 +180,7 @@ def sample(values: Mapping[str, Any]) -> str:
     """
     lines = ["# shenyu-data: see `shenyu-data config show` for what is in force.", ""]
     for name, about in DESCRIPTIONS.items():
-        if name == "retention":  # a table: everything after it would belong to it
+        if name in _TABLES:  # everything after a table would belong to it
             continue
         lines.append(f"# {about}")
         value = values.get(name)
@@ -160,9 +189,10 @@ def sample(values: Mapping[str, Any]) -> str:
         else:
             lines.append(f"{name} = {_toml(value)}")
         lines.append("")
-    lines += [f"# {DESCRIPTIONS['retention']}", "# [retention]"]
-    for name, about in RETENTION_DESCRIPTIONS.items():
-        lines += [f"# {about}", f"# {name} ="]
+    for table, keys in _TABLES.items():
+        lines += [f"# {DESCRIPTIONS[table]}", f"# [{table}]"]
+        for name, about in keys.items():
+            lines += [f"# {about}", f"# {name} ="]
     return "\n".join([*lines, ""])
 
 

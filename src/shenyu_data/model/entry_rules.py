@@ -6,6 +6,7 @@ Pure: called with what a scan saw.
 from __future__ import annotations
 
 import re
+import stat
 
 from shenyu_data.model.findings import Finding, printable
 from shenyu_data.model.layout import is_plain_name
@@ -112,6 +113,18 @@ def link_finding(path: bytes, target: bytes) -> Finding:
         path=printable(path),
         message=f"a link to {printable(target)}",
         hint="It is kept as a link and never followed.",
+    )
+
+
+def special_finding(path: bytes, mode: int) -> Finding:
+    """Return the finding about a FIFO, socket or device; ``mode`` is its ``st_mode``."""
+    kind = "a FIFO" if stat.S_ISFIFO(mode) else "a socket" if stat.S_ISSOCK(mode) else "a device"
+    return Finding(
+        code="special-file",
+        severity="warning",
+        path=printable(path),
+        message=f"{kind}, not a document; it is skipped",
+        hint="The application makes none; remove it if nothing else needs it.",
     )
 
 

@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from shenyu_data.model.config import CONFIG_NAME, Config, parse_config
+from shenyu_data.model.config import CONFIG_NAME, Config, PermissionsTable, parse_config
 from shenyu_data.model.errors import ConfigError
 from shenyu_data.model.rates import parse_rate
 from shenyu_data.model.retention import DEFAULT_GRACE_S, DEFAULT_RETENTION, Retention
@@ -36,6 +36,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     versions_kept_s: int | None
     retention: Retention
     grace_s: int
+    permissions: PermissionsTable
     storage: StorageOptions
     sources: dict[str, Source]
 
@@ -84,6 +85,7 @@ def load_settings(
     sources["retention"] = "file" if retention is not None else "default"
     grace_s = config.retention.grace_s() if config.retention else None
     sources["grace"] = "file" if grace_s is not None else "default"
+    sources["permissions"] = "file" if config.permissions is not None else "default"
     return Settings(
         config_file=path,
         data=choose("data", data, "SHENYU_DATA_DIR", config.data),
@@ -96,6 +98,7 @@ def load_settings(
         versions_kept_s=config.versions_kept_s(),
         retention=retention if retention is not None else DEFAULT_RETENTION,
         grace_s=grace_s if grace_s is not None else DEFAULT_GRACE_S,
+        permissions=config.permissions or PermissionsTable(),
         storage=StorageOptions(
             cache=os.path.join(base, config.cache) if config.cache else None,
             upload_limit=parse_rate(config.upload_limit) if config.upload_limit else None,

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from shenyu_data.datadir.capture import capture
-from shenyu_data.datadir.folder import open_folder
+from shenyu_data.datadir.folder import open_folder, target_inside
 from shenyu_data.datadir.scan import DataFolders, Found, scan_shared, scan_user, special_file
 from shenyu_data.model.entry_rules import (
     compressed_finding,
@@ -199,20 +199,12 @@ class CloseLook:
                 os.close(descriptor)
         except OSError as error:
             return _unreadable(path, error)
-        inside = _target_inside(os.path.realpath(os.fsencode(self._data)), folder, target)
+        inside = target_inside(os.path.realpath(os.fsencode(self._data)), folder, target)
         if inside is None:
             return outside_link_finding(path, target)
         if not _exists(root, inside):
             return dangling_link_finding(path, target)
         return link_finding(path, target)
-
-
-def _target_inside(data: bytes, folder: bytes, target: bytes) -> bytes | None:
-    """Work out from its text where a link in ``folder`` leads under ``data``; None: outside."""
-    led = os.path.normpath(os.path.join(data, folder, target))
-    if led == data:
-        return b""
-    return led.removeprefix(data + b"/") if led.startswith(data + b"/") else None
 
 
 def _exists(root: int, path: bytes) -> bool:
