@@ -62,6 +62,11 @@ class Call:
         self._settings: Settings | None = None
         self._secret: str | None = None
 
+    def print_as_json(self) -> None:
+        """Print one JSON document, as ``--json`` does: for verbs with a format of their own."""
+        self.as_json = True
+        self.monitor.mute()
+
     @property
     def settings(self) -> Settings:
         """Flags, environment and file, put together."""
@@ -238,10 +243,16 @@ def _run(command: click.Command, words: list[str]) -> int:
             traceback.print_exc()
         error = _explain(raised)
     say_error(error.message, error.hint)
-    if "--json" in words:
+    if _wants_json(words):
         details = {"code": error.code, "message": printable(error.message), "hint": error.hint}
         print_json({"error": details})
     return error.exit_status
+
+
+def _wants_json(words: list[str]) -> bool:
+    if "--json" in words or "--format=json" in words:
+        return True
+    return "--format" in words and words[words.index("--format") + 1 :][:1] == ["json"]
 
 
 class _Interrupted(ShenyuDataError):

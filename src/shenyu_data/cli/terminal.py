@@ -57,6 +57,10 @@ class TerminalMonitor:
         else:
             _write(sys.stderr, line)
 
+    def mute(self) -> None:
+        """From now on print nothing: what is kept goes into a JSON document."""
+        self._mute = True
+
     def show_all(self) -> None:
         """From now on print findings of severity info, too."""
         self._detailed = True

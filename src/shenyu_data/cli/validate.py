@@ -2,35 +2,82 @@
 
 from __future__ import annotations
 
+import os
+from typing import Any
+
 import click
 
-from shenyu_data.cli.common import Call, common
+from shenyu_data import __version__
+from shenyu_data.cli.common import Call, common, print_json
 from shenyu_data.cli.render import fields, number, size
+from shenyu_data.model.errors import EXIT_DONE, EXIT_FINDINGS, UsageError
+from shenyu_data.model.findings import printable
 from shenyu_data.operations.validate import ValidateOptions, ValidateStats, locate, validate
 
 
 @click.command("validate")
 @click.argument("path", required=False)
 @click.option("--all", "everything", is_flag=True, help="Also report what is merely worth knowing.")
+@click.option(
+    "--fail-on",
+    metavar="LEVEL",
+    type=click.Choice(["error", "warning", "info"]),
+    default="warning",
+    help="From which severity on to exit with 1: error, warning (default), info.",
+)
+@click.option(
+    "--format",
+    "form",
+    metavar="FORMAT",
+    type=click.Choice(["text", "json", "sarif"]),
+    help="Print text (default), json (as --json), or sarif (2.1.0).",
+)
 @common
-def validate_command(call: Call, path: str | None, everything: bool) -> None:
+def validate_command(
+    call: Call, path: str | None, everything: bool, fail_on: str, form: str | None
+) -> None:
     """Check the documents of the data directory, or only what lies at PATH.
 
     PATH is a data directory, or a file or folder inside the one that is set. Exits with 1 if there
     are errors or warnings. No key is needed, and nothing is written.
     """
+    if call.as_json and form not in (None, "json"):
+        raise UsageError(f"--json and --format {form} contradict", hint="Give one of them.")
+    if form in ("json", "sarif"):
+        call.print_as_json()
     data, inside = (call.data, None) if path is None else locate(path, call.settings.data)
+    everything = everything or fail_on == "info"  # what makes it fail is to be seen
     options = ValidateOptions(jobs=call.jobs, all=everything, path=inside)
     if everything:
         call.monitor.show_all()
     stats = validate(data, options, call.monitor)
+    failing = _failing(stats, fail_on)
+    if form == "sarif":
+        _finish_sarif(call, data, failing=failing)
+        return
     document = fields(stats)
     document["elapsed_s"] = round(stats.elapsed_s, 3)
-    call.finish(
-        {"data": data, "path": inside, **document},
-        _summary(stats),
-        findings=bool(stats.errors or stats.warnings),
+    call.finish({"data": data, "path": inside, **document}, _summary(stats), findings=failing)
+
+
+def _failing(stats: ValidateStats, fail_on: str) -> bool:
+    """Whether there is a finding of that severity or a worse one."""
+    counts = {"error": stats.errors, "warning": stats.warnings, "info": stats.infos}
+    worst_first = list(counts)
+    return any(counts[name] for name in worst_first[: worst_first.index(fail_on) + 1])
+
+
+def _finish_sarif(call: Call, data: str, *, failing: bool) -> None:
+    from shenyu_data.model.sarif import sarif_log  # late: few need it
+
+    status = EXIT_FINDINGS if failing else EXIT_DONE
+    folder = printable(os.path.abspath(data))
+    log: dict[str, Any] = sarif_log(
+        call.monitor.findings, folder=folder, version=__version__, exit_status=status
     )
+    print_json(log)
+    if failing:
+        raise click.exceptions.Exit(status)
 
 
 def _summary(stats: ValidateStats) -> str:
