@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from shenyu_data import __version__
+from shenyu_data.repository.format import BUCKETS
 from shenyu_data.repository.repository import open_repository
 from shenyu_data.storage.local import LocalStorage
 from tests.cli.conftest import PASSPHRASE, Shenyu
@@ -154,16 +155,16 @@ def test_init_asks_for_the_passphrase_twice(place: Path, monkeypatch: pytest.Mon
     assert "a secret" not in shown
 
 
-def histories_that_take_half_a_minute(place: Path) -> list[Path]:
-    """Write what a backup waits for in vain, in the buckets that it comes to last."""
+def histories_that_take_45_seconds(place: Path) -> list[Path]:
+    """Write what a backup waits for in vain, all in the bucket, and so the task, that is its last."""
     repository = open_repository(
         LocalStorage(str(place / "repo")), os.environ["SHENYU_DATA_PASSPHRASE"]
     )
     names = (f"writing{number}" for number in itertools.count())
-    last = (name for name in names if repository.keys.user_bucket(name.encode()) >= 248)
+    last = (name for name in names if repository.keys.user_bucket(name.encode()) == BUCKETS - 1)
     made = []
     recent = time.time() + 3600  # and so it stays, however slow the machine is
-    for name in itertools.islice(last, 400):
+    for name in itertools.islice(last, 300):
         history = place / f"data/histories/{name}/chat-history.json"
         history.parent.mkdir()
         history.write_text("[")
@@ -177,9 +178,9 @@ def histories_that_take_half_a_minute(place: Path) -> list[Path]:
 def test_control_c_exits_with_130_and_leaves_no_snapshot(
     jobs: str, place: Path, shenyu: Shenyu
 ) -> None:
-    for number in range(400):
+    for number in range(500):  # more than half of all: the first task meets none of the others
         (place / f"data/users/u{number}.json").write_text("{}")
-    endless = histories_that_take_half_a_minute(place)
+    endless = histories_that_take_45_seconds(place)
     process = subprocess.Popen(
         [*PROGRAM, "backup", "--jobs", jobs],
         stdout=subprocess.PIPE,
