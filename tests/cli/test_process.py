@@ -156,7 +156,7 @@ def test_init_asks_for_the_passphrase_twice(place: Path, monkeypatch: pytest.Mon
 
 
 def histories_that_take_45_seconds(place: Path) -> list[Path]:
-    """Write what a backup waits for in vain, all in the bucket, and so the task, that is its last."""
+    """Write what a backup waits for in vain, all in the bucket that it comes to last."""
     repository = open_repository(
         LocalStorage(str(place / "repo")), os.environ["SHENYU_DATA_PASSPHRASE"]
     )
