@@ -63,6 +63,8 @@ def shenyu(monkeypatch: pytest.MonkeyPatch) -> Shenyu:
 @pytest.fixture(scope="session")
 def made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make a data directory and a repository, once: deriving keys takes time."""
+    from shenyu_data.model.monitor import SilentMonitor
+    from shenyu_data.operations.export import ExportOptions, export
     from shenyu_data.operations.receipts import write_receipt
     from shenyu_data.repository.repository import create_repository
     from shenyu_data.storage.local import LocalStorage
@@ -81,6 +83,13 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     build_tree(base / "data", plan)
     with tarfile.open(base / "shenyu_data_20250210_030000.tar.gz", "w:gz") as archive:
         archive.add(base / "data", "data")
+    export(
+        str(base / "data"),
+        str(base / "exported.jsonl"),
+        io.BytesIO(),
+        ExportOptions(),
+        SilentMonitor(),
+    )
     storage = LocalStorage(str(base / "repo"))
     storage.create()
     repository, recovery = create_repository(storage, PASSPHRASE)
@@ -95,7 +104,8 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def place(made_once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give a folder to work in: ``data``, an empty ``repo``, and a configuration naming both; and
-    ``other``, an empty repository to copy to, and ``receipt.json``, of an erasure.
+    ``other``, an empty repository to copy to, ``receipt.json``, of an erasure, and
+    ``exported.jsonl``, of the data directory.
     """
     base = tmp_path / "place"
     shutil.copytree(made_once, base, symlinks=True)

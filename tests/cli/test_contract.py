@@ -29,6 +29,8 @@ CALLS = {
     "prune": ["prune", "--yes"],
     "verify": ["verify", "--read-data"],
     "copy": ["copy", "--all", "--to-repo", "other"],
+    "export": ["export", "all.jsonl"],
+    "import": ["import", "exported.jsonl", "--yes"],
     "import-archive": ["import-archive", "shenyu_data_20250210_030000.tar.gz"],
     "validate": ["validate"],
     "permissions check": ["permissions", "check", "--folder-mode", "755"],

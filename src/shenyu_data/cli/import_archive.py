@@ -33,7 +33,8 @@ def _time_ms(ctx: click.Context, param: click.Parameter, text: str | None) -> in
         raise click.BadParameter("write 2025-02-10 or 2025-02-10T03:00", ctx, param) from None
 
 
-def _bytes(ctx: click.Context, param: click.Parameter, text: str | None) -> int | None:
+def size_in_bytes(ctx: click.Context, param: click.Parameter, text: str | None) -> int | None:
+    """Given a size as people type it, return it in bytes. Raise UsageError."""
     return parse_size(text) if text is not None else None
 
 
@@ -52,7 +53,7 @@ def _bytes(ctx: click.Context, param: click.Parameter, text: str | None) -> int 
 @click.option("--erased-too", is_flag=True, help="Bring back users who were erased since.")
 @click.option(
     "--max-size",
-    callback=_bytes,
+    callback=size_in_bytes,
     metavar="SIZE",
     help="How much one archive may unpack to: 20GB.",
 )

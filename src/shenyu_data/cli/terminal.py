@@ -135,6 +135,11 @@ def say(text: str) -> None:
     _write(sys.stdout, "\n".join(map(printable, text.split("\n"))))
 
 
+def say_note(text: str) -> None:
+    """Print a result on standard error: standard output is taken by something else."""
+    _write(sys.stderr, "\n".join(map(printable, text.split("\n"))))
+
+
 def say_error(message: str, hint: str = "") -> None:
     """Print an error and what to do about it on standard error."""
     _write(sys.stderr, f"shenyu-data: {printable(message)}")

@@ -19,6 +19,7 @@ from typing import Any
 
 from shenyu_data.datadir.folder import FILE_FLAGS
 
+_RENAME_NOREPLACE = 1
 _RENAME_EXCHANGE = 2
 
 
@@ -36,6 +37,38 @@ def exchange(folder: int, one: bytes, other: bytes) -> bool:
     if error in (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP):
         return False
     raise OSError(error, os.strerror(error), os.fsdecode(other))
+
+
+def rename_new(folder: int, old: bytes, new: bytes) -> None:
+    """Rename a file of an open folder to a name that must be free. Raises OSError: FileExistsError
+    if it is not.
+    """
+    call = _renameat2()
+    if call is not None:
+        if call(folder, old, folder, new, _RENAME_NOREPLACE) == 0:
+            return
+        error = ctypes.get_errno()
+        if error not in (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP):
+            raise OSError(error, os.strerror(error), os.fsdecode(new))
+    os.link(old, new, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+    os.unlink(old, dir_fd=folder)
+
+
+def sync_all(folder: int) -> None:
+    """Make all that was written to the file system of an open folder durable."""
+    call = _syncfs()
+    if call is None:
+        os.sync()
+    elif call(folder) != 0:
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error))
+
+
+@cache
+def _syncfs() -> Any:
+    if sys.platform != "linux":
+        return None
+    return getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
 
 
 @cache

@@ -98,8 +98,12 @@ _decode = msgspec.json.Decoder(Line).decode
 class Digests:
     """Tells versions of documents apart in a journal, without saying anything about them."""
 
-    def __init__(self, repository: Repository) -> None:
-        self._key = repository.keys.derive("journals")
+    def __init__(self, repository: Repository | bytes) -> None:
+        """Without a repository there is a key alone: see :func:`local_key`."""
+        if isinstance(repository, bytes):
+            self._key = repository
+        else:
+            self._key = repository.keys.derive("journals")
 
     def of(self, data: bytes) -> bytes:
         """Return a digest of 16 bytes."""
@@ -138,6 +142,11 @@ class Journal:
                 f"cannot write the journal {self._path}: {error.strerror}",
                 hint="Make room or set XDG_STATE_HOME; without a journal nothing is changed.",
             ) from error
+
+    @property
+    def run(self) -> str:
+        """Return 8 hexadecimal digits of its name, by which temporary files tell whose they are."""
+        return self.name.removesuffix(".jsonl").rpartition("-")[2]
 
     def lines(self) -> list[Line]:
         """Return what was written; a line that was cut off is left out."""
@@ -203,6 +212,30 @@ class Journals:
             return sorted(name for name in os.listdir(self._folder) if name.endswith(".jsonl"))
         except FileNotFoundError:
             return []
+
+
+def local_key(folder: str) -> bytes:
+    """Return the key for journals of operations without a repository; it stays in their folder.
+
+    Raise ShenyuDataError if it cannot be read or made.
+    """
+    path = os.path.join(folder, "key")
+    try:
+        make_private(folder)
+        if not os.path.exists(path):
+            opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                write_file("key", [os.urandom(32)], folder=opened, replace=True)
+            finally:
+                os.close(opened)
+        with open(path, "rb") as file:
+            key = file.read(33)
+    except OSError as error:
+        raise ShenyuDataError(
+            f"cannot use {path}: {error.strerror}",
+            hint="Check its owner and mode, or set XDG_STATE_HOME.",
+        ) from error
+    return key.ljust(32, b"\0")[:32]
 
 
 @contextmanager

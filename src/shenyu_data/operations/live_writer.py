@@ -165,7 +165,11 @@ _IN_THE_WAY = frozenset((20, 40, 21))  # ENOTDIR, ELOOP, EISDIR
 
 
 def recover(
-    repository: Repository, root: int, journals: Journals, quiet_s: float, monitor: Monitor
+    repository: Repository | bytes,
+    root: int,
+    journals: Journals,
+    quiet_s: float,
+    monitor: Monitor,
 ) -> None:
     """Finish what killed operations left beside documents: nothing of it is lost.
 

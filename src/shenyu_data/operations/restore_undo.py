@@ -157,6 +157,12 @@ def _last(repository: Repository, journals: Journals) -> _Past:
             break
         if not steps:
             continue
+        if not began.repository:
+            raise NothingToTakeBack(
+                "the last in-place operation was an import without a repository, so what it "
+                "replaced is saved nowhere",
+                hint="Give imports a repository with --repo.",
+            )
         if began.repository != repository.keys.repository_id:
             raise UsageError(
                 "the last in-place operation saved what it replaced in another repository",
@@ -164,9 +170,10 @@ def _last(repository: Repository, journals: Journals) -> _Past:
             )
         saved = [line.snapshot for line in lines if isinstance(line, SavedIn)]
         folders = [line.path for line in lines if isinstance(line, Folder)]
-        needed = {saved[0], *(step.before for step in steps.values() if step.before is not None)}
+        needed = {*saved[:1], *(step.before for step in steps.values() if step.before is not None)}
         _check_there(repository, needed)
-        return _Past(journal, began, list(reversed(steps.values())), folders, saved[0])
+        first = saved[0] if saved else b""  # an import into an empty directory saves nothing
+        return _Past(journal, began, list(reversed(steps.values())), folders, first)
     raise NothingToTakeBack(
         "there is nothing to take back",
         hint="Only the last in-place operation on a data directory can be taken back, once.",

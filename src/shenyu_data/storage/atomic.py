@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 TEMPORARY_PREFIX = ".tmp-"
 
@@ -34,13 +35,23 @@ def write_file(
     FileExistsError is raised. ``owner`` is (uid, gid). Raises OSError as the system does; then
     the folder is as it was (or a replaced file is new, where only syncing the folder failed).
     """
+    with new_file(name, folder=folder, replace=replace) as descriptor:
+        size = write_all(descriptor, chunks)
+        set_attributes(descriptor, mode=mode, owner=owner, mtime_ns=mtime_ns)
+    return size
+
+
+@contextmanager
+def new_file(name: str | bytes, *, folder: int, replace: bool) -> Iterator[int]:
+    """Give a new file, open for writing and mode 0600, that gets its ``name``, durably, when the
+    block is left; left by an exception, it is removed. As :func:`write_file`.
+    """
     temporary = TEMPORARY_PREFIX + os.urandom(8).hex()
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
     descriptor = os.open(temporary, flags, 0o600, dir_fd=folder)
     try:
         try:
-            size = write_all(descriptor, chunks)
-            set_attributes(descriptor, mode=mode, owner=owner, mtime_ns=mtime_ns)
+            yield descriptor
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
@@ -57,7 +68,6 @@ def write_file(
         if not replace:
             _remove_quietly(name, folder)
         raise
-    return size
 
 
 def write_all(descriptor: int, chunks: Sequence[bytes]) -> int:

@@ -1,0 +1,234 @@
+"""Where an export is written to and read from: a file or a pipe, plain, gzip or zstd, and how much
+may come out of what is compressed. Called by operations that export and import.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import IO, BinaryIO, Protocol, cast
+
+import zstandard
+
+from shenyu_data.model.errors import ArchiveDamaged, ArchiveError, ShenyuDataError, UsageError
+from shenyu_data.storage.atomic import new_file, write_all
+
+MAX_RATIO = 200
+"""Chats in JSON shrink to a tenth; what shrinks to less than a two hundredth is made to fill
+disks.
+"""
+
+FREE_BYTES = 1 << 30
+"""Up to here the ratio is of no matter."""
+
+STANDARD = "-"
+"""The name that means standard input or output."""
+
+_GZIP_MAGIC = b"\x1f\x8b"
+_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+_READ_BYTES = 1 << 18
+_GZIP_LEVEL = 6
+_ZSTD_LEVEL = 3
+_MOST_WINDOW_BYTES = 128 << 20
+
+
+class _Compressor(Protocol):
+    def compress(self, data: bytes, /) -> bytes: ...
+    def flush(self) -> bytes: ...
+
+
+class _Plain:
+    def compress(self, data: bytes, /) -> bytes:
+        return data
+
+    def flush(self) -> bytes:
+        return b""
+
+
+Write = Callable[[bytes], None]
+
+
+@contextmanager
+def open_output(path: str, standard: BinaryIO, *, overwrite: bool) -> Iterator[Write]:
+    """Give the function that writes to the new file ``path``, or to ``standard`` for ``-``,
+    compressed if the name ends in ``.gz`` or ``.zst``.
+
+    The file has its name when the block is left, whole and durable, and not if it is left by an
+    exception. Raise UsageError if it is there already, ShenyuDataError if it cannot be written.
+    """
+    compressor = _compressor(path)
+    if path == STANDARD:
+        yield lambda data: _write_on(standard, data)
+        standard.flush()
+        return
+    folder, name = os.path.split(os.path.abspath(path))
+    if os.path.lexists(path) and not overwrite:
+        raise _exists(path)
+    try:
+        opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    try:
+        with new_file(name, folder=opened, replace=overwrite) as descriptor:
+
+            def write(data: bytes) -> None:
+                if packed := compressor.compress(data):
+                    write_all(descriptor, [packed])
+
+            yield write
+            write_all(descriptor, [compressor.flush()])
+    except FileExistsError:
+        raise _exists(path) from None
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    finally:
+        os.close(opened)
+
+
+def _write_on(stream: BinaryIO, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[stream.write(view) :]
+
+
+def _compressor(path: str) -> _Compressor:
+    if path.endswith(".gz"):
+        return zlib.compressobj(_GZIP_LEVEL, zlib.DEFLATED, 31)
+    if path.endswith(".zst"):
+        return zstandard.ZstdCompressor(level=_ZSTD_LEVEL, write_checksum=True).compressobj()
+    return _Plain()
+
+
+def _exists(path: str) -> UsageError:
+    return UsageError(f"{path} is there already", hint="Name a new file, or give --overwrite.")
+
+
+def _unwritable(path: str, error: OSError) -> ShenyuDataError:
+    return ShenyuDataError(
+        f"cannot write {path}: {error.strerror or error}",
+        hint="Check the free space, and the owner and mode of the folder.",
+    )
+
+
+class Input:
+    """Reads ``file``, plain or compressed; its first bytes tell which.
+
+    With ``max_bytes`` so much may come out, and the ratio is of no matter.
+    """
+
+    def __init__(self, file: BinaryIO, *, max_bytes: int | None = None) -> None:
+        self._file = file
+        self._max_bytes = max_bytes
+        self._taken = self._given = 0
+        self._head = self._take(4, exactly=True)
+        self._ready = b""
+        self._read: Callable[[int], bytes] = self._read_plain
+        if self._head.startswith(_GZIP_MAGIC):
+            self._inflate = zlib.decompressobj(31)
+            self._read = self._read_gzip
+        elif self._head == _ZSTD_MAGIC:
+            unpacker = zstandard.ZstdDecompressor(max_window_size=_MOST_WINDOW_BYTES)
+            self._zstd = unpacker.stream_reader(
+                cast("IO[bytes]", _Reader(self._read_plain)), read_across_frames=True
+            )
+            self._read = self._read_zstd
+
+    def read(self, count: int) -> bytes:
+        """Return at most ``count`` bytes, at least one before the end.
+
+        Raise ArchiveDamaged if it is not what was compressed, ArchiveError if too much comes out or
+        it cannot be read.
+        """
+        if self._ready:
+            data, self._ready = self._ready[:count], self._ready[count:]
+            return data
+        data = self._read(count)
+        self._given += len(data)
+        self._check_bounds()
+        return data
+
+    def peek(self, count: int) -> bytes:
+        """Return the first bytes, ``count`` of them if there are so many, and let them be read."""
+        while len(self._ready) < count:
+            data = self._read(count - len(self._ready))
+            if not data:
+                break
+            self._given += len(data)
+            self._ready += data
+        return self._ready[:count]
+
+    def _take(self, count: int, *, exactly: bool = False) -> bytes:
+        try:
+            data = self._file.read(count)
+            while exactly and len(data) < count and (more := self._file.read(count - len(data))):
+                data += more
+        except OSError as error:
+            raise ArchiveError(
+                f"cannot read it: {error.strerror}", hint="Check the name, its owner and its mode."
+            ) from error
+        self._taken += len(data)
+        return data
+
+    def _read_plain(self, count: int) -> bytes:
+        if self._head:
+            head, self._head = self._head, b""
+            return head
+        return self._take(count)
+
+    def _read_gzip(self, count: int) -> bytes:
+        inflate = self._inflate
+        packed = inflate.unconsumed_tail
+        while True:
+            if inflate.eof:  # several gzip files in a row are one; zeros may follow the last
+                packed = inflate.unused_data.lstrip(b"\0")
+                while not packed:
+                    more = self._read_plain(_READ_BYTES)
+                    if not more:
+                        return b""
+                    packed = more.lstrip(b"\0")
+                self._inflate = inflate = zlib.decompressobj(31)
+            packed = packed or self._read_plain(_READ_BYTES)
+            if not packed:
+                raise _damaged("it is cut off")
+            try:
+                data = inflate.decompress(packed, count)
+            except zlib.error:
+                raise _damaged("its compressed data is altered") from None
+            if data:
+                return data
+            packed = inflate.unconsumed_tail
+
+    def _read_zstd(self, count: int) -> bytes:
+        try:
+            data: bytes = self._zstd.read(count)
+        except zstandard.ZstdError:
+            raise _damaged("its compressed data is altered") from None
+        return data
+
+    def _check_bounds(self) -> None:
+        if self._max_bytes is not None:
+            if self._given > self._max_bytes:
+                raise ArchiveError(
+                    f"it unpacks to more than {self._max_bytes:,} bytes",
+                    hint="Give a greater --max-size if it may be that large.",
+                )
+        elif self._read != self._read_plain and (
+            self._given > FREE_BYTES + MAX_RATIO * self._taken
+        ):
+            raise ArchiveError(
+                f"it unpacks to more than {MAX_RATIO} times its size, as if to fill the disk",
+                hint="If it is to be trusted, say with --max-size how large it may become.",
+            )
+
+
+class _Reader:
+    """As much of a file as zstandard asks for."""
+
+    def __init__(self, read: Callable[[int], bytes]) -> None:
+        self.read = read
+
+
+def _damaged(why: str) -> ArchiveDamaged:
+    return ArchiveDamaged(f"the export is damaged: {why}", hint="Take another copy of it.")

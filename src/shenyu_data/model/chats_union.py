@@ -1,0 +1,86 @@
+"""All chats of two histories in one: what an import merges. Pure.
+
+No chat is lost. A chat that both have, and of which one goes on where the other ends, is there
+once, the longer one. If they contradict each other both are there, the other one under an id of its
+own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from shenyu_data.model.chats import Chat, History, canonical, read_history, same_value
+from shenyu_data.model.chats_edit import insert, place_of, replace
+
+
+def union(ours: bytes, theirs: bytes) -> bytes:
+    """Return ``ours`` with every chat of ``theirs``; the bytes of chats that stay are kept.
+
+    Raise Unparsable if one of them is no history, ValueError if ``ours`` is a single chat, and
+    ``theirs`` has more than that or contradicts it.
+    """
+    history, source = read_history(ours), read_history(theirs)
+    for chat in reversed(source.chats):  # so that each finds its neighbour below in place
+        data = _with(history, source, chat)
+        if data is not None:
+            history = read_history(data)
+    return history.data
+
+
+def _with(history: History, source: History, chat: Chat) -> bytes | None:
+    """Return the history with one chat more; None if it holds it already."""
+    index = _index(history, source, chat)
+    if index is None:
+        return insert(history, place_of(chat, source.chats, history.chats), source, chat)
+    live = history.chats[index]
+    if same_value(live.value, chat.value) or _goes_on(live.value, chat.value):
+        return None
+    if _goes_on(chat.value, live.value):
+        return replace(history, index, source, chat)
+    renamed = _renamed(chat)
+    if renamed.chats[0].key is not None and history.find(renamed.chats[0].key):
+        return None
+    return insert(history, index + 1, renamed, renamed.chats[0])
+
+
+def _index(history: History, source: History, chat: Chat) -> int | None:
+    """Return where the same chat stands; two single chats are the same unless their ids differ."""
+    if history.inside is None and source.inside is None:
+        keys = {history.chats[0].key, chat.key} - {None}
+        return 0 if len(keys) < 2 else None
+    for index, live in enumerate(history.chats):
+        if live.identity == chat.identity or (chat.key is not None and live.key == chat.key):
+            return index
+    return None
+
+
+def _goes_on(longer: object, shorter: object) -> bool:
+    """Whether a chat holds all of another version of it: the same messages first, and every other
+    member as it is there.
+    """
+    if not (isinstance(longer, dict) and isinstance(shorter, dict)):
+        return False
+    for name, value in shorter.items():
+        if name not in longer:
+            return False
+        other = longer[name]
+        if name == "messages" and isinstance(value, list) and isinstance(other, list):
+            if not same_value(other[: len(value)], value):
+                return False
+        elif name != "timestamp" and not same_value(value, other):
+            return False
+    return True
+
+
+def _renamed(chat: Chat) -> History:
+    """Return a chat under an id that says what it is, and is the same whenever it is made."""
+    value: dict[str, Any] = dict(chat.value) if isinstance(chat.value, dict) else {}
+    digest = hashlib.blake2b(canonical(chat.value).encode("utf-8", "surrogatepass"), digest_size=4)
+    value["id"] = f"{chat.key or 'chat'}-imported-{digest.hexdigest()}"
+    try:
+        text = json.dumps([value], ensure_ascii=False, indent=2).encode()
+    except UnicodeEncodeError:  # half a character
+        text = json.dumps([value], indent=2).encode()
+    return read_history(text)

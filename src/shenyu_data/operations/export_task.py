@@ -1,0 +1,295 @@
+"""What the workers of an export do: read every entry of some owners and put it into the format.
+
+For ``export`` only. An owner with much to read is left to the main process, which need not hold it
+in memory.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple, Protocol, TypedDict
+
+import msgspec
+from blake3 import blake3
+
+from shenyu_data.datadir.capture import capture
+from shenyu_data.datadir.folder import FILE_FLAGS, open_folder
+from shenyu_data.datadir.replace import MOST_BYTES
+from shenyu_data.datadir.scan import DataFolders, Found, Scan, scan_shared, scan_user, special_file
+from shenyu_data.exchange.items import WHOLE_BYTES, Item
+from shenyu_data.exchange.native import end_line, item_lines, piece_line
+from shenyu_data.exchange.selection import Selection
+from shenyu_data.model.findings import Finding, printable
+from shenyu_data.model.layout import GZIP_SUFFIX, kind_of, path_of
+from shenyu_data.model.records import MAX_PARSED_BYTES, gunzip
+
+MOST_TASK_BYTES = 4 << 20
+"""Of documents in one task; what is more the main process reads itself."""
+
+
+class ExportTask(NamedTuple):
+    """Owners and shared paths of one data directory to be written in one format."""
+
+    data: str
+    users: list[bytes]
+    shared: list[bytes]
+    selection: Selection
+    form: Form
+
+
+class Counts(msgspec.Struct):
+    """What was exported, and what could not be."""
+
+    folders: int = 0
+    files: int = 0
+    links: int = 0
+    file_bytes: int = 0
+    torn: int = 0
+    unreadable: int = 0
+    skipped: int = 0
+
+    def add(self, other: Counts) -> None:
+        """Add what another part of the export counted."""
+        for name in self.__struct_fields__:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+
+class ExportPart(msgspec.Struct):
+    """What a task made: text of the format, what is to be told, and what is left to do."""
+
+    text: bytes
+    counts: Counts
+    lost: dict[str, int]
+    findings: list[Finding]
+    owners: int
+    left: list[tuple[bytes, bool]]
+    """Users, and shared paths (True), that the main process must read."""
+
+
+class Form(Protocol):
+    """A format as the export writes it; ``separator`` stands between what owners become."""
+
+    separator: bytes
+
+    def owner(self, source: Source, scan: Scan, owner: bytes) -> Iterator[bytes]:
+        """Yield what an owner's entries become; of shared ones ``owner`` is empty."""
+        ...
+
+
+class Source:
+    """Reads documents of one data directory; keeps the folder it read from last open."""
+
+    def __init__(self, folders: DataFolders, selection: Selection) -> None:
+        self.folders = folders
+        self.selection = selection
+        self.counts = Counts()
+        self.lost: dict[str, int] = {}
+        self.findings: list[Finding] = []
+        self._folder: tuple[bytes, int] | None = None
+
+    def close(self) -> None:
+        """Close the folder."""
+        if self._folder is not None:
+            os.close(self._folder[1])
+            self._folder = None
+
+    def lose(self, field: str, finding: Finding | None = None) -> None:
+        """Count something that the format cannot carry."""
+        self.lost[field] = self.lost.get(field, 0) + 1
+        if finding is not None:
+            self.findings.append(finding)
+
+    def folder_of(self, path: bytes) -> int:
+        """Return the open folder a path stands in. Raises OSError."""
+        above = path.rpartition(b"/")[0]
+        if self._folder is None or self._folder[0] != above:
+            opened = open_folder(self.folders.root, above)
+            self.close()
+            self._folder = (above, opened)
+        return self._folder[1]
+
+    def item(self, found: Found, owner: bytes) -> Item | None:
+        """Return an entry as an item; None if it is gone, is not wanted, or cannot be read.
+
+        Of a file too large for memory ``data`` is None.
+        """
+        path = path_of(owner, found.place, found.name)
+        if special := special_file(found, owner):
+            self.findings.append(special)
+            self.counts.skipped += 1
+            return None
+        try:
+            return self._item(path, found)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            self.counts.unreadable += 1
+            self.findings.append(_unreadable(path, error))
+            return None
+
+    def _item(self, path: bytes, found: Found) -> Item | None:
+        seen = found.stat
+        name = path.rpartition(b"/")[2]
+        if stat.S_ISDIR(seen.st_mode):
+            self.counts.folders += 1
+            return Item(kind="folder", path=path, data=None, **_attributes(seen))
+        if stat.S_ISLNK(seen.st_mode):
+            target = os.readlink(name, dir_fd=self.folder_of(path))
+            self.counts.links += 1
+            return Item(kind="link", path=path, data=target, **_attributes(seen))
+        kind = kind_of(found.place, found.name)
+        if not self.selection.wants(kind, found.name, seen.st_mtime_ns):
+            return None
+        same = _same(seen)
+        if seen.st_size > MOST_BYTES:
+            self.counts.files += 1
+            return Item(kind="file", path=path, data=None, same=same, **_attributes(seen))
+        data, seen, outline, _ = capture(self.folder_of(path), name, kind, path, seen)
+        torn = outline.state == "torn"
+        if kind == "history" and self.selection.by_time and not torn:
+            chosen = self._chosen(path, data, seen.st_mtime_ns)
+            if chosen is None:
+                return None
+            data = chosen
+        if torn:
+            self.torn(path)
+        self.counts.files += 1
+        self.counts.file_bytes += len(data)
+        return Item(kind="file", path=path, data=data, same=same, torn=torn, **_attributes(seen))
+
+    def _chosen(self, path: bytes, data: bytes, mtime_ns: int) -> bytes | None:
+        """Return what is wanted of a history; of a compressed one, plain, unless it is all."""
+        plain = gunzip(data, MAX_PARSED_BYTES) if path.endswith(GZIP_SUFFIX) else data
+        chosen = self.selection.chats_of(plain or data, mtime_ns)
+        if chosen is None or chosen == plain:
+            return data if chosen is not None else None
+        import gzip  # late: few need it
+
+        return gzip.compress(chosen, mtime=0) if path.endswith(GZIP_SUFFIX) else chosen
+
+    def pieces(self, path: bytes) -> Iterator[bytes]:
+        """Yield a file that is too large for memory, up to the size it has now."""
+        descriptor = os.open(path.rpartition(b"/")[2], FILE_FLAGS, dir_fd=self.folder_of(path))
+        try:
+            before = os.fstat(descriptor)
+            left = before.st_size
+            while left and (piece := os.read(descriptor, min(left, WHOLE_BYTES))):
+                left -= len(piece)
+                yield piece
+            after = os.fstat(descriptor)
+        finally:
+            os.close(descriptor)
+        self.counts.file_bytes += before.st_size - left
+        if left or _version(before) != _version(after):
+            self.torn(path)
+
+    def torn(self, path: bytes) -> None:
+        """Take note of a document that is torn."""
+        self.counts.torn += 1
+        self.findings.append(
+            Finding(
+                code="torn-document",
+                severity="error",
+                path=printable(path),
+                message="it is torn, or was rewritten all the while",
+                hint="`shenyu-data validate` says what is wrong with it.",
+            )
+        )
+
+
+def export_owners(task: ExportTask) -> ExportPart:
+    """Read some owners and return what the format makes of them; those with much are left."""
+    with DataFolders(task.data) as folders:
+        source = Source(folders, task.selection)
+        texts: list[bytes] = []
+        left: list[tuple[bytes, bool]] = []
+        size = 0
+        names = [(user, False) for user in task.users] + [(path, True) for path in task.shared]
+        try:
+            for (name, shared), (scan, owner) in zip(
+                names, scans(folders, task.users, task.shared), strict=True
+            ):
+                count = sum(found.stat.st_size for found in scan.entries)
+                if count > MOST_TASK_BYTES - size:
+                    left.append((name, shared))
+                    continue
+                size += count
+                source.findings += scan.findings
+                texts.append(b"".join(task.form.owner(source, scan, owner)))
+        finally:
+            source.close()
+        return ExportPart(
+            text=task.form.separator.join(filter(None, texts)),
+            counts=source.counts,
+            lost=source.lost,
+            findings=source.findings,
+            owners=len(task.users),
+            left=left,
+        )
+
+
+def scans(
+    folders: DataFolders, users: Iterable[bytes], shared: Iterable[bytes]
+) -> Iterator[tuple[Scan, bytes]]:
+    """Yield the entries of each user and of each shared path, with whose they are."""
+    for user in users:
+        yield scan_user(folders, user), user
+    for path in shared:
+        yield scan_shared(folders, [path]), b""
+
+
+class NativeForm:
+    """The native format."""
+
+    separator = b""
+
+    def owner(self, source: Source, scan: Scan, owner: bytes) -> Iterator[bytes]:
+        """Yield the lines of an owner's entries."""
+        for found in scan.entries:
+            item = source.item(found, owner)
+            if item is None:
+                continue
+            yield from item_lines(item)
+            if item.data is None and item.kind == "file":
+                size, torn = 0, source.counts.torn
+                for piece in source.pieces(item.path):
+                    size += len(piece)
+                    yield piece_line(piece)
+                yield end_line(size, torn=source.counts.torn > torn)
+
+
+class _Attributes(TypedDict):
+    mode: int
+    mtime_ns: int
+    owner: tuple[int, int]
+
+
+def _attributes(seen: os.stat_result) -> _Attributes:
+    return {
+        "mode": stat.S_IMODE(seen.st_mode),
+        "mtime_ns": seen.st_mtime_ns,
+        "owner": (seen.st_uid, seen.st_gid),
+    }
+
+
+def _same(seen: os.stat_result) -> str | None:
+    """Return what names of one file have in common; None if it has but one name."""
+    if seen.st_nlink < 2:
+        return None
+    return blake3(f"{seen.st_dev}:{seen.st_ino}".encode()).hexdigest(length=8)
+
+
+def _version(seen: os.stat_result) -> tuple[int, int, int]:
+    return seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns
+
+
+def _unreadable(path: bytes, error: OSError) -> Finding:
+    return Finding(
+        code="unreadable-document",
+        severity="error",
+        path=printable(path),
+        message=f"it cannot be read: {error.strerror}",
+        hint="Check its owner and mode, or run as the user the application runs as.",
+    )
