@@ -32,6 +32,8 @@ CALLS = {
     "export": ["export", "all.jsonl"],
     "import": ["import", "exported.jsonl", "--yes"],
     "import-archive": ["import-archive", "shenyu_data_20250210_030000.tar.gz"],
+    "users list": ["users", "list"],
+    "chats list": ["chats", "list"],
     "validate": ["validate"],
     "permissions check": ["permissions", "check", "--folder-mode", "755"],
     "permissions fix": ["permissions", "fix", "--yes"],

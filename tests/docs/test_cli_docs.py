@@ -267,6 +267,8 @@ def test_the_json_of_every_verb_has_the_shape_that_is_shown(
     given["timeline"] = call("timeline", "--user", "ben", "--history", "chat-history")
     given["restore"] = call("restore", "latest", "--to", "target")
     monkeypatch.setenv("SHENYU_DATA_NEW_PASSPHRASE", "another")
+    for name in ("users list", "chats list"):
+        given[name] = call(*name.split())
     given["key list"] = call("key", "list")
     given["key add"] = call("key", "add", "--label", "anna")
     given["key remove"] = call("key", "remove", "anna", "--yes")

@@ -83,7 +83,7 @@ def read_history(data: bytes) -> History:
     start = len(data) - len(data.lstrip(_BLANKS))
     end = len(data.rstrip(_BLANKS))
     if data[start : start + 1] == b"{":
-        value = _value(data)
+        value = chat_value(data)
         name, count = _identity(value, {})
         # The only chat of its file is the same chat, whatever becomes of its words.
         identity = (name if name.startswith("#") else "=", count)
@@ -93,7 +93,7 @@ def read_history(data: bytes) -> History:
     chats: list[Chat] = []
     seen: dict[str, int] = {}
     for first, last in _lengths(data, start) or _elements(data, start):
-        value = _value(data[first:last])
+        value = chat_value(data[first:last])
         chats.append(Chat(_identity(value, seen), first, last, value))
     return History(data, chats, (start + 1, end - 1))
 
@@ -121,7 +121,8 @@ def _check(data: bytes) -> None:
         parse(data)  # says what is wrong, or takes what only the application does
 
 
-def _value(text: bytes) -> Any:
+def chat_value(text: bytes) -> Any:
+    """Return the value of one chat, as the application reads it. Raise Unparsable."""
     try:
         return _decode_value(text)
     except RecursionError:

@@ -20,7 +20,12 @@ from shenyu_data.datadir.folder import open_root
 from shenyu_data.datadir.remove import Remover
 from shenyu_data.datadir.replace import replacement_names
 from shenyu_data.datadir.scan import DataFolders, Found, scan_user
-from shenyu_data.model.errors import OwnerNotFound, RepositoryError, UsageError
+from shenyu_data.model.errors import (
+    OwnerNotFound,
+    RepositoryError,
+    ShenyuDataError,
+    UsageError,
+)
 from shenyu_data.model.findings import Finding, printable
 from shenyu_data.model.layout import USERS, is_path_of, is_plain_name, path_of
 from shenyu_data.model.monitor import Monitor
@@ -180,6 +185,7 @@ class _Erasure:
         monitor: Monitor,
     ) -> None:
         self._journals = list(journals.newest_first())
+        self._data = data
         self._repository = repository
         self._plan = plan
         self._options = options
@@ -201,7 +207,8 @@ class _Erasure:
         self._remover.report_links()
         for journal in self._journals:
             journal.forget(self._plan.user)
-        complete = quiet and self._remover.complete and not destroyed.failures
+        forgotten = self._forget_in_catalog()
+        complete = quiet and self._remover.complete and forgotten and not destroyed.failures
         return EraseStats(
             complete=complete,
             receipt=self._issue(destroyed) if complete else None,
@@ -211,6 +218,25 @@ class _Erasure:
             destroyed_objects=[*destroyed.objects, *swept],
             elapsed_s=time.monotonic() - started,
         )
+
+    def _forget_in_catalog(self) -> bool:
+        """Take the user out of the catalog of the live directory; return whether that was done."""
+        from shenyu_data.operations.catalog import forget_user  # late: SQLite takes 10 ms
+
+        try:
+            forget_user(self._data, self._options.state, self._plan.user)
+        except ShenyuDataError as error:
+            self._report(
+                Finding(
+                    code="catalog-not-forgotten",
+                    severity="error",
+                    path="",
+                    message=error.message,
+                    hint=error.hint,
+                )
+            )
+            return False
+        return True
 
     def _leftovers(self) -> list[bytes]:
         """Return the names that replacements of the user's file may have left in ``users/``."""

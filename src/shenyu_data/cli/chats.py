@@ -1,0 +1,107 @@
+"""``shenyu-data chats``: the chats of the live data directory."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import click
+import msgspec
+
+from shenyu_data.cli.common import Call, common
+from shenyu_data.cli.listing import (
+    catalog_options,
+    list_options,
+    next_line,
+    page_options,
+    stale_option,
+)
+from shenyu_data.cli.render import brief, iso, local, size, table
+from shenyu_data.datadir.catalog_pages import ChatEntry, Listing
+from shenyu_data.model.findings import printable
+from shenyu_data.operations.listings import PageOptions, list_chats
+
+
+@click.group("chats", context_settings={"help_option_names": ["-h", "--help"]})
+def chats_command() -> None:
+    """List, show and search the chats of the data directory."""
+
+
+@chats_command.command("list")
+@click.option("--user", metavar="U", help="Only chats of this user.")
+@click.option("--history", metavar="KEY", help="Only chats of histories of this storage key.")
+@click.option("--model", metavar="M", help="Only chats with this model.")
+@list_options
+@page_options
+@stale_option
+@common
+def list_command(
+    call: Call,
+    user: str | None,
+    history: str | None,
+    model: str | None,
+    listing: Listing,
+    page: PageOptions,
+    stale: bool,
+) -> None:
+    """List chats, page by page: title, when last active, size, where they are.
+
+    TIME is a date, a date and time, or how long ago it was (3d); SIZE like 10MB. A page ends with
+    the cursor that the next one is asked for with. Exits with 1 if a folder or a history could not
+    be looked into.
+    """
+    listing = msgspec.structs.replace(
+        listing,
+        user=os.fsencode(user) if user is not None else None,
+        history=os.fsencode(history) if history is not None else None,
+        model=model,
+    )
+    found = list_chats(catalog_options(call, stale=stale), listing, page, call.monitor)
+    call.finish(
+        {"chats": [chat_json(item) for item in found.entries], "next": found.after},
+        "\n".join(filter(None, [chats_table(found.entries), next_line(found.after)])),
+        findings=incomplete(call),
+    )
+
+
+def chats_table(entries: list[ChatEntry]) -> str:
+    """Return chats as text."""
+    rows = [
+        (
+            brief(item.id, 40),
+            brief(printable(item.user), 20),
+            brief(printable(item.history), 20),
+            local(item.activity_ms),
+            item.activity_source,
+            f"{item.messages:,}",
+            size(item.size_bytes),
+            brief(item.title, 50),
+        )
+        for item in entries
+    ]
+    header = ("chat", "user", "history", "last active", "by its", "messages", "size", "title")
+    return table(header, rows) if rows else "No chats."
+
+
+def chat_json(item: ChatEntry) -> dict[str, Any]:
+    """Return a chat as ``--json`` shows it."""
+    return {
+        "id": item.id,
+        "user": printable(item.user),
+        "history": printable(item.history),
+        "document": printable(item.path),
+        "offset_bytes": item.offset,
+        "size_bytes": item.size_bytes,
+        "title": item.title,
+        "model": item.model,
+        "messages_count": item.messages,
+        "began": iso(item.began_ms) if item.began_ms is not None else None,
+        "last_activity": iso(item.activity_ms),
+        "last_activity_source": item.activity_source,
+    }
+
+
+def incomplete(call: Call) -> bool:
+    """Whether something could not be looked into, so that an answer may lack something."""
+    codes = {"catalog-not-kept", "catalog-busy", "catalog-rebuilt"}
+    return any(item.code not in codes for item in call.monitor.findings)

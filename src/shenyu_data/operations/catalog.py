@@ -1,0 +1,245 @@
+"""Asking the catalog: it is first made as true as the directory is now, and built if need be.
+
+A catalog that cannot be kept is built for the one call, so that a question is answered anyhow.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+import msgspec
+
+from shenyu_data.datadir.catalog import BUCKETS, Catalog, bucket_of
+from shenyu_data.datadir.catalog_files import (
+    NotACatalog,
+    building,
+    building_for_once,
+    finish,
+    locked,
+    open_catalog,
+    rewrite_without,
+)
+from shenyu_data.datadir.catalog_read import OwnerChange, OwnersTask, read_owners
+from shenyu_data.datadir.survey import Survey, survey
+from shenyu_data.model.errors import ShenyuDataError
+from shenyu_data.model.findings import Finding
+from shenyu_data.model.monitor import Monitor
+from shenyu_data.operations.workers import default_jobs, open_executor, run_tasks
+
+T = TypeVar("T")
+
+WAIT_S = 60.0
+"""How long to wait while another process brings the catalog up to date."""
+
+_TASK_NAMES = 250  # as in validate
+_FEW_NAMES = 500
+_WAITING_A_JOB = 4
+_MOST_PENDING = 20_000  # documents and chats in one transaction
+
+_NOT_THE_CATALOGS_FAULT = (
+    *(sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR),
+    *(sqlite3.SQLITE_PERM, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOMEM),
+)
+_DAMAGE = (sqlite3.Error, ValueError, TypeError, OverflowError)
+
+
+class CatalogOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """``state`` is the folder of what concerns the directory ``data``; the catalog lies there.
+
+    ``stale``: what the catalog says does, if there is one, without a look at the directory.
+    """
+
+    data: str
+    state: str
+    jobs: int | None = None
+    stale: bool = False
+
+
+def ask(options: CatalogOptions, query: Callable[[Catalog], T], monitor: Monitor) -> T:
+    """Return what ``query`` finds in a catalog that is true of the directory as it is now.
+
+    Raise DataDirectoryError if the directory cannot be listed. What goes wrong with the catalog
+    itself is reported, and never keeps the question from being answered.
+    """
+    data = os.fsencode(os.path.realpath(options.data))
+    if options.stale:
+        try:
+            with open_catalog(options.state, data) as catalog:
+                return query(catalog)
+        except (OSError, NotACatalog, *_DAMAGE):
+            pass  # then it is made
+    try:
+        with locked(options.state, WAIT_S) as alone:
+            if alone:
+                return _ask_current(options, data, query, monitor)
+            with open_catalog(options.state, data) as catalog:
+                answer = query(catalog)
+            monitor.report(_busy())
+            return answer
+    except (OSError, NotACatalog, *_DAMAGE) as error:
+        monitor.report(_not_kept(options.state, error))
+    with building_for_once(data) as catalog:
+        refresh(catalog, options, monitor)
+        finish(catalog)
+        return query(catalog)
+
+
+def _ask_current(
+    options: CatalogOptions, data: bytes, query: Callable[[Catalog], T], monitor: Monitor
+) -> T:
+    try:
+        with open_catalog(options.state, data) as catalog:
+            refresh(catalog, options, monitor)
+            return query(catalog)
+    except FileNotFoundError:
+        pass
+    except NotACatalog:
+        monitor.report(_rebuilt("it is of another version, or of another directory"))
+    except _DAMAGE as error:
+        if _is_the_place(error):
+            raise
+        monitor.report(_rebuilt("it is damaged"))
+    with building(options.state, data) as catalog:
+        refresh(catalog, options, monitor)
+    with open_catalog(options.state, data) as catalog:
+        return query(catalog)
+
+
+def forget_user(data: str, state: str, owner: bytes) -> None:
+    """Take a user out of the catalog of the directory ``data``, for good. Raise ShenyuDataError if
+    that cannot be done.
+    """
+    path = os.fsencode(os.path.realpath(data))
+    try:
+        with locked(state, WAIT_S) as alone:
+            if not alone:
+                raise OSError(errno.EBUSY, "another process goes on changing it")
+            rewrite_without(state, path, owner)
+    except OSError as error:
+        raise ShenyuDataError(
+            f"cannot take the user out of the catalog in {state}: {error.strerror}",
+            hint="Remove catalog.db and what begins with that name from this folder by hand.",
+        ) from error
+
+
+def refresh(catalog: Catalog, options: CatalogOptions, monitor: Monitor) -> int:
+    """Compare every document's stat with the catalog's, and read what is new or was changed; return
+    of how many users something was noted.
+
+    Raise DataDirectoryError if the directory cannot be listed. Of folders that cannot be, what the
+    catalog says stays.
+    """
+    return _Refresh(catalog, options, monitor).run()
+
+
+class _Refresh:
+    def __init__(self, catalog: Catalog, options: CatalogOptions, monitor: Monitor) -> None:
+        self._catalog = catalog
+        self._options = options
+        self._monitor = monitor
+        self._now_ms = time.time_ns() // 1_000_000
+        self._gone: list[bytes] = []
+        self._changes: list[OwnerChange] = []
+        self._pending = 0
+        self._changed = 0
+
+    def run(self) -> int:
+        options, monitor = self._options, self._monitor
+        with Survey(BUCKETS) as found:
+            survey(
+                options.data,
+                found,
+                user_bucket=bucket_of,
+                shared_bucket=bucket_of,
+                monitor=monitor,
+            )
+            jobs = default_jobs() if options.jobs is None else options.jobs
+            if found.names < _FEW_NAMES:
+                jobs = 1
+            with (
+                open_executor(jobs) as executor,
+                monitor.task("Cataloguing", found.names, "users") as progress,
+            ):
+                tasks, waiting = self._tasks(found), _WAITING_A_JOB * max(jobs, 1)
+                for part in run_tasks(executor, read_owners, tasks, waiting=waiting, in_order=True):
+                    for finding in part.findings:
+                        monitor.report(finding)
+                    self._note(part.changes)
+                    progress.advance(part.owners)
+        self._write()
+        return self._changed
+
+    def _tasks(self, found: Survey) -> Iterator[OwnersTask]:
+        owners = []
+        for number in range(BUCKETS):
+            known = self._catalog.known(number)
+            bucket = found.bucket(number)
+            for name in bucket.users:
+                owners.append((name, name in bucket.compressed, known.pop(name, {})))
+                if len(owners) == _TASK_NAMES:
+                    yield OwnersTask(self._options.data, owners, self._now_ms)
+                    owners = []
+            if found.users_complete:
+                self._gone += known
+        yield OwnersTask(self._options.data, owners, self._now_ms)
+
+    def _note(self, changes: list[OwnerChange]) -> None:
+        self._changes += changes
+        self._pending += sum(
+            len(change.gone) + sum(1 + len(row.chats) for row in change.read) for change in changes
+        )
+        if self._pending > _MOST_PENDING:
+            self._write()
+
+    def _write(self) -> None:
+        if not (self._gone or self._changes):
+            return
+        with self._catalog.transaction():
+            for name in self._gone:
+                self._catalog.remove(name)
+            for change in self._changes:
+                self._catalog.apply(change)
+        self._changed += len(self._gone) + len(self._changes)
+        self._gone, self._changes, self._pending = [], [], 0
+
+
+def _is_the_place(error: Exception) -> bool:
+    """Whether it is where the catalog lies that fails, and not the catalog."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF in _NOT_THE_CATALOGS_FAULT
+
+
+def _busy() -> Finding:
+    return Finding(
+        code="catalog-busy",
+        severity="warning",
+        path="",
+        message="another process is bringing the catalog up to date: this is its state before",
+        hint="Ask again when that is done.",
+    )
+
+
+def _rebuilt(why: str) -> Finding:
+    return Finding(
+        code="catalog-rebuilt",
+        severity="info",
+        path="",
+        message=f"the catalog was built anew: {why}",
+        hint="Nothing is lost: it is made of what the documents say.",
+    )
+
+
+def _not_kept(state: str, error: Exception) -> Finding:
+    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return Finding(
+        code="catalog-not-kept",
+        severity="warning",
+        path="",
+        message=f"no catalog can be kept in {state}: {reason}; one was made for this call alone",
+        hint="Check the folder's owner, mode and room, or set XDG_STATE_HOME.",
+    )
