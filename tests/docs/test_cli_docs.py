@@ -281,7 +281,8 @@ def test_the_json_of_every_verb_has_the_shape_that_is_shown(
     with tarfile.open("shenyu_data_20250210.tar.gz", "w:gz") as archive:
         archive.add("data")
     given["export"] = call("export", "all.jsonl")
-    given["import"] = call("import", "all.jsonl", "--yes")
+    call("export", "export.json", "--format", "guide")
+    given["import"] = call("import", "export.json", "--yes")
     given["import-archive"] = call("import-archive", "shenyu_data_20250210.tar.gz")
     given["copy"] = call("copy", "latest", "--to-repo", "second")
     given["prune"] = call("prune", "--keep-last", "1", "--yes")

@@ -17,7 +17,7 @@ from shenyu_data.exchange.streams import STANDARD
 from shenyu_data.model.ages import parse_age
 from shenyu_data.model.errors import UsageError
 from shenyu_data.model.findings import printable
-from shenyu_data.operations.export import ExportOptions, ExportStats, export
+from shenyu_data.operations.export import ExportOptions, ExportStats, Format, export
 
 
 def moment(ctx: click.Context, param: click.Parameter, text: str | None) -> int | None:
@@ -38,6 +38,14 @@ def moment(ctx: click.Context, param: click.Parameter, text: str | None) -> int 
 
 @click.command("export")
 @click.argument("file", metavar="FILE")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["native", "guide"]),
+    default="native",
+    metavar="F",
+    help="native (the default) or guide: the export.json of the data migration guide.",
+)
 @click.option("--user", multiple=True, metavar="U", help="Only this user; may be repeated.")
 @click.option("--history", metavar="KEY", help="Only histories of this storage key.")
 @click.option(
@@ -49,6 +57,7 @@ def moment(ctx: click.Context, param: click.Parameter, text: str | None) -> int 
 def export_command(
     call: Call,
     file: str,
+    form: Format,
     user: tuple[str, ...],
     history: str | None,
     since: int | None,
@@ -66,6 +75,7 @@ def export_command(
             hint="Name a file instead of -.",
         )
     options = ExportOptions(
+        form=form,
         selection=Selection(
             users=frozenset(map(os.fsencode, user)) or None,
             history=os.fsencode(history) if history is not None else None,
@@ -114,6 +124,9 @@ def _summary(stats: ExportStats, file: str) -> str:
     ]
     if missing:
         lines.append(f"  not as it should be: {', '.join(missing)}")
+    if stats.lost:
+        words = [f"{count:,} {field.replace('_', ' ')}" for field, count in stats.lost.items()]
+        lines.append(f"  not carried by the format: {', '.join(words)}")
     if not stats.complete:
         lines.append("  some folders could not be listed")
     return "\n".join(lines)

@@ -26,7 +26,7 @@ from shenyu_data.operations.import_data import (
     plan_import,
 )
 from shenyu_data.operations.import_edits import Policy
-from shenyu_data.operations.import_items import InputFormat
+from shenyu_data.operations.import_items import Chosen, InputFormat
 from shenyu_data.operations.places import state_folder, state_of
 
 _SHOWN = 20
@@ -129,6 +129,7 @@ class _Unclosed(io.RawIOBase):
 def _finish_plan(call: Call, plan: ImportPlan, file: str, text: str) -> None:
     document = fields(plan)
     document["documents"] = [fields(item) for item in document.pop("items")]
+    document["names"] = [fields(item) for item in plan.names]
     document["documents_count"] = plan.documents
     call.finish(
         {"file": printable(file), **document, "dry_run": True},
@@ -142,6 +143,7 @@ def _finish(call: Call, stats: ImportStats, file: str, saves: bool) -> None:
     document = fields(stats)
     safety = stats.safety.hex() if stats.safety is not None else None
     del document["safety"]
+    document["names"] = [fields(item) for item in stats.names]
     document["elapsed_s"] = round(stats.elapsed_s, 3)
     text = f"Imported {file} in {stats.elapsed_s:.1f} s: {number(stats.created, 'new document')}"
     for count, word in (
@@ -155,6 +157,7 @@ def _finish(call: Call, stats: ImportStats, file: str, saves: bool) -> None:
     ):
         if count:
             text += f", {count:,} {word}"
+    text += _names(stats.names)
     if stats.erased:
         text += f"\n  {number(stats.erased, 'user')} were erased and stay so"
     if safety is not None:
@@ -199,6 +202,8 @@ def _describe(plan: ImportPlan, head: str, data: str) -> str:
         f"  {number(plan.documents, 'document')}, {size(plan.document_bytes)}: "
         f"{', '.join(counted) or 'nothing to do'}"
     )
+    if plan.names:
+        lines.append(_names(plan.names).lstrip("\n"))
     for count, word in (
         (plan.erased, "of users who were erased are left out"),
         (plan.refused, "unsafe entries are left out"),
@@ -207,6 +212,14 @@ def _describe(plan: ImportPlan, head: str, data: str) -> str:
         if count:
             lines.append(f"  {count:,} {word}")
     return "\n".join(lines)
+
+
+def _names(names: list[Chosen]) -> str:
+    """Return the lines that say under which names histories come."""
+    return "".join(
+        f"\n  {number(item.histories, 'history', 'histories')} as {item.name} ({item.why})"
+        for item in names
+    )
 
 
 _NOT_LISTED = frozenset(("create", "unchanged"))

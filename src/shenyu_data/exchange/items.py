@@ -51,7 +51,14 @@ class Damage(msgspec.Struct, frozen=True):
     why: str
 
 
-Record = Item | Piece | PiecesEnd | Damage
+class LeftOut(msgspec.Struct, frozen=True):
+    """A record that has no place in a data directory, or leads out of it: which, and why."""
+
+    where: str
+    why: str
+
+
+Record = Item | Piece | PiecesEnd | Damage | LeftOut
 
 
 def pieces_of(data: bytes) -> Iterator[bytes]:

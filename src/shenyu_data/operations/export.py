@@ -18,12 +18,14 @@ from blake3 import blake3
 from shenyu_data.datadir.folder import check_outside
 from shenyu_data.datadir.scan import DataFolders
 from shenyu_data.datadir.survey import Survey, survey
+from shenyu_data.exchange import guide
 from shenyu_data.exchange.native import DIGEST_BYTES, Closing, closing_line, header_line
 from shenyu_data.exchange.selection import Selection
 from shenyu_data.exchange.streams import STANDARD, Write, open_output
 from shenyu_data.model.errors import OwnerNotFound
 from shenyu_data.model.findings import printable
 from shenyu_data.model.monitor import Monitor
+from shenyu_data.operations.export_guide import GuideHistories, GuideUsers
 from shenyu_data.operations.export_task import (
     Counts,
     ExportPart,
@@ -121,6 +123,19 @@ class _Export:
 
     def run(self) -> None:
         """Write the whole export."""
+        if self._options.form == "guide":
+            self._run_guide()
+        else:
+            self._run_native()
+
+    def _run_guide(self) -> None:
+        self._write(guide.OPENING)
+        self._write(guide.ending(some=self._section(GuideUsers())))
+        self._write(guide.MIDDLE)
+        self._write(guide.ending(some=self._section(GuideHistories())))
+        self._write(guide.closing())
+
+    def _run_native(self) -> None:
         selection = self._options.selection
         self._write(header_line(selection.told(), None))
         self._section(NativeForm())
@@ -191,7 +206,8 @@ class _Export:
             bucket = self._found.bucket(number)
             chosen = selection.users
             users = [user for user in bucket.users if chosen is None or user in chosen]
-            shared = [] if chosen is not None else bucket.shared
+            alone = chosen is not None or isinstance(form, GuideUsers)
+            shared = [] if alone else bucket.shared
             for start in range(0, max(len(users), len(shared)), _TASK_NAMES):
                 end = start + _TASK_NAMES
                 yield ExportTask(self._data, users[start:end], shared[start:end], selection, form)

@@ -95,12 +95,6 @@ class Source:
             os.close(self._folder[1])
             self._folder = None
 
-    def lose(self, field: str, finding: Finding | None = None) -> None:
-        """Count something that the format cannot carry."""
-        self.lost[field] = self.lost.get(field, 0) + 1
-        if finding is not None:
-            self.findings.append(finding)
-
     def folder_of(self, path: bytes) -> int:
         """Return the open folder a path stands in. Raises OSError."""
         above = path.rpartition(b"/")[0]

@@ -133,6 +133,7 @@ class ImportWriter:
             busy=live.busy,
             failed=self._failed + live.failed,
             damaged=items.damaged,
+            names=items.names,
             elapsed_s=elapsed_s,
         )
 

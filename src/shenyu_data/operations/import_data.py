@@ -24,7 +24,7 @@ from shenyu_data.model.monitor import Monitor
 from shenyu_data.operations.erased import check_tombstones
 from shenyu_data.operations.import_apply import ImportWriter
 from shenyu_data.operations.import_edits import Policy, becomes, beside, contents_digest, is_same
-from shenyu_data.operations.import_items import Entry, ImportItems, InputFormat
+from shenyu_data.operations.import_items import Chosen, Entry, ImportItems, InputFormat
 from shenyu_data.operations.journal import Began, Digests, Ended, Journals, local_key, open_journals
 from shenyu_data.operations.live_document import QUIET_S, Refused
 from shenyu_data.operations.live_writer import recover
@@ -89,6 +89,7 @@ class ImportPlan(msgspec.Struct, frozen=True, kw_only=True):
     erased: int
     refused: int
     damaged: int
+    names: list[Chosen]
 
     @property
     def replaces(self) -> int:
@@ -114,6 +115,7 @@ class ImportStats(msgspec.Struct, frozen=True, kw_only=True):
     busy: int
     failed: int
     damaged: int
+    names: list[Chosen]
     elapsed_s: float
 
 
@@ -396,6 +398,7 @@ class _Planner:
             erased=len(self.erased),
             refused=items.refused,
             damaged=items.damaged,
+            names=items.names,
         )
 
 

@@ -15,7 +15,8 @@ from typing import BinaryIO, Literal, NamedTuple
 import msgspec
 
 from shenyu_data.datadir.survey import MAX_DEPTH
-from shenyu_data.exchange.items import Item, Piece, PiecesEnd, Record
+from shenyu_data.exchange.guide_reader import GuideReader
+from shenyu_data.exchange.items import Item, LeftOut, Piece, PiecesEnd, Record
 from shenyu_data.exchange.native_reader import MAGIC, NativeReader
 from shenyu_data.exchange.streams import Input
 from shenyu_data.model.errors import ArchiveDamaged, ArchiveError
@@ -34,6 +35,7 @@ from shenyu_data.model.records import MAX_PARSED_BYTES
 
 InputFormat = Literal["auto", "native", "guide"]
 
+MOST_BLANKS = 64
 MOST_NAME_BYTES = 255
 MOST_PATH_BYTES = 4000
 
@@ -69,6 +71,14 @@ class Entry(NamedTuple):
             write(piece)
 
 
+class Chosen(msgspec.Struct, frozen=True, kw_only=True):
+    """A name that was given to histories, to how many, and why."""
+
+    name: str
+    histories: int
+    why: str
+
+
 class ImportItems:
     """Reads an export; ``problems`` counts what was left out of it for being unsafe or damaged.
 
@@ -91,6 +101,21 @@ class ImportItems:
         self.refused = 0
         self.damaged = 0
         self.records = _open(Input(file, max_bytes=max_bytes), form)
+
+    @property
+    def names(self) -> list[Chosen]:
+        """The names that histories got which had none."""
+        found = self.records.names if isinstance(self.records, GuideReader) else {}
+        return [
+            Chosen(
+                name=name.decode() or "0.json, 1.json, …",
+                histories=count,
+                why="an array of chats: the application reads it under this name"
+                if name
+                else "a single chat, or one array too many: numbered as the guide's import does",
+            )
+            for name, count in sorted(found.items(), reverse=True)
+        ]
 
     def __iter__(self) -> Iterator[Entry]:
         """Yield the entries. Raise ArchiveDamaged if some are missing or damaged, after the rest;
@@ -140,6 +165,8 @@ class ImportItems:
                 return
             if isinstance(record, Item | Piece | PiecesEnd):
                 yield record
+            elif isinstance(record, LeftOut):
+                self._note_unsafe(record.where, record.why)
             else:
                 self._note_damage(record.where, record.why)
 
@@ -152,6 +179,18 @@ class ImportItems:
                 path=where,
                 message=f"the export is damaged here: {why}",
                 hint="Take another copy of it; --damaged-too imports what can be read.",
+            )
+        )
+
+    def _note_unsafe(self, where: str, why: str) -> None:
+        self.refused += 1
+        self._report(
+            Finding(
+                code="unsafe-entry",
+                severity="error",
+                path=where,
+                message=f"it is left out: {why}",
+                hint="See who made the export; --exact takes links as they are.",
             )
         )
 
@@ -168,17 +207,7 @@ class ImportItems:
         if why is None and item.kind == "link" and not self._exact:
             why = _unsafe_link(item)
         if why is not None:
-            self.refused += 1
-            self._report(
-                Finding(
-                    code="unsafe-entry",
-                    severity="error",
-                    path=printable(item.path[:MOST_NAME_BYTES]),
-                    message=f"it is left out: {why}",
-                    hint="If the export is your own and this is meant, --exact takes links as they "
-                    "are.",
-                )
-            )
+            self._note_unsafe(printable(item.path[:MOST_NAME_BYTES]), why)
             return None
         if not self._exact:
             if item.mode & _SET_ID:
@@ -202,7 +231,7 @@ def whose(path: bytes) -> tuple[bytes | None, Kind]:
     return None, "other"
 
 
-def _open(source: Input, form: InputFormat) -> NativeReader:
+def _open(source: Input, form: InputFormat) -> NativeReader | GuideReader:
     native = source.peek(len(MAGIC)) == MAGIC
     if form == "native" and not native:
         raise ArchiveError(
@@ -210,7 +239,12 @@ def _open(source: Input, form: InputFormat) -> NativeReader:
         )
     if native and form != "guide":
         return NativeReader(source.read)
-    raise ArchiveError("it is no export", hint="Give a file that `shenyu-data export` wrote.")
+    if not native and source.peek(MOST_BLANKS).lstrip()[:1] == b"{":
+        return GuideReader(source.read)
+    raise ArchiveError(
+        "it is no export",
+        hint="Give a file that `shenyu-data export` or the guide's script wrote.",
+    )
 
 
 def _unsafe_path(item: Item) -> str | None:

@@ -1,0 +1,151 @@
+"""What an export in the guide's format makes of each owner, and what it must leave out."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator
+
+from shenyu_data.datadir.scan import Found, Scan
+from shenyu_data.exchange.guide import HISTORY_COLUMN, USER_COLUMN, Names, member
+from shenyu_data.exchange.items import Item
+from shenyu_data.exchange.json_text import indented
+from shenyu_data.model.findings import Finding, printable
+from shenyu_data.model.layout import GZIP_SUFFIX, HISTORIES, USERS, Place, kind_of, path_of
+from shenyu_data.model.records import MAX_PARSED_BYTES, gunzip
+from shenyu_data.operations.export_task import Source
+
+
+class GuideUsers:
+    """The users of an export in the guide's format."""
+
+    separator = b","
+
+    def owner(self, source: Source, scan: Scan, owner: bytes) -> Iterator[bytes]:
+        """Yield the member of one user; nothing if there is no document of it."""
+        entries = [found for found in scan.entries if found.place <= Place.USER_FILE_GZIP]
+        for number, found in enumerate(entries):
+            item = source.item(found, owner)
+            if item is None:
+                continue
+            name = _text(source, owner, item.path)
+            value = _value(source, item, USER_COLUMN) if name is not None else None
+            if name is None or value is None:
+                continue
+            yield member(name) + value
+            for twin in entries[number + 1 :]:
+                lose(source, "compressed_twins", path_of(owner, twin.place, twin.name), _TWIN)
+            return
+
+
+class GuideHistories:
+    """The histories of an export in the guide's format."""
+
+    separator = b","
+
+    def owner(self, source: Source, scan: Scan, owner: bytes) -> Iterator[bytes]:
+        """Yield the member of one user, in pieces; nothing if there is no folder of histories."""
+        folder = next((found for found in scan.entries if _is_folder(found)), None)
+        if folder is None or not owner:
+            self._lose_all(source, scan, owner)
+            return
+        name = _text(source, owner, path_of(owner, Place.HISTORY_FOLDER, b""))
+        if name is None:
+            return
+        yield member(name) + b"["
+        names, some = Names(), False
+        for found in sorted(scan.entries, key=lambda found: found.name):
+            if found.place != Place.IN_HISTORY_FOLDER or not _is_history(found):
+                self._lose(source, found, owner)
+                continue
+            item = source.item(found, owner)
+            value = _value(source, item, HISTORY_COLUMN) if item is not None else None
+            if value is None:
+                continue
+            if names.next(value) != found.name:
+                lose(source, "file_names")
+            yield b",\n      " if some else b"\n      "
+            yield value
+            some = True
+        yield b"\n    ]" if some else b"]"
+
+    def _lose_all(self, source: Source, scan: Scan, owner: bytes) -> None:
+        for found in scan.entries:
+            self._lose(source, found, owner)
+
+    def _lose(self, source: Source, found: Found, owner: bytes) -> None:
+        """Take note of an entry that the format has no place for."""
+        if found.place <= Place.USER_FILE_GZIP:
+            return  # it stands among the users
+        path = path_of(owner, found.place, found.name)
+        mode = found.stat.st_mode
+        if stat.S_ISREG(mode):
+            lose(source, "unknown_files", path, "the format carries only users and histories")
+        elif stat.S_ISLNK(mode):
+            lose(source, "links", path, "the format carries no links")
+        elif stat.S_ISDIR(mode):
+            known = found.place == Place.HISTORY_FOLDER or path in (b"", USERS, HISTORIES)
+            if not known:
+                lose(source, "folders", path, "the format carries no other folders")
+        else:
+            source.item(found, owner)  # which tells of FIFOs and the like
+
+
+def lose(source: Source, field: str, path: bytes | None = None, why: str = "") -> None:
+    """Take note of something that the format cannot carry; without a path it is only counted."""
+    source.lost[field] = source.lost.get(field, 0) + 1
+    if path is not None:
+        source.findings.append(
+            Finding(
+                code="not-carried",
+                severity="warning",
+                path=printable(path) or ".",
+                message=why,
+                hint="The native format carries everything.",
+            )
+        )
+
+
+def _value(source: Source, item: Item, column: int) -> bytes | None:
+    """Return a document as it stands in the export; None, told, if it cannot."""
+    data = item.data
+    if data is None:
+        lose(source, "too_large", item.path, "it is too large to be checked, so it is left out")
+        return None
+    if item.torn:
+        lose(source, "torn", item.path, "a torn document would make the whole export unreadable")
+        return None
+    if item.path.endswith(GZIP_SUFFIX):
+        data = gunzip(data, MAX_PARSED_BYTES) or b""
+    if item.kind != "file":
+        lose(source, "links", item.path, "the format carries no links")
+        return None
+    try:
+        value = indented(data, column)
+    except ValueError as error:
+        lose(source, "not_json", item.path, f"it cannot be written as JSON: {error}")
+        return None
+    lose(source, "times")
+    if item.mode != 0o600:
+        lose(source, "modes")
+    if item.same is not None:
+        lose(source, "hard_links")
+    return value
+
+
+def _text(source: Source, owner: bytes, path: bytes) -> str | None:
+    try:
+        return owner.decode()
+    except UnicodeDecodeError:
+        lose(source, "names", path, "a name that is not UTF-8 cannot stand in JSON")
+        return None
+
+
+def _is_folder(found: Found) -> bool:
+    return found.place == Place.HISTORY_FOLDER and stat.S_ISDIR(found.stat.st_mode)
+
+
+def _is_history(found: Found) -> bool:
+    return stat.S_ISREG(found.stat.st_mode) and kind_of(found.place, found.name) == "history"
+
+
+_TWIN = "the document is there plain as well, and that is what the export has"
