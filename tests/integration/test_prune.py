@@ -8,6 +8,7 @@ import pytest
 from shenyu_data.model.errors import RepositoryError, ShenyuDataError, UsageError
 from shenyu_data.model.monitor import CollectingMonitor
 from shenyu_data.model.retention import Retention
+from shenyu_data.operations import prune_plan
 from shenyu_data.operations.backup import BackupOptions, backup
 from shenyu_data.operations.prune import PruneStats, prune
 from shenyu_data.operations.prune_plan import PruneOptions, PrunePlan, plan_prune
@@ -394,6 +395,30 @@ def test_a_backup_beside_a_prune_is_whole_or_fails_and_says_so(
         assert bring_back(past.repository, stats.snapshot).findings == []
     assert look(past.repository).errors == {}
     check_whole(past.repository, take(past.repository, past.data))
+
+
+@pytest.mark.parametrize("repacks", [False, True])
+def test_a_snapshot_for_which_a_prune_dropped_all_others_is_not_taken_back(
+    past: Past, monkeypatch: pytest.MonkeyPatch, repacks: bool
+) -> None:
+    """The prune runs as a whole when the root is stored and its second copy is not."""
+    monkeypatch.setattr(prune_plan, "REPACK_BELOW", 1.0 if repacks else 0.0)
+    chosen = options(Retention(keep_last=1), grace_s=0)
+    past.data.prepend_chat("bob", chat(930))
+    there: set[bytes] = set()
+
+    def meanwhile(name: str) -> None:
+        if name.startswith("snapshots/") and name.endswith(".copy"):
+            assert bool(run(past.repository, chosen).repacked_packs) == repacks
+            there.update(ids(past.repository))
+
+    faulty = Repository(
+        FaultyStorage(past.repository.storage, before_put=meanwhile), past.repository.keys
+    )
+    taken = take(faulty, past.data)
+    assert there == {taken.snapshot}
+    check_whole(past.repository, taken)
+    assert look(past.repository).errors == {}
 
 
 @pytest.mark.parametrize("number", range(4))

@@ -31,6 +31,7 @@ from shenyu_data.operations.backup_tasks import (
     capture_buckets,
     compare,
 )
+from shenyu_data.operations.store_root import store_root
 from shenyu_data.operations.workers import open_executor, run_tasks
 from shenyu_data.repository.copies import mend_copies
 from shenyu_data.repository.erasure import sweep_dead_keys
@@ -54,7 +55,6 @@ from shenyu_data.repository.manifest import Layer, ManifestWriter, RootBuckets, 
 from shenyu_data.repository.moves import moved_packs
 from shenyu_data.repository.prunes import PruneWatch
 from shenyu_data.repository.repository import Repository
-from shenyu_data.repository.store_root import store_root
 from shenyu_data.repository.tombstones import Tombstones, read_tombstones
 
 if TYPE_CHECKING:

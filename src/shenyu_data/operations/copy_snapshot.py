@@ -24,6 +24,7 @@ from shenyu_data.operations.copy_tasks import (
     CopyWork,
     copy_buckets,
 )
+from shenyu_data.operations.store_root import store_root
 from shenyu_data.operations.workers import run_tasks
 from shenyu_data.repository.format import (
     PACKS,
@@ -39,7 +40,6 @@ from shenyu_data.repository.moves import moved_packs
 from shenyu_data.repository.prunes import PruneWatch, read_records
 from shenyu_data.repository.repository import Repository
 from shenyu_data.repository.snapshots import snapshot_ids
-from shenyu_data.repository.store_root import store_root
 from shenyu_data.repository.tombstones import Tombstones, read_tombstones
 
 if TYPE_CHECKING:

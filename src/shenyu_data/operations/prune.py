@@ -17,20 +17,16 @@ import msgspec
 from shenyu_data.model.errors import ObjectMissing, RepositoryError, UsageError
 from shenyu_data.model.findings import Finding
 from shenyu_data.model.monitor import Monitor
-from shenyu_data.operations.prune_plan import PruneOptions, PrunePlan, Stacks, id_of, is_in
+from shenyu_data.operations.prune_plan import PruneOptions, PrunePlan, needed_objects
 from shenyu_data.operations.prune_repack import repack
-from shenyu_data.operations.prune_tasks import UsageTask, find_usage
 from shenyu_data.repository.erasure import sweep_dead_keys
 from shenyu_data.repository.format import (
     BUCKETS,
     COPY_SUFFIX,
-    MOVED,
-    PACKS,
     SNAPSHOTS,
 )
 from shenyu_data.repository.generations import reseal_keyrings
 from shenyu_data.repository.keyring import Keyring, write_keyring
-from shenyu_data.repository.moves import moved_packs
 from shenyu_data.repository.proofs import Proof, proof_names, read_proofs, write_proofs
 from shenyu_data.repository.prunes import PruneRecord, write_record
 from shenyu_data.repository.repository import Repository
@@ -164,30 +160,15 @@ class _Pruner:
 
     def _needed_since(self) -> set[str] | None:
         """Return what snapshots need that the plan did not know; None if that cannot be told."""
-        stacks = Stacks()
         # A dropped one that is there again, brought back by a copy, needs its objects again.
         new = set(snapshot_ids(self._storage)) - self._plan.known.difference(self._plan.drop)
         if not new:
             return set()
         try:
-            for snapshot in new:
-                stacks.add(self._repository, snapshot, kept=True)
+            return needed_objects(self._repository, new)
         except RepositoryError as error:
             self._cannot_delete(error)
             return None
-        packs = frozenset(
-            id_of(info.name) for info in self._storage.list(PACKS) if is_in(PACKS, info.name)
-        )
-        moved = moved_packs(self._storage)
-        usage = find_usage(UsageTask(self._repository, stacks.kept, packs=packs, moved=moved))
-        if usage.damages:
-            self._cannot_delete(usage.damages[0][1])
-            return None
-        return {
-            *stacks.manifests,
-            *(f"{PACKS}/{pack.hex()}" for pack in usage.live),
-            *(f"{MOVED}/{pack.hex()}" for pack in usage.tables),
-        }
 
     def _cannot_delete(self, error: RepositoryError) -> None:
         self._monitor.report(

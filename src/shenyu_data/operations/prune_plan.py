@@ -6,13 +6,13 @@ nothing may be deleted.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from contextlib import suppress
 from datetime import tzinfo
 
 import msgspec
 
-from shenyu_data.model.errors import RepositoryError, UsageError
+from shenyu_data.model.errors import ObjectMissing, RepositoryError, UsageError
 from shenyu_data.model.monitor import Monitor
 from shenyu_data.model.retention import (
     DEFAULT_GRACE_S,
@@ -352,6 +352,36 @@ class Stacks:
         if kept:
             self.manifests.update(f"{MANIFESTS}/{manifest.hex()}" for manifest in root.manifests)
         self.documents = max(self.documents, root.totals.documents)
+
+
+def needed_objects(
+    repository: Repository, snapshots: Iterable[bytes], *, gone: Set[str] = frozenset()
+) -> set[str]:
+    """Return the names of the packs, manifests and moves that some snapshots need.
+
+    Raise RepositoryError if any of it cannot be read, or is among what is as good as ``gone``.
+    """
+    stacks = Stacks()
+    for snapshot in snapshots:
+        stacks.add(repository, snapshot, kept=True)
+    storage = repository.storage
+    packs = frozenset(
+        id_of(info.name)
+        for info in storage.list(PACKS)
+        if is_in(PACKS, info.name) and info.name not in gone
+    )
+    moved = moved_packs(storage)
+    usage = find_usage(UsageTask(repository, stacks.kept, packs=packs, moved=moved))
+    for _, error in usage.damages:
+        raise error
+    needed = {
+        *stacks.manifests,
+        *(f"{PACKS}/{pack.hex()}" for pack in usage.live),
+        *(f"{MOVED}/{pack.hex()}" for pack in usage.tables),
+    }
+    for name in sorted(needed & gone):
+        raise ObjectMissing(f"{name} is being deleted")
+    return needed
 
 
 def _candidate(snapshot: Snapshot, proofs: dict[bytes, int]) -> Candidate:

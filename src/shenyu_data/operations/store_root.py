@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Set
 from contextlib import suppress
 
-from shenyu_data.model.errors import ObjectMissing, ShenyuDataError
+from shenyu_data.model.errors import ObjectMissing, RepositoryError, ShenyuDataError
+from shenyu_data.operations.prune_plan import needed_objects
 from shenyu_data.repository.format import COPY_SUFFIX, MANIFESTS, ObjectKind, Root, object_name
 from shenyu_data.repository.prunes import PruneWatch
 from shenyu_data.repository.repository import Repository
@@ -38,32 +39,50 @@ def store_root(
     none.
     """
     uses = packs | {f"{MANIFESTS}/{item.hex()}" for item in root.manifests}
-    _check(repository, watch, uses, relies_on)
+    if not _is_safe(repository, watch, uses, relies_on):
+        raise _pruned()
     storage, keys = repository.storage, repository.keys
     if not just_read:
         extend_tombstones(storage, keys, tombstones, root.sequence)
     stored = write_root(storage, keys, root)
     extend_tombstones(storage, keys, tombstones, root.sequence)
-    try:
-        _check(repository, watch, uses, relies_on)
-    except ShenyuDataError:
+    if not (
+        _is_safe(repository, watch, uses, relies_on) or _is_whole(repository, root, watch.deleted())
+    ):
         name = object_name(ObjectKind.SNAPSHOT, root.id)
         for copy in (name, name + COPY_SUFFIX):
             with suppress(ObjectMissing):
                 storage.delete(copy)
-        raise
+        raise _pruned()
     return stored
 
 
-def _check(
+def _is_safe(
     repository: Repository, watch: PruneWatch, uses: Set[str], relies_on: Root | None
-) -> None:
+) -> bool:
+    """Whether nothing that the snapshot may need was deleted. What it needs of the one it relies on
+    is not looked at as long as that is there.
+    """
     deleted = watch.deleted()
     if not deleted:
-        return
-    relied_on_is_there = relies_on is None or relies_on.id in set(snapshot_ids(repository.storage))
-    if not relied_on_is_there or deleted & uses:
-        raise ShenyuDataError(
-            "a prune deleted what this snapshot was about to use; it was not stored",
-            hint="Run it again, and prune with a grace longer than a backup or a copy takes.",
-        )
+        return True
+    is_there = relies_on is None or relies_on.id in set(snapshot_ids(repository.storage))
+    return is_there and not deleted & uses
+
+
+def _is_whole(repository: Repository, root: Root, deleted: Set[str]) -> bool:
+    """Whether a snapshot that is stored needs nothing of what was deleted: a prune that saw it may
+    have dropped all others for it.
+    """
+    try:
+        needed_objects(repository, [root.id], gone=deleted)
+    except RepositoryError:
+        return False
+    return True
+
+
+def _pruned() -> ShenyuDataError:
+    return ShenyuDataError(
+        "a prune deleted what this snapshot was about to use; it was not stored",
+        hint="Run it again, and prune with a grace longer than a backup or a copy takes.",
+    )
