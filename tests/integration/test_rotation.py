@@ -25,6 +25,7 @@ from shenyu_data.operations.key_rotation import (
     plan_rotation,
 )
 from shenyu_data.operations.keys import add_key, export_key, list_keys
+from shenyu_data.operations.restore import RestoreOptions, restore
 from shenyu_data.repository.crypto import Secrets
 from shenyu_data.repository.erasure import destroy_keys
 from shenyu_data.repository.format import BUCKETS
@@ -37,6 +38,7 @@ from shenyu_data.repository.repository import Repository, create_repository, ope
 from shenyu_data.storage.memory import MemoryStorage
 from shenyu_data.storage.protocol import Storage
 from shenyu_data.testing.application import Application, chat
+from shenyu_data.testing.beside import Beside, Meanwhile
 from shenyu_data.testing.damage import delete, flip
 from shenyu_data.testing.faulty import Crash, FaultyStorage
 from shenyu_data.testing.scenario import (
@@ -369,7 +371,7 @@ def test_no_room_leaves_the_repository_as_it_was(past: Past) -> None:
 
 
 @pytest.mark.parametrize("at_put", range(0, 9, 2))
-def test_a_backup_that_runs_beside_a_rotation_is_whole(past: Past, at_put: int) -> None:
+def test_a_backup_that_runs_beside_a_rotation_is_whole_or_gives_up(past: Past, at_put: int) -> None:
     storage = past.repository.storage
     past.data.add_user("frieda", [chat(500)])
     past.data.prepend_chat("bob", chat(960))
@@ -380,7 +382,11 @@ def test_a_backup_that_runs_beside_a_rotation_is_whole(past: Past, at_put: int) 
             rotate(past.repository, past.recovery_key)
 
     beside = FaultyStorage(storage, before_put=rotate_now)
-    taken = take(Repository(beside, past.repository.keys), past.data)
+    try:
+        taken = take(Repository(beside, past.repository.keys), past.data)
+    except ShenyuDataError as error:
+        assert "again" in error.hint
+        taken = take(open_repository(storage, past.recovery_key), past.data)
     past.data.remove("histories/frieda/chat-history.json")
     past.data.remove("users/frieda.json")
     repository = open_repository(storage, past.recovery_key)
@@ -391,6 +397,36 @@ def test_a_backup_that_runs_beside_a_rotation_is_whole(past: Past, at_put: int) 
     assert not failures
     assert not outdated_keyrings(storage, repository.keys)
     check_whole(repository, taken)
+
+
+@pytest.mark.parametrize("at_call", range(0, 60, 7))
+def test_a_backup_beside_a_rotation_keeps_the_last_good_versions_or_gives_up(
+    past: Past, tmp_path: Path, at_call: int
+) -> None:
+    storage = past.repository.storage
+    history = past.data.folder / "histories/bob/chat-history.json"
+    good = history.read_bytes()
+    before = take(past.repository, past.data)
+    history.write_bytes(good[:-5])
+
+    def rotate_now() -> None:
+        rotate(past.repository, past.recovery_key)
+
+    meanwhile = Meanwhile("call", at_call, rotate_now)
+    beside = Repository(Beside(storage, meanwhile), past.repository.keys)
+    with suppress(ShenyuDataError):
+        take(beside, past.data)
+    repository = open_repository(storage, past.recovery_key)
+    snapshot = repository.snapshots()[-1]
+    if snapshot.id == before.snapshot:  # it gave up
+        taken = take(repository, past.data)
+        assert {item.code for item in taken.findings} <= {"torn-document", "copy-mended"}
+        snapshot = repository.snapshots()[-1]
+    history.write_bytes(good)
+    target = tmp_path / "restored"
+    options = RestoreOptions(last_good=True)
+    restore(repository, repository.root(snapshot.id), str(target), options, CollectingMonitor())
+    assert (target / "histories/bob/chat-history.json").read_bytes() == good
 
 
 def test_of_two_rotations_at_once_one_at_least_gives_way(past: Past) -> None:

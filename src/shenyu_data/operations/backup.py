@@ -51,6 +51,7 @@ from shenyu_data.repository.format import (
     parse_object_name,
 )
 from shenyu_data.repository.keyring import rewrite_keyrings, write_keyring
+from shenyu_data.repository.keyslots import read_slots
 from shenyu_data.repository.manifest import Layer, ManifestWriter, RootBuckets, layers_of
 from shenyu_data.repository.moves import moved_packs
 from shenyu_data.repository.prunes import PruneWatch
@@ -202,6 +203,7 @@ class _Backup:
                         work = self._changed_work(changed, gone)
                         redo = self._capture(workers, work, changed.names, full)
                 if redo:
+                    self._check_not_rotated()
                     self._capture(workers, self._full_work(found, redo), 0, full)
                 self._leave_out_the_newly_buried(workers, found, full)
         if self._tally.stored_again:
@@ -423,6 +425,18 @@ class _Backup:
             buckets = {pseudonym[0] for pseudonym in self._erased}
             self._capture(workers, self._full_work(found, buckets), 0, full)
         self._tombstones = now
+
+    def _check_not_rotated(self) -> None:
+        """Give up if the parent cannot be read because its owners' keys are sealed anew: a snapshot
+        that goes without it lacks the last good versions of what is torn now.
+        """
+        keys = self._repository.keys
+        slots = read_slots(self._repository.storage, []).values()
+        if any(slot.generation > keys.generation for slot in slots):
+            raise ShenyuDataError(
+                "the repository key was rotated while the backup ran; no snapshot was stored",
+                hint="Run the backup again.",
+            )
 
     def _check_nobody_was_erased(self) -> None:
         """Destroy the keys that were stored for owners who were erased, and give up.
