@@ -8,7 +8,7 @@ from typing import Any
 import click
 import msgspec
 
-from shenyu_data.cli.common import Call, common
+from shenyu_data.cli.common import Call, common, limit_option
 from shenyu_data.cli.listing import (
     catalog_options,
     list_options,
@@ -16,9 +16,20 @@ from shenyu_data.cli.listing import (
     page_options,
     stale_option,
 )
-from shenyu_data.cli.render import brief, iso, local, size, table
+from shenyu_data.cli.render import (
+    brief,
+    fields,
+    iso,
+    local,
+    message_lines,
+    more,
+    number,
+    size,
+    table,
+)
 from shenyu_data.datadir.catalog_pages import ChatEntry, Listing
 from shenyu_data.model.findings import printable
+from shenyu_data.operations.chats_show import LiveChat, WantedChats, show_chats
 from shenyu_data.operations.listings import PageOptions, list_chats
 
 
@@ -62,6 +73,59 @@ def list_command(
         "\n".join(filter(None, [chats_table(found.entries), next_line(found.after)])),
         findings=incomplete(call),
     )
+
+
+@chats_command.command("show")
+@click.argument("chat", nargs=-1, required=True)
+@click.option("--user", metavar="U", help="A chat of this user.")
+@click.option("--history", metavar="KEY", help="A chat of a history of this storage key.")
+@limit_option("of the last messages of each chat")
+@stale_option
+@common
+def show_command(
+    call: Call,
+    chat: tuple[str, ...],
+    user: str | None,
+    history: str | None,
+    limit: int,
+    stale: bool,
+) -> None:
+    """Print the messages of chats.
+
+    CHAT is an id, as `chats list` gives it. A chat is read from its place in the history, however
+    large that is, and checked; if the application wrote the history since, it is looked for anew.
+    """
+    wanted = WantedChats(
+        ids=chat,
+        user=os.fsencode(user) if user is not None else None,
+        history=os.fsencode(history) if history is not None else None,
+    )
+    shown = show_chats(catalog_options(call, stale=stale), wanted, call.monitor)
+    call.finish(
+        {
+            "chats": [
+                {**chat_json(item.entry), "messages": [fields(each) for each in item.messages]}
+                for item in shown
+            ]
+        },
+        "\n\n".join(_chat_text(item, limit) for item in shown),
+        findings=incomplete(call),
+    )
+
+
+def _chat_text(item: LiveChat, limit: int) -> str:
+    entry = item.entry
+    about = [
+        f"chat {brief(entry.id)}",
+        brief(entry.title),
+        f"last active {local(entry.activity_ms)} by its {entry.activity_source}",
+        number(entry.messages, "message"),
+        f"model {brief(entry.model)}" if entry.model else "",
+    ]
+    shown = item.messages[-limit:] if limit else item.messages
+    left_out = more(len(shown), len(item.messages), "earlier message")
+    head = [printable(entry.path), "  " + ", ".join(filter(None, about)), left_out]
+    return "\n".join([*filter(None, head), *message_lines(shown)])
 
 
 def chats_table(entries: list[ChatEntry]) -> str:

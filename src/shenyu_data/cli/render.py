@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from shenyu_data.model.findings import printable
+from shenyu_data.model.messages import Message
 from shenyu_data.repository.format import Snapshot
 
 
@@ -49,6 +50,15 @@ def more(shown: int, found: int, one: str, many: str | None = None) -> str:
     if shown >= found:
         return ""
     return f"… and {number(found - shown, one, many)} more: --limit 0 shows all"
+
+
+def message_lines(messages: Sequence[Message]) -> list[str]:
+    """Return messages as lines, each below its role."""
+    lines = []
+    for message in messages:
+        lines += ["", f"{brief(message.role, 20)}:"]
+        lines += [f"  {printable(line)}" for line in message.content.expandtabs(4).splitlines()]
+    return lines
 
 
 _AMOUNT = re.compile(r"[0-9][0-9,.]*( [kMGT]?B)?")

@@ -15,6 +15,7 @@ from shenyu_data.cli.render import (
     iso,
     kind_of_snapshot,
     local,
+    message_lines,
     more,
     number,
     size,
@@ -153,9 +154,7 @@ def _chat_text(item: ChatShown, limit: int) -> str:
     lines = [item.document.path, "  " + ", ".join(filter(None, about))]
     shown = item.messages[-limit:] if limit else item.messages
     lines.append(more(len(shown), len(item.messages), "earlier message"))
-    for message in shown:
-        lines += ["", f"{brief(message.role, 20)}:"]
-        lines += [f"  {printable(line)}" for line in message.content.expandtabs(4).splitlines()]
+    lines += message_lines(shown)
     return "\n".join(line for index, line in enumerate(lines) if line or index > 2)
 
 

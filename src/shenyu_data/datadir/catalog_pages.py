@@ -53,6 +53,7 @@ class ChatEntry(msgspec.Struct, frozen=True, kw_only=True):
     """A chat as a list shows it, and where it lies: at ``offset`` in the document ``slot``."""
 
     number: int
+    tie: int
     user: bytes
     slot: Slot
     id: str
@@ -89,7 +90,7 @@ _USER_COLUMNS = (
     " u.activity_ms, u.activity_source"
 )
 _CHAT_COLUMNS = (
-    "c.id, u.name, d.place, d.name, c.key, c.title, c.model, c.messages, c.began_ms,"
+    "c.id, c.tie, u.name, d.place, d.name, c.key, c.title, c.model, c.messages, c.began_ms,"
     " c.activity_ms, c.activity_source, c.start, c.length, c.digest"
 )
 # A cross join keeps its order: from the chats, by the index of what they are sorted by.
@@ -244,10 +245,11 @@ def _user(row: Sequence[Any]) -> UserEntry:
 
 
 def _chat(row: Sequence[Any]) -> ChatEntry:
-    number, user, place, name, *rest = row
-    fields = ChatEntry.__struct_fields__[3:]
+    number, tie, user, place, name, *rest = row
+    fields = ChatEntry.__struct_fields__[4:]
     return ChatEntry(
         number=number,
+        tie=tie,
         user=user,
         slot=(place, name),
         **dict(zip(fields, rest, strict=True)),

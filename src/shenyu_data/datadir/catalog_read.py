@@ -87,6 +87,20 @@ def read_owners(task: OwnersTask) -> OwnersRead:
     return OwnersRead(len(task.owners), changes, findings)
 
 
+def read_document(
+    folders: DataFolders, owner: bytes, slot: Slot, now_ms: int
+) -> DocumentRow | None:
+    """Return what is to be noted of one document as it is now; None if there is none."""
+    try:
+        with opened_folder(folders, owner, slot) as (folder, name):
+            found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except OSError:
+        return None
+    if not stat.S_ISREG(found.st_mode):
+        return None
+    return _read(folders, owner, Found(Place(slot[0]), slot[1], found), now_ms)
+
+
 def stamp_of(found: os.stat_result) -> Stamp:
     """Return what is compared of a file's stat."""
     return (

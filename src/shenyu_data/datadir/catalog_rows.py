@@ -8,7 +8,7 @@ import msgspec
 from blake3 import blake3
 
 from shenyu_data.model.activity import clock_ms, last_activity, moment_ms
-from shenyu_data.model.chats import chat_key
+from shenyu_data.model.chats import as_text, chat_key
 from shenyu_data.model.layout import GZIP_SUFFIX, JSON_SUFFIX, Kind
 
 MOST_TEXT = 200
@@ -152,11 +152,8 @@ def fitting(number: int) -> int:
 
 
 def _noted_text(value: object) -> str | None:
-    if value is None:
-        return None
-    if not isinstance(value, str):
-        value = chat_key(value) or msgspec.json.encode(value).decode()
-    return noted(value)
+    text = as_text(value)
+    return None if text is None else noted(text)
 
 
 def owner_tie(owner: bytes) -> int:

@@ -107,6 +107,13 @@ def chat_key(identity: object) -> str | None:
     return str(identity) if is_number(identity) else None
 
 
+def as_text(value: object) -> str | None:
+    """Return a value that should be text as text; one of another type as JSON."""
+    if value is None or isinstance(value, str):
+        return value
+    return chat_key(value) or json.dumps(value, ensure_ascii=False)
+
+
 def same_value(one: object, other: object) -> bool:
     """Whether two JSON values are the same, in whatever order their members stand."""
     return canonical(one) == canonical(other)

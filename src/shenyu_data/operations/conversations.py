@@ -7,13 +7,13 @@ model/chats.py itself.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import msgspec
 
 from shenyu_data.model.activity import clock_ms
-from shenyu_data.model.chats import Chat, History, chat_key, read_history
+from shenyu_data.model.chats import Chat, History, as_text, read_history
 from shenyu_data.model.documents import MAX_PARSED_VALUES, Unparsable
 from shenyu_data.model.errors import ChatNotFound, RepositoryError, UsageError
 from shenyu_data.model.findings import printable
@@ -40,13 +40,6 @@ class ChatInfo(msgspec.Struct, frozen=True, kw_only=True):
     messages: int
     model: str | None
     time_ms: int | None
-
-
-class Message(msgspec.Struct, frozen=True, kw_only=True):
-    """One message; content that is no text is given as JSON."""
-
-    role: str
-    content: str
 
 
 def read_chats(name: bytes, data: bytes) -> History:
@@ -83,22 +76,11 @@ def chat_info(name: bytes, history: History, chat: Chat) -> ChatInfo:
     began = clock_ms(value)
     return ChatInfo(
         id=key_of(name, history, chat),
-        title=_text(value.get("title")),
+        title=as_text(value.get("title")),
         messages=chat.messages,
-        model=_text(value.get("model")),
+        model=as_text(value.get("model")),
         time_ms=int(began) if began is not None else None,
     )
-
-
-def messages_of(chat: Chat) -> Iterator[Message]:
-    """Yield a chat's messages, odd ones too."""
-    found = chat.value.get("messages") if isinstance(chat.value, dict) else None
-    for item in found if isinstance(found, list) else []:
-        if isinstance(item, dict):
-            content = item.get("content", "")
-            yield Message(role=_text(item.get("role")) or "?", content=_text(content) or "")
-        else:
-            yield Message(role="?", content=_text(item) or "")
 
 
 def find_chats(name: bytes, history: History, wanted: str) -> list[Chat]:
@@ -180,9 +162,3 @@ def canonical(chat: Chat) -> bytes:
     """Return a chat so that two that say the same are equal, however they are written."""
     text = json.dumps(chat.value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
     return text.encode("utf-8", "surrogatepass")
-
-
-def _text(value: Any) -> str | None:
-    if value is None or isinstance(value, str):
-        return value
-    return chat_key(value) or json.dumps(value, ensure_ascii=False)

@@ -17,8 +17,9 @@ from shenyu_data.model.chats import Chat, History
 from shenyu_data.model.documents import Unparsable
 from shenyu_data.model.errors import OwnerErased, RepositoryError, UsageError
 from shenyu_data.model.findings import printable
+from shenyu_data.model.messages import messages_of
 from shenyu_data.model.monitor import Monitor
-from shenyu_data.operations.conversations import UNPARSED, chat_info, messages_of, read_chats
+from shenyu_data.operations.conversations import UNPARSED, chat_info, read_chats
 from shenyu_data.operations.past import (
     Moment,
     histories,
@@ -217,7 +218,7 @@ class _Search:
 
     def _look(self, place: _Place, history: History, chat: Chat) -> Match | None:
         info = chat_info(place.name, history, chat)
-        texts = [info.title or "", *(message.content for message in messages_of(chat))]
+        texts = [info.title or "", *(message.content for message in messages_of(chat.value))]
         folded = [fold(text) for text in texts]
         if not all(any(word in text for text in folded) for word in self._words):
             return None

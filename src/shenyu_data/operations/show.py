@@ -13,14 +13,13 @@ from shenyu_data.model.documents import Unparsable
 from shenyu_data.model.errors import OwnerErased, RepositoryError
 from shenyu_data.model.findings import Finding, Severity, printable
 from shenyu_data.model.layout import kind_of, path_of
+from shenyu_data.model.messages import Message, messages_of
 from shenyu_data.model.monitor import Monitor
 from shenyu_data.operations.conversations import (
     ChatInfo,
-    Message,
     chat_info,
     chat_not_found,
     find_chats,
-    messages_of,
     read_chats,
 )
 from shenyu_data.operations.past import (
@@ -122,7 +121,7 @@ def show_chat(
             ChatShown(
                 document=_document(record, entry),
                 chat=chat_info(entry.name, history, found),
-                messages=list(messages_of(found)),
+                messages=list(messages_of(found.value)),
             )
             for found in find_chats(entry.name, history, chat)
         ]
