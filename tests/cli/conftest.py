@@ -15,6 +15,9 @@ import pytest
 
 from shenyu_data.cli.common import run
 from shenyu_data.cli.main import shenyu_data
+from shenyu_data.model.expiry_holds import Hold
+from shenyu_data.operations.holds import hold_files, write_holds
+from shenyu_data.operations.places import state_folder, state_of
 from shenyu_data.testing.strategies import chats
 from shenyu_data.testing.tree import Item, build_tree
 
@@ -105,7 +108,7 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def place(made_once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give a folder to work in: ``data``, an empty ``repo``, and a configuration naming both; and
     ``other``, an empty repository to copy to, ``receipt.json``, of an erasure, and
-    ``exported.jsonl``, of the data directory.
+    ``exported.jsonl``, of the data directory. A user who is not there is held.
     """
     base = tmp_path / "place"
     shutil.copytree(made_once, base, symlinks=True)
@@ -113,6 +116,9 @@ def place(made_once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     (base / "new-passphrase").write_text("another one\n")
     (base / "new-passphrase").chmod(0o600)
     monkeypatch.chdir(base)
+    state = state_of(state_folder(os.environ), str(base / "data"))
+    files = hold_files(state, str(base / "data"), str(base / "shenyu-data.toml"), os.environ)
+    write_holds(files, [Hold(user="held")])
     # The recovery key opens as well, and without the 0.1 s that a passphrase takes.
     monkeypatch.setenv("SHENYU_DATA_PASSPHRASE", (base / "recovery").read_text())
     monkeypatch.setenv("SHENYU_DATA_TO_PASSPHRASE", (base / "other-recovery").read_text())

@@ -38,6 +38,10 @@ CALLS = {
     "validate": ["validate"],
     "permissions check": ["permissions", "check", "--folder-mode", "755"],
     "permissions fix": ["permissions", "fix", "--yes"],
+    "cleanup": ["cleanup", "--older-than", "90d", "--dry-run"],
+    "cleanup hold add": ["cleanup", "hold", "add", "ben"],
+    "cleanup hold list": ["cleanup", "hold", "list"],
+    "cleanup hold remove": ["cleanup", "hold", "remove", "held"],
     "erase-user": ["erase-user", "ben", "--yes"],
     "receipt verify": ["receipt", "verify", "receipt.json", "--public-key", "receipt.json.pem"],
     "key list": ["key", "list"],
@@ -58,11 +62,16 @@ def _commands() -> Iterator[tuple[str, click.Command]]:
     context = click.Context(shenyu_data)
     for verb in VERBS:
         command = shenyu_data.get_command(context, verb)
-        if isinstance(command, click.Group):
-            for name, below in command.commands.items():
-                yield f"{verb} {name}", below
-        elif command is not None:
-            yield verb, command
+        if command is not None:
+            yield from _commands_of(verb, command)
+
+
+def _commands_of(words: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
+    if not isinstance(command, click.Group) or command.invoke_without_command:
+        yield words, command
+    if isinstance(command, click.Group):
+        for name, below in command.commands.items():
+            yield from _commands_of(f"{words} {name}", below)
 
 
 COMMANDS = dict(_commands())

@@ -72,10 +72,17 @@ def commands() -> Iterator[tuple[str, click.Command]]:
     context = click.Context(shenyu_data)
     for verb in VERBS:
         command = shenyu_data.get_command(context, verb)
-        if isinstance(command, click.Group):
-            yield from ((f"{verb} {name}", below) for name, below in command.commands.items())
-        elif command is not None:
-            yield verb, command
+        if command is not None:
+            yield from commands_of(verb, command)
+
+
+def commands_of(words: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
+    """Give a command, if it does something by itself, and those below it."""
+    if not isinstance(command, click.Group) or command.invoke_without_command:
+        yield words, command
+    if isinstance(command, click.Group):
+        for name, below in command.commands.items():
+            yield from commands_of(f"{words} {name}", below)
 
 
 COMMANDS = dict(commands())
@@ -292,6 +299,13 @@ def test_the_json_of_every_verb_has_the_shape_that_is_shown(
     user.chmod(0o604)
     given["permissions check"] = call("permissions", "check")
     given["permissions fix"] = call("permissions", "fix", "--yes")
+    given["cleanup hold add"] = call(
+        *["cleanup", "hold", "add", "ben", "--chat", "1", "--until", "2999-01-01", "--reason", "x"]
+    )
+    given["cleanup hold list"] = call("cleanup", "hold", "list")
+    given["cleanup hold remove"] = call("cleanup", "hold", "remove", "ben", "--chat", "1")
+    history.write_text(json.dumps([CHAT, {**CHAT, "id": 2}]), encoding="utf-8")
+    given["cleanup"] = call("cleanup", "--keep-newest", "1", "--unsaved-too", "--yes")
     given["erase-user"] = call("erase-user", "ben", "--yes", "--receipt", "receipt.json")
     given["receipt verify"] = call("receipt", "verify", "receipt.json")
     assert set(given) == set(COMMANDS)

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shenyu_data.model.config import (
+    CLEANUP_DESCRIPTIONS,
     DESCRIPTIONS,
     PERMISSIONS_DESCRIPTIONS,
     RETENTION_DESCRIPTIONS,
@@ -17,7 +18,14 @@ from shenyu_data.model.config import (
     sample,
 )
 from shenyu_data.model.errors import ConfigError
+from shenyu_data.model.expiry import Policy, Rule
 from shenyu_data.model.retention import Retention
+
+TABLES = {
+    "retention": RETENTION_DESCRIPTIONS,
+    "permissions": PERMISSIONS_DESCRIPTIONS,
+    "cleanup": CLEANUP_DESCRIPTIONS,
+}
 
 
 def test_every_key_is_described_and_every_described_key_exists() -> None:
@@ -153,12 +161,45 @@ def test_the_sample_explains_every_key() -> None:
     text = sample({"jobs": 2})
     for name, about in (DESCRIPTIONS | RETENTION_DESCRIPTIONS).items():
         assert f"# {about}\n" in text
-        assert f"# {name} =\n" in text or name in ("jobs", "retention", "permissions")
+        assert f"# {name} =\n" in text or name in ("jobs", *TABLES)
 
 
-def test_nothing_but_the_table_follows_the_table_in_the_sample() -> None:
-    after, _, last = sample({"jobs": 2}).partition("# [retention]\n")[2].partition("# [perm")
-    assert all(line.startswith("#") for line in after.splitlines())
-    assert re.findall(r"^# (\w+) =$", after, re.MULTILINE) == list(RETENTION_DESCRIPTIONS)
-    assert all(line.startswith("#") for line in last.splitlines()[1:])
-    assert re.findall(r"^# (\w+) =$", last, re.MULTILINE) == list(PERMISSIONS_DESCRIPTIONS)
+def test_nothing_but_the_tables_follows_the_tables_in_the_sample() -> None:
+    parts = re.split(r"^# \[(\w+)\]\n", sample({"jobs": 2}), flags=re.MULTILINE)
+    assert parts[1::2] == list(TABLES)
+    for name, after in zip(parts[1::2], parts[2::2], strict=True):
+        assert all(line.startswith("#") for line in after.splitlines())
+        keys = re.findall(r"^# (\w+) =$|^# \[\w+\.(\w+)\.KEY\]$", after, re.MULTILINE)
+        assert [key or table for key, table in keys] == list(TABLES[name])
+
+
+def test_the_cleanup_table_gives_a_policy_with_rules_for_single_histories() -> None:
+    text = """
+        [cleanup]
+        older_than = "1y"
+        keep_newest = 100
+        max_size = "50MB"
+        idle_users = "2y"
+        empty = true
+        orphans = true
+        [cleanup.histories.sn43-history]
+        older_than = "90d"
+    """
+    table = parse_config(text, "x.toml").cleanup
+    assert table is not None
+    assert table.policy() == Policy(
+        rule=Rule(older_than_s=365 * 86_400, keep_newest=100, max_bytes=50_000_000),
+        histories={"sn43-history": Rule(older_than_s=90 * 86_400)},
+        idle_users_s=730 * 86_400,
+        empty=True,
+        orphans=True,
+    )
+
+
+@pytest.mark.parametrize(
+    "line", ['older_than = "6m"', 'max_size = "many"', "keep_newest = -1", 'idle_users = ""']
+)
+def test_a_wrong_rule_of_cleanup_is_named(line: str) -> None:
+    for table in ("[cleanup]", "[cleanup.histories.x]"):
+        with pytest.raises(ConfigError):
+            parse_config(f"{table}\n{line}", "x.toml")

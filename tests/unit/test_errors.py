@@ -16,6 +16,7 @@ CONTRACT = {
     "ObjectDamaged": ("object-damaged", 4),
     "ObjectExists": ("object-exists", 3),
     "ObjectMissing": ("object-missing", 4),
+    "HoldsDamaged": ("holds-damaged", 3),
     "InvalidReceipt": ("invalid-receipt", 3),
     "OwnerErased": ("user-erased", 2),
     "OwnerNotFound": ("user-not-found", 2),

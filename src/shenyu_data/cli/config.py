@@ -13,6 +13,7 @@ from shenyu_data.cli.render import fields, table
 from shenyu_data.model.ages import format_age
 from shenyu_data.model.config import PermissionsTable
 from shenyu_data.model.errors import DataDirectoryError, RepositoryError
+from shenyu_data.model.expiry import describe
 from shenyu_data.model.findings import Finding
 from shenyu_data.model.retention import Retention
 from shenyu_data.operations.configuration import Settings
@@ -79,6 +80,7 @@ def _effective(call: Call) -> dict[str, Any]:
         "retention": (_rules(settings.retention), sources["retention"]),
         "grace": (format_age(settings.grace_s), sources["grace"]),
         "permissions": (_said(settings.permissions), sources["permissions"]),
+        "cleanup": (dict(describe(settings.cleanup)), sources["cleanup"]),
         "passphrase": (passphrase, source),
     }
     return {key: {"value": value, "source": source} for key, (value, source) in values.items()}

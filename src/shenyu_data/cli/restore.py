@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @click.argument("snapshot", required=False)
 @click.option("--to", "target", metavar="DIR", help="The folder to restore into.")
 @click.option("--in-place", is_flag=True, help="Restore into the live data directory.")
-@click.option("--undo", is_flag=True, help="Take the last in-place restore back.")
+@click.option("--undo", is_flag=True, help="Take the last in-place restore or cleanup back.")
 @click.option("--user", metavar="U", help="Restore only this user.")
 @click.option("--history", metavar="KEY", help="Restore only this history of the user.")
 @click.option("--chat", metavar="ID", help="Restore only this chat of the user.")
@@ -102,7 +102,7 @@ def _check_flags(
     see = "See `shenyu-data restore --help`."
     if undo:
         if snapshot or target or in_place or user or history or chat:
-            raise UsageError("--undo takes the last in-place restore back, whole", hint=see)
+            raise UsageError("--undo takes the last in-place operation back, whole", hint=see)
         return
     if snapshot is None:
         raise UsageError("which snapshot?", hint="Name one: `latest`, an id, an age or a date.")

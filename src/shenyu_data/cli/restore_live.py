@@ -81,9 +81,9 @@ def run_undo(call: Call, repository: Repository, options: LiveOptions, *, dry_ru
         return
     if not call.yes:
         plan = plan_undo(repository, call.data, options, call.monitor)
-        _ask(call, plan, f"Take the last in-place restore of {where} back:")
+        _ask(call, plan, f"Take the last operation on {where} back:")
     stats = undo(repository, call.data, options, call.monitor)
-    _finish(call, stats, options, f"Took the last in-place restore of {where} back", undone=True)
+    _finish(call, stats, options, f"Took the last operation on {where} back", undone=True)
 
 
 def _ask(call: Call, plan: LivePlan, head: str) -> None:

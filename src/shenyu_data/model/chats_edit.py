@@ -85,6 +85,24 @@ def remove(history: History, index: int) -> bytes:
     return data[:start] + data[end:]
 
 
+def remove_all(history: History, indexes: Sequence[int]) -> bytes:
+    """As :func:`remove`, of several chats at once."""
+    gone = set(indexes)
+    data, chats, inside = history.data, history.chats, _inside(history)
+    if len(gone) == len(chats):
+        return data[: inside[0]] + data[inside[1] :]
+    pieces, at = [], 0
+    last = max(index for index in range(len(chats)) if index not in gone)
+    for index in sorted(gone):
+        if index < last:
+            start, end = chats[index].start, chats[index + 1].start
+        else:
+            start, end = chats[index - 1].end, chats[index].end
+        pieces.append(data[at:start])
+        at = end
+    return b"".join([*pieces, data[at:]])
+
+
 def alone(source: History, chat: Chat) -> bytes:
     """Return a history of this one chat: an array in the style of the one it comes from, or, where
     a history is one chat, that history as it is.

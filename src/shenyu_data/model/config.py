@@ -14,9 +14,12 @@ from msgspec import Meta
 
 from shenyu_data.model.ages import parse_age
 from shenyu_data.model.errors import ConfigError, UsageError
+from shenyu_data.model.expiry import Count as Chats
+from shenyu_data.model.expiry import Policy, Rule
 from shenyu_data.model.permissions import parse_mode
 from shenyu_data.model.rates import parse_rate
 from shenyu_data.model.retention import Count, Retention
+from shenyu_data.model.sizes import parse_size
 
 CONFIG_NAME = "shenyu-data.toml"
 
@@ -91,6 +94,52 @@ class PermissionsTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
                 raise ValueError(f"{error.message}. {error.hint}") from None
 
 
+class ExpiryTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The table ``[cleanup.histories.KEY]``: what expires of the histories of one storage key."""
+
+    older_than: Name | None = None
+    keep_newest: Chats | None = None
+    max_size: Name | None = None
+
+    def __post_init__(self) -> None:
+        _check_age(self.older_than)
+        try:
+            self.rule()
+        except UsageError as error:
+            raise ValueError(f"{error.message}. {error.hint}") from None
+
+    def rule(self) -> Rule:
+        """Return the rule it describes."""
+        return Rule(
+            older_than_s=parse_age(self.older_than) if self.older_than is not None else None,
+            keep_newest=self.keep_newest,
+            max_bytes=parse_size(self.max_size) if self.max_size is not None else None,
+        )
+
+
+class CleanupTable(ExpiryTable, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The table ``[cleanup]``: what ``cleanup`` removes from the live data."""
+
+    idle_users: Name | None = None
+    empty: bool = False
+    orphans: bool = False
+    histories: dict[str, ExpiryTable] = {}
+
+    def __post_init__(self) -> None:
+        ExpiryTable.__post_init__(self)
+        _check_age(self.idle_users)
+
+    def policy(self) -> Policy:
+        """Return the policy it describes."""
+        return Policy(
+            rule=self.rule(),
+            histories={key: table.rule() for key, table in self.histories.items()},
+            idle_users_s=parse_age(self.idle_users) if self.idle_users is not None else None,
+            empty=self.empty,
+            orphans=self.orphans,
+        )
+
+
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the configuration file says; every key may be left out."""
 
@@ -105,6 +154,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     versions_kept: Name | None = None
     retention: RetentionTable | None = None
     permissions: PermissionsTable | None = None
+    cleanup: CleanupTable | None = None
 
     def __post_init__(self) -> None:
         for rate in (self.upload_limit, self.download_limit):
@@ -131,6 +181,7 @@ DESCRIPTIONS = {
     "versions_kept": "How long the storage keeps what was deleted there; 0d: it keeps nothing.",
     "retention": "What prune keeps. With any keep_ key, only what these say.",
     "permissions": "Modes and owners that the files of the data directory should have.",
+    "cleanup": "What cleanup removes. Nothing by default.",
 }
 """What each key of the configuration file means."""
 
@@ -156,7 +207,22 @@ PERMISSIONS_DESCRIPTIONS = {
 }
 """What each key of the table ``[permissions]`` means."""
 
-_TABLES = {"retention": RETENTION_DESCRIPTIONS, "permissions": PERMISSIONS_DESCRIPTIONS}
+CLEANUP_DESCRIPTIONS = {
+    "older_than": "Chats that were not active for this age.",
+    "keep_newest": "All but this many of a user's chats, the last active ones.",
+    "max_size": "A user's oldest chats, until the others take up no more than this.",
+    "idle_users": "All chats of users who were not active for this age.",
+    "empty": "Histories without chats, and folders without histories.",
+    "orphans": "Chats of users of whom there is no user document.",
+    "histories": "Rules for the histories of one storage key, instead of the first three.",
+}
+"""What each key of the table ``[cleanup]`` means."""
+
+_TABLES = {
+    "retention": RETENTION_DESCRIPTIONS,
+    "permissions": PERMISSIONS_DESCRIPTIONS,
+    "cleanup": CLEANUP_DESCRIPTIONS,
+}
 
 
 def parse_config(text: str, name: str) -> Config:
@@ -192,7 +258,8 @@ def sample(values: Mapping[str, Any]) -> str:
     for table, keys in _TABLES.items():
         lines += [f"# {DESCRIPTIONS[table]}", f"# [{table}]"]
         for name, about in keys.items():
-            lines += [f"# {about}", f"# {name} ="]
+            below = f"[{table}.{name}.KEY]" if name == "histories" else f"{name} ="
+            lines += [f"# {about}", f"# {below}"]
     return "\n".join([*lines, ""])
 
 

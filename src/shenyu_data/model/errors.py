@@ -13,6 +13,7 @@
     │   ├── OwnerErased             the user was erased; what the snapshot holds cannot be read
     │   └── TargetNotEmpty          the folder to restore into already holds something
     ├── InvalidReceipt              the receipt of an erasure does not hold               exit 3
+    ├── HoldsDamaged                what must not be cleaned up cannot be told        exit 3
     ├── DataDirectoryError          the live data directory cannot be used            exit 3
     ├── ArchiveError                the archive to import is unsafe, or is none       exit 3
     │   └── ArchiveDamaged          it is cut off or altered
@@ -124,6 +125,12 @@ class InvalidReceipt(ShenyuDataError):
 
     code = "invalid-receipt"
     exit_status = EXIT_FAILED
+
+
+class HoldsDamaged(ShenyuDataError):
+    """A file of holds is lost or damaged: what must not be cleaned up cannot be told."""
+
+    code = "holds-damaged"
 
 
 class DataDirectoryError(ShenyuDataError):

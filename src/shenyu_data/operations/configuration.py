@@ -13,6 +13,7 @@ import msgspec
 
 from shenyu_data.model.config import CONFIG_NAME, Config, PermissionsTable, parse_config
 from shenyu_data.model.errors import ConfigError
+from shenyu_data.model.expiry import Policy
 from shenyu_data.model.rates import parse_rate
 from shenyu_data.model.retention import DEFAULT_GRACE_S, DEFAULT_RETENTION, Retention
 from shenyu_data.storage.open import StorageOptions, is_remote
@@ -36,6 +37,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     versions_kept_s: int | None
     retention: Retention
     grace_s: int
+    cleanup: Policy
     permissions: PermissionsTable
     storage: StorageOptions
     sources: dict[str, Source]
@@ -86,6 +88,7 @@ def load_settings(
     grace_s = config.retention.grace_s() if config.retention else None
     sources["grace"] = "file" if grace_s is not None else "default"
     sources["permissions"] = "file" if config.permissions is not None else "default"
+    sources["cleanup"] = "file" if config.cleanup else "default"
     return Settings(
         config_file=path,
         data=choose("data", data, "SHENYU_DATA_DIR", config.data),
@@ -99,6 +102,7 @@ def load_settings(
         retention=retention if retention is not None else DEFAULT_RETENTION,
         grace_s=grace_s if grace_s is not None else DEFAULT_GRACE_S,
         permissions=config.permissions or PermissionsTable(),
+        cleanup=config.cleanup.policy() if config.cleanup else Policy(),
         storage=StorageOptions(
             cache=os.path.join(base, config.cache) if config.cache else None,
             upload_limit=parse_rate(config.upload_limit) if config.upload_limit else None,

@@ -49,7 +49,8 @@ class Step(msgspec.Struct, frozen=True, tag="step", kw_only=True):
     """One document that is about to be changed: whole, or in one chat.
 
     ``snapshot`` holds what is put there (None: nothing is), ``before`` what was there (None:
-    nothing was); ``wrote`` is the digest of the document or of the chat.
+    nothing was); ``wrote`` is the digest of the document or of the chat. ``removed`` are digests of
+    the chats that were taken out of the document, if nothing else was done to it.
     """
 
     path: bytes
@@ -58,6 +59,7 @@ class Step(msgspec.Struct, frozen=True, tag="step", kw_only=True):
     snapshot: bytes | None
     before: bytes | None
     wrote: bytes | None
+    removed: list[bytes] | None = None
 
 
 class Swap(msgspec.Struct, frozen=True, tag="swap", kw_only=True):
@@ -81,6 +83,15 @@ class Folder(msgspec.Struct, frozen=True, tag="folder"):
     path: bytes
 
 
+class FolderGone(msgspec.Struct, frozen=True, tag="folder_gone", kw_only=True):
+    """An empty folder that is about to be removed, and its attributes."""
+
+    path: bytes
+    mode: int
+    uid: int
+    gid: int
+
+
 class Ended(msgspec.Struct, frozen=True, tag="ended"):
     """The operation came to its end."""
 
@@ -89,7 +100,7 @@ class TakenBack(msgspec.Struct, frozen=True, tag="taken_back"):
     """An undo of this operation came to its end, or an erasure left nothing of it to take back."""
 
 
-Line = Began | Saved | Step | Swap | Settled | Folder | Ended | TakenBack
+Line = Began | Saved | Step | Swap | Settled | Folder | FolderGone | Ended | TakenBack
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Line).decode
@@ -184,7 +195,7 @@ class Journal:
 def _is_about(line: Line, owner: bytes) -> bool:
     if isinstance(line, Step) and line.user == owner:
         return True
-    return isinstance(line, Step | Swap | Folder) and is_path_of(owner, line.path)
+    return isinstance(line, Step | Swap | Folder | FolderGone) and is_path_of(owner, line.path)
 
 
 class Journals:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from shenyu_data.datadir.folder import open_folder, open_root
-from shenyu_data.datadir.replace import Attributes, Live, read_live
+from shenyu_data.datadir.replace import Live, read_live
 from shenyu_data.model.chats import read_history
 from shenyu_data.model.chats_edit import remove, replace
 from shenyu_data.model.chats_merge import merge
@@ -21,11 +21,13 @@ from shenyu_data.model.errors import NothingToTakeBack, RepositoryError, UsageEr
 from shenyu_data.model.findings import Finding, printable
 from shenyu_data.model.layout import HISTORIES, JSON_SUFFIX, Kind
 from shenyu_data.model.monitor import Monitor
+from shenyu_data.operations.cleanup_undo import chats_back, make_folders, saved_attributes
 from shenyu_data.operations.journal import (
     Began,
     Digests,
     Ended,
     Folder,
+    FolderGone,
     Journal,
     Journals,
     Step,
@@ -59,6 +61,7 @@ class _Past(NamedTuple):
     began: Began
     steps: list[Step]
     folders: list[bytes]
+    gone: list[FolderGone]
     first_saved: bytes
 
 
@@ -121,6 +124,7 @@ def undo(repository: Repository, data: str, options: LiveOptions, monitor: Monit
         )
         writer = LiveWriter(folder, journal, Digests(repository), options.quiet_s, monitor.report)
         edits = _Edits(repository, past, options.overwrite)
+        make_folders(folder, past.gone)
         for step in past.steps:
             try:
                 writer.apply(step.path, _kind(step), edits.of(step), make=step.before is not None)
@@ -155,7 +159,8 @@ def _last(repository: Repository, journals: Journals) -> _Past:
             continue
         if any(isinstance(line, TakenBack) for line in lines):
             break
-        if not steps:
+        gone = [line for line in lines if isinstance(line, FolderGone)]
+        if not steps and not gone:
             continue
         if not began.repository:
             raise NothingToTakeBack(
@@ -173,7 +178,7 @@ def _last(repository: Repository, journals: Journals) -> _Past:
         needed = {*saved[:1], *(step.before for step in steps.values() if step.before is not None)}
         _check_there(repository, needed)
         first = saved[0] if saved else b""  # an import into an empty directory saves nothing
-        return _Past(journal, began, list(reversed(steps.values())), folders, first)
+        return _Past(journal, began, list(reversed(steps.values())), folders, gone, first)
     raise NothingToTakeBack(
         "there is nothing to take back",
         hint="Only the last in-place operation on a data directory can be taken back, once.",
@@ -264,13 +269,15 @@ class _Edits:
             if live is None or (live.data is not None and live.data == old):
                 if live is not None or old is None or saved is None:
                     return None
-                return Change(old, _attributes(saved[0]))
+                return Change(old, saved_attributes(saved[0]))
+            if step.removed is not None and saved is not None:
+                return chats_back(step, live, saved, self._digests, overwrite=self._overwrite)
             as_written = live.data is not None and self._digests.of(live.data) == step.wrote
             if not as_written and not self._overwrite:
                 return self._merged_back(step, live, old)
             if saved is None:
                 return Change(None, None)
-            return Change(old, _attributes(saved[0]))
+            return Change(old, saved_attributes(saved[0]))
 
         return edit
 
@@ -301,11 +308,6 @@ def _unreadable(step: Step, error: RepositoryError) -> Finding:
         message=f"it cannot be put back: {error.message}",
         hint="`shenyu-data verify --read-data` names all that is affected.",
     )
-
-
-def _attributes(entry: FileEntry) -> Attributes:
-    owner = (entry.uid, entry.gid) if os.geteuid() == 0 else None
-    return Attributes(entry.mode, owner, entry.mtime_ns)
 
 
 def _kind(step: Step) -> Kind:

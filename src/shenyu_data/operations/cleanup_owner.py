@@ -1,0 +1,369 @@
+"""What a cleanup takes from one user: read, judge, and see what is saved. Changes nothing.
+
+Called by the workers of a plan, and by the cleanup itself for a document that the application wrote
+since it was planned.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import NamedTuple
+
+import msgspec
+from blake3 import blake3
+
+from shenyu_data.datadir.capture import capture
+from shenyu_data.datadir.folder import FILE_FLAGS, FOLDER_FLAGS
+from shenyu_data.datadir.replace import MOST_BYTES
+from shenyu_data.datadir.scan import DataFolders, Found, Scan, scan_user
+from shenyu_data.model.activity import Source, last_activity, moment_ms
+from shenyu_data.model.chats import Chat, History
+from shenyu_data.model.documents import Unparsable
+from shenyu_data.model.expiry import (
+    ORPHAN_GRACE_MS,
+    ExpiryChat,
+    ExpiryUser,
+    Policy,
+    Verdict,
+    is_orphan,
+    judge,
+)
+from shenyu_data.model.expiry_holds import Holds
+from shenyu_data.model.findings import Finding, printable
+from shenyu_data.model.layout import GZIP_SUFFIX, Place, kind_of, path_of
+from shenyu_data.model.records import MAX_PARSED_BYTES, gunzip
+from shenyu_data.operations.cleanup_saved import SavedChats
+from shenyu_data.operations.conversations import UNPARSED, key_of, read_chats
+from shenyu_data.operations.past import storage_key
+
+UNSAVED = "no verified snapshot holds it"
+
+
+class Removal(NamedTuple):
+    """What is taken out of one history: the chats at ``indexes`` of the version whose ``digest``
+    this is, or, with ``whole``, the file. ``texts`` are digests of those chats' bytes.
+    """
+
+    name: bytes
+    digest: bytes
+    indexes: list[int]
+    texts: list[bytes]
+    whole: bool
+
+
+class PlannedChat(msgspec.Struct, frozen=True, kw_only=True):
+    """A chat that the policy names. ``kept``: why it stays all the same. ``source``: the clock."""
+
+    user: str
+    path: str
+    chat: str | None
+    messages: int
+    size_bytes: int
+    active_ms: int
+    source: Source
+    reasons: list[str]
+    kept: str | None
+
+
+class Amounts(msgspec.Struct, kw_only=True):
+    """How much goes, or went: chats, their messages and bytes, whole files, folders; what the
+    policy names and stays, held or unsaved; by which clocks the chats that go were judged.
+    """
+
+    chats: int = 0
+    messages: int = 0
+    size_bytes: int = 0
+    documents: int = 0
+    files: int = 0
+    folders: int = 0
+    held: int = 0
+    unsaved: int = 0
+    unreadable: int = 0
+    clocks: dict[str, int] = msgspec.field(default_factory=dict)
+
+    def add(self, other: Amounts) -> None:
+        """Add others."""
+        for name in self.__struct_fields__:
+            if name != "clocks":
+                setattr(self, name, getattr(self, name) + getattr(other, name))
+        for source, count in other.clocks.items():
+            self.clocks[source] = self.clocks.get(source, 0) + count
+
+
+class OwnerPlan(NamedTuple):
+    """What goes of one user. ``folder``: the folder of the histories goes too, once it is empty."""
+
+    user: bytes
+    removals: list[Removal]
+    folder: bool
+    amounts: Amounts
+    chats: list[PlannedChat]
+    findings: list[Finding]
+
+    @property
+    def changes(self) -> bool:
+        """Whether there is anything to do."""
+        return bool(self.removals) or self.folder
+
+
+class _Document(NamedTuple):
+    name: bytes
+    data: bytes
+    history: History
+    mtime_ms: int
+
+
+class OwnerPlanner:
+    """Plans one user after another. ``saved`` tells what verified snapshots hold of a user; None:
+    that is not asked for.
+    """
+
+    def __init__(
+        self,
+        folders: DataFolders,
+        policy: Policy,
+        holds: Holds,
+        now_ms: int,
+        saved: Callable[[bytes], SavedChats] | None,
+    ) -> None:
+        self._folders = folders
+        self._policy = policy
+        self._holds = holds
+        self._now_ms = now_ms
+        self._saved = saved
+
+    def plan(
+        self, user: bytes, *, compressed: bool = True, read: Mapping[bytes, bytes] | None = None
+    ) -> OwnerPlan:
+        """Say what goes of a user. ``read`` are documents, by their names, that are taken as given
+        instead of being read.
+        """
+        scan = scan_user(self._folders, user, compressed=compressed)
+        plan = OwnerPlan(user, [], False, Amounts(), [], list(scan.findings))
+        if not scan.complete:
+            return plan
+        documents, complete = self._read(user, scan, plan, read or {})
+        judged = self._expiry_user(user, scan, documents, complete)
+        verdicts = judge(judged, self._policy, now_ms=self._now_ms)
+        orphan = self._policy.orphans and is_orphan(judged, now_ms=self._now_ms)
+        hold = self._holds.of_user(os.fsdecode(user))
+        with_empty = hold is None and (self._policy.empty or orphan)
+        of_files: dict[bytes, list[Verdict]] = {document.name: [] for document in documents}
+        for verdict in verdicts:
+            of_files[verdict.chat.file].append(verdict)
+        for document in documents:
+            removal = self._removal(plan, document, of_files[document.name], with_empty)
+            if removal is not None:
+                plan.removals.append(removal)
+                plan.amounts.documents += 1
+                plan.amounts.files += removal.whole
+        folder = with_empty and self._is_left_empty(scan, plan.removals)
+        plan.amounts.folders += folder
+        return plan._replace(folder=folder)
+
+    def _read(
+        self, user: bytes, scan: Scan, plan: OwnerPlan, read: Mapping[bytes, bytes]
+    ) -> tuple[list[_Document], bool]:
+        found = [entry for entry in scan.entries if _is_history(entry)]
+        documents: list[_Document] = []
+        complete = True
+        if not found or self._folders.histories is None:
+            return documents, complete
+        try:
+            folder = os.open(user, FOLDER_FLAGS, dir_fd=self._folders.histories)
+        except OSError:
+            return documents, False
+        try:
+            for entry in sorted(found, key=lambda entry: entry.name):
+                try:
+                    data = _bytes_of(folder, entry, read)
+                    history = read_chats(entry.name, data)
+                except FileNotFoundError:
+                    continue
+                except (OSError, Unparsable) as error:
+                    complete = False
+                    plan.amounts.unreadable += 1
+                    plan.findings.append(_left_alone(user, entry.name, error))
+                    continue
+                mtime_ms = entry.stat.st_mtime_ns // 1_000_000
+                documents.append(_Document(entry.name, data, history, mtime_ms))
+        finally:
+            os.close(folder)
+        return documents, complete
+
+    def _expiry_user(
+        self, user: bytes, scan: Scan, documents: list[_Document], complete: bool
+    ) -> ExpiryUser:
+        name = os.fsdecode(user)
+        held, held_chats = self._holds.of_user(name), self._holds.of_chats(name)
+        chats: list[ExpiryChat] = []
+        for document in documents:
+            history, mtime_ms = document.history, document.mtime_ms
+            key = os.fsdecode(storage_key(document.name))
+            for index, chat in enumerate(history.chats):
+                if not _is_chat(chat, alone=history.inside is None):
+                    continue
+                why = held
+                if why is None and held_chats:
+                    why = held_chats.get(key_of(document.name, history, chat) or "")
+                activity = last_activity(chat.value, mtime_ms, self._now_ms)
+                size = chat.end - chat.start
+                chats.append(ExpiryChat(document.name, key, index, size, activity, why))
+        seen_ms, known = None, complete
+        if self._policy.idle_users_s is not None:
+            seen_ms, readable = _last_seen(self._folders, user, scan, self._now_ms)
+            known = known and readable
+        folder = [entry for entry in scan.entries if entry.place == Place.HISTORY_FOLDER]
+        return ExpiryUser(
+            chats,
+            seen_ms=seen_ms,
+            known=known,
+            orphan=not any(entry.place <= Place.USER_FILE_GZIP for entry in scan.entries),
+            touched_ms=max([entry.stat.st_mtime_ns // 1_000_000 for entry in folder], default=0),
+        )
+
+    def _removal(
+        self, plan: OwnerPlan, document: _Document, verdicts: list[Verdict], with_empty: bool
+    ) -> Removal | None:
+        history = document.history
+        wanted = [verdict.chat.at for verdict in verdicts if verdict.expire]
+        unsaved: set[int] = set()
+        if wanted and self._saved is not None:
+            saved = self._saved(plan.user)
+            unsaved = saved.missing(plan.user, document.name, document.data, history, wanted)
+        for verdict in verdicts:
+            if verdict.reasons:
+                _note(plan, document, verdict, verdict.chat.at in unsaved)
+        indexes = [index for index in wanted if index not in unsaved]
+        empty = with_empty and len(indexes) == len(history.chats) and history.inside is not None
+        # The application may just have made it.
+        empty = empty and document.mtime_ms < self._now_ms - ORPHAN_GRACE_MS
+        empty = empty and self._policy.covers(os.fsdecode(storage_key(document.name)))
+        whole = empty or (bool(indexes) and history.inside is None)
+        if not indexes and not whole:
+            return None
+        texts = [digest_of(history.text(index)) for index in indexes]
+        return Removal(document.name, digest_of(document.data), indexes, texts, whole)
+
+    def _is_left_empty(self, scan: Scan, removals: list[Removal]) -> bool:
+        """Whether nothing is left in the folder of the histories, and nobody just made it."""
+        gone = {removal.name for removal in removals if removal.whole}
+        found = False
+        for entry in scan.entries:
+            if entry.place == Place.IN_HISTORY_FOLDER and entry.name not in gone:
+                return False
+            if entry.place == Place.HISTORY_FOLDER:
+                if not stat.S_ISDIR(entry.stat.st_mode):
+                    return False
+                found = entry.stat.st_mtime_ns // 1_000_000 < self._now_ms - ORPHAN_GRACE_MS
+        return found and not scan.passing and not self._policy.only
+
+
+def digest_of(data: bytes) -> bytes:
+    """Return what tells versions of a document, or of a chat, apart while a cleanup runs; it is
+    stored nowhere.
+    """
+    return blake3(data).digest(16)
+
+
+def _is_history(entry: Found) -> bool:
+    return kind_of(entry.place, entry.name) == "history" and stat.S_ISREG(entry.stat.st_mode)
+
+
+def _bytes_of(folder: int, entry: Found, read: Mapping[bytes, bytes]) -> bytes:
+    if entry.name in read:
+        return read[entry.name]
+    if entry.stat.st_size > MOST_BYTES:
+        raise Unparsable(
+            "too-large", "warning", "too large to be looked into", "Split the history."
+        )
+    return capture(folder, entry.name, "history", entry.name, entry.stat).data
+
+
+def _is_chat(chat: Chat, *, alone: bool) -> bool:
+    """Whether it is a chat at all: who keeps other JSON beside histories loses none of it."""
+    if not isinstance(chat.value, dict):
+        return False
+    return isinstance(chat.value.get("messages"), list) or (not alone and chat.key is not None)
+
+
+def _note(plan: OwnerPlan, document: _Document, verdict: Verdict, unsaved: bool) -> None:
+    chat = document.history.chats[verdict.chat.at]
+    amounts, source = plan.amounts, verdict.chat.activity.source
+    kept = verdict.held or (UNSAVED if unsaved else None)
+    if verdict.held:
+        amounts.held += 1
+    elif unsaved:
+        amounts.unsaved += 1
+    else:
+        amounts.chats += 1
+        amounts.messages += chat.messages
+        amounts.size_bytes += verdict.chat.size
+        amounts.clocks[source] = amounts.clocks.get(source, 0) + 1
+    key = key_of(document.name, document.history, chat)
+    plan.chats.append(
+        PlannedChat(
+            user=printable(plan.user),
+            path=printable(path_of(plan.user, Place.IN_HISTORY_FOLDER, document.name)),
+            chat=None if key is None else printable(key),
+            messages=chat.messages,
+            size_bytes=verdict.chat.size,
+            active_ms=verdict.chat.activity.ms,
+            source=source,
+            reasons=verdict.reasons,
+            kept=kept,
+        )
+    )
+
+
+_SEEN_KEYS = ("lastSeen", "last_seen", "updated_at", "updatedAt", "firstSeen", "created_at")
+
+
+def _last_seen(
+    folders: DataFolders, user: bytes, scan: Scan, now_ms: int
+) -> tuple[int | None, bool]:
+    """Return when a user was last seen, by the user document, else by when that was written; and
+    whether it could be told. The application writes it at every visit.
+    """
+    latest: list[int] = []
+    for entry in scan.entries:
+        if entry.place > Place.USER_FILE_GZIP:
+            continue
+        if folders.users is None or not stat.S_ISREG(entry.stat.st_mode):
+            return None, False
+        name = path_of(user, entry.place, b"").rpartition(b"/")[2]
+        value = _user_document(folders.users, name)
+        if not isinstance(value, dict):
+            return None, False
+        moments = [moment_ms(value.get(key)) for key in _SEEN_KEYS]
+        times = [int(moment) for moment in moments if moment is not None and moment <= now_ms]
+        latest += times or [min(entry.stat.st_mtime_ns // 1_000_000, now_ms)]
+    return max(latest, default=None), True
+
+
+def _user_document(users: int, name: bytes) -> object:
+    with suppress(OSError, msgspec.DecodeError, RecursionError):
+        descriptor = os.open(name, FILE_FLAGS, dir_fd=users)
+        with os.fdopen(descriptor, "rb") as file:
+            data: bytes | None = file.read(MAX_PARSED_BYTES)
+        if name.endswith(GZIP_SUFFIX):
+            data = gunzip(data or b"", MAX_PARSED_BYTES)
+        return msgspec.json.decode(data or b"")
+    return None
+
+
+def _left_alone(user: bytes, name: bytes, error: OSError | Unparsable) -> Finding:
+    path = printable(path_of(user, Place.IN_HISTORY_FOLDER, name))
+    if isinstance(error, Unparsable) and error.code in UNPARSED:
+        return error.finding(path)
+    message = error.message if isinstance(error, Unparsable) else (error.strerror or str(error))
+    return Finding(
+        code="live-torn",
+        severity="error",
+        path=path,
+        message=f"it cannot be read, so nothing is cleaned up in it: {message}",
+        hint="`shenyu-data validate` says what is wrong; restore the history.",
+    )

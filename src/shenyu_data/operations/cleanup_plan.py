@@ -1,0 +1,295 @@
+"""The plan of a cleanup: what goes of each user, with amounts and clocks. Writes nothing.
+
+Users are dealt into the repository's buckets and go to workers in parts, so that memory grows
+neither with users nor with chats; of both lists a plan holds so many as somebody may look at.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import msgspec
+
+from shenyu_data.datadir.scan import DataFolders
+from shenyu_data.datadir.survey import Survey, survey
+from shenyu_data.model.expiry import Policy
+from shenyu_data.model.expiry_holds import Hold, Holds
+from shenyu_data.model.findings import printable
+from shenyu_data.model.monitor import Monitor
+from shenyu_data.operations.cleanup_owner import Amounts, OwnerPlan, OwnerPlanner, PlannedChat
+from shenyu_data.operations.cleanup_saved import SavedChats, Witnesses, find_witnesses
+from shenyu_data.operations.holds import HoldFiles
+from shenyu_data.operations.live_document import QUIET_S
+from shenyu_data.operations.prune_tasks import Stack
+from shenyu_data.operations.workers import open_executor, run_tasks
+from shenyu_data.repository.format import BUCKETS
+from shenyu_data.repository.repository import Repository
+
+MOST_ITEMS = 1000
+"""A plan lists this many users, and this many chats; of the rest it gives the numbers."""
+
+_MOST_USERS = 100_000
+"""So many users a plan remembers for whoever carries it out; of more, all are looked at again."""
+
+_TASK_USERS = 250
+_FEW_USERS = 500
+_WAITING_A_JOB = 4
+
+
+class CleanupOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """``policy`` says what expires, ``holds`` what stays, as they were read from ``hold_files``.
+    ``users``: of nobody else.
+
+    ``unsaved_too``: also what no verified snapshot holds. ``every``: the plan lists everything.
+    ``state`` is the folder of the journals; ``quiet_s``: see LiveWriter.
+    """
+
+    policy: Policy
+    holds: list[Hold] = []
+    hold_files: HoldFiles | None = None
+    users: frozenset[bytes] | None = None
+    unsaved_too: bool = False
+    every: bool = False
+    now_ms: int
+    state: str
+    quiet_s: float = QUIET_S
+    jobs: int = 1
+
+
+class PlannedUser(msgspec.Struct, frozen=True, kw_only=True):
+    """What goes of one user, and what stays though the policy names it."""
+
+    user: str
+    amounts: Amounts
+
+
+class CleanupPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What a cleanup would do. ``users`` are those with most bytes to lose, ``chats`` the first
+    ones; ``affected`` are all users of whom something goes, None if there are very many.
+    """
+
+    users: list[PlannedUser]
+    chats: list[PlannedChat]
+    total: Amounts
+    users_losing: int
+    users_seen: int
+    verified: int
+    affected: frozenset[bytes] | None
+    elapsed_s: float
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to do."""
+        return not (self.total.documents or self.total.folders)
+
+
+class CleanupTask(NamedTuple):
+    """Users to plan, by bucket, and where each bucket stands in the verified snapshots."""
+
+    repository: Repository
+    data: str
+    users: dict[int, list[bytes]]
+    compressed: frozenset[bytes] | None
+    stacks: dict[int, list[Stack]] | None
+    policy: Policy
+    holds: list[Hold]
+    now_ms: int
+    every: bool
+
+
+class PlannedPart(NamedTuple):
+    """What a task found: the plans of users of whom something goes or something is to be said."""
+
+    seen: int
+    plans: list[OwnerPlan]
+
+
+def plan_users(task: CleanupTask) -> PlannedPart:
+    """Plan the users of a task."""
+    plans = []
+    seen = listed = 0
+    with DataFolders(task.data) as folders:
+        planner = planner_of(task, folders)
+        for users in task.users.values():
+            for user in users:
+                seen += 1
+                with_gzip = task.compressed is None or user in task.compressed
+                plan = planner.plan(user, compressed=with_gzip)
+                if not task.every and listed + len(plan.chats) > MOST_ITEMS:
+                    plan = plan._replace(chats=plan.chats[: MOST_ITEMS - listed])
+                listed += len(plan.chats)
+                amounts = plan.amounts
+                if plan.changes or plan.findings or amounts.held or amounts.unsaved:
+                    plans.append(plan)
+    return PlannedPart(seen, plans)
+
+
+def planner_of(task: CleanupTask, folders: DataFolders) -> OwnerPlanner:
+    """Return what plans a task's users."""
+    stacks, repository = task.stacks, task.repository
+    opened: dict[int, SavedChats] = {}
+
+    def saved(user: bytes) -> SavedChats:
+        bucket = repository.keys.user_bucket(user)
+        if bucket not in opened:
+            opened.clear()  # one at a time: its rows may be many
+            mine = (stacks or {}).get(bucket, [])
+            opened[bucket] = SavedChats(repository, bucket, mine)
+        return opened[bucket]
+
+    holds = Holds(task.holds, task.now_ms)
+    return OwnerPlanner(folders, task.policy, holds, task.now_ms, None if stacks is None else saved)
+
+
+class Planner:
+    """Plans all users, or some, on as many processes as there may be."""
+
+    def __init__(
+        self, repository: Repository, data: str, options: CleanupOptions, monitor: Monitor
+    ) -> None:
+        self._repository = repository
+        self._data = data
+        self._options = options
+        self._monitor = monitor
+        self.witnesses = (
+            Witnesses({}, 0) if options.unsaved_too else find_witnesses(self._repository)
+        )
+
+    def task(
+        self, users: dict[int, list[bytes]], compressed: frozenset[bytes] | None
+    ) -> CleanupTask:
+        """Return the task of planning these users."""
+        options = self._options
+        buckets = self.witnesses.buckets
+        stacks = {bucket: buckets[bucket] for bucket in users if bucket in buckets}
+        return CleanupTask(
+            self._repository,
+            self._data,
+            users,
+            compressed,
+            None if options.unsaved_too else stacks,
+            options.policy,
+            options.holds,
+            options.now_ms,
+            options.every,
+        )
+
+    def plans(self, only: Iterable[bytes] | None) -> Iterator[PlannedPart]:
+        """Yield the parts of the plan, of ``only`` these users if that is given, in an order that
+        is always the same.
+        """
+        if only is None:
+            keys = self._repository.keys
+            with Survey(BUCKETS) as found:
+                survey(
+                    self._data,
+                    found,
+                    user_bucket=keys.user_bucket,
+                    shared_bucket=lambda _: 0,
+                    monitor=self._monitor,
+                )
+                yield from self._run(self._cut(self._surveyed(found)), found.names)
+            return
+        dealt: dict[int, list[bytes]] = {}
+        for user in sorted(only):
+            dealt.setdefault(self._repository.keys.user_bucket(user), []).append(user)
+        parts = ((bucket, dealt[bucket], frozenset(dealt[bucket])) for bucket in sorted(dealt))
+        yield from self._run(self._cut(parts), sum(map(len, dealt.values())))
+
+    def _run(self, tasks: Iterator[CleanupTask], names: int) -> Iterator[PlannedPart]:
+        jobs = self._options.jobs if names >= _FEW_USERS else 1
+        with (
+            open_executor(jobs) as executor,
+            self._monitor.task("Looking for what expires", names, "users") as progress,
+        ):
+            waiting = _WAITING_A_JOB * max(jobs, 1)
+            for part in run_tasks(executor, plan_users, tasks, waiting=waiting, in_order=True):
+                progress.advance(part.seen)
+                yield part
+
+    def _surveyed(self, found: Survey) -> Iterator[tuple[int, list[bytes], frozenset[bytes]]]:
+        for number in range(BUCKETS):
+            owners = found.bucket(number)
+            yield number, owners.users, owners.compressed
+
+    def _cut(
+        self, parts: Iterable[tuple[int, list[bytes], frozenset[bytes]]]
+    ) -> Iterator[CleanupTask]:
+        """Put small buckets together; a large one stays whole, as its index is read once."""
+        users: dict[int, list[bytes]] = {}
+        compressed: set[bytes] = set()
+        count = 0
+        for bucket, mine, gzipped in parts:
+            if mine:
+                users[bucket] = mine
+                compressed |= gzipped
+                count += len(mine)
+            if count >= _TASK_USERS:
+                yield self.task(users, frozenset(compressed))
+                users, compressed, count = {}, set(), 0
+        if users:
+            yield self.task(users, frozenset(compressed))
+
+
+def plan_cleanup(
+    repository: Repository, data: str, options: CleanupOptions, monitor: Monitor
+) -> CleanupPlan:
+    """Say what :func:`shenyu_data.operations.cleanup.cleanup` would do now. Writes nothing.
+
+    Raise DataDirectoryError if the directory cannot be listed, RepositoryError or StorageError if
+    it cannot be told what is verified.
+    """
+    started = time.monotonic()
+    planner = Planner(repository, data, options, monitor)
+    collected = _Collected(options.every)
+    for part in planner.plans(options.users):
+        collected.add(part)
+        for plan in part.plans:
+            for finding in plan.findings:
+                monitor.report(finding)
+    return CleanupPlan(
+        users=collected.users(),
+        chats=collected.chats,
+        total=collected.total,
+        users_losing=collected.losing,
+        users_seen=collected.seen,
+        verified=planner.witnesses.snapshots,
+        affected=collected.affected,
+        elapsed_s=time.monotonic() - started,
+    )
+
+
+class _Collected:
+    """Adds up what the workers found; lists are kept short."""
+
+    def __init__(self, every: bool) -> None:
+        self._every = every
+        self._users: list[PlannedUser] = []
+        self.chats: list[PlannedChat] = []
+        self.total = Amounts()
+        self.losing = self.seen = 0
+        self.affected: frozenset[bytes] | None = None
+        self._affected: set[bytes] = set()
+
+    def add(self, part: PlannedPart) -> None:
+        self.seen += part.seen
+        for plan in part.plans:
+            self.total.add(plan.amounts)
+            if plan.changes:
+                self.losing += 1
+                if len(self._affected) <= _MOST_USERS:
+                    self._affected.add(plan.user)
+            self._users.append(PlannedUser(user=printable(plan.user), amounts=plan.amounts))
+            room = None if self._every else max(0, MOST_ITEMS - len(self.chats))
+            self.chats += plan.chats[:room]
+        if not self._every and len(self._users) > 4 * MOST_ITEMS:
+            self._users = self.users()
+        many = len(self._affected) > _MOST_USERS
+        self.affected = None if many else frozenset(self._affected)
+
+    def users(self) -> list[PlannedUser]:
+        """Return the users with most to lose."""
+        found = sorted(self._users, key=lambda item: (-item.amounts.size_bytes, item.user))
+        return found if self._every else found[:MOST_ITEMS]

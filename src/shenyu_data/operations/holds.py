@@ -1,0 +1,114 @@
+"""The file of holds, kept twice: in the state folder, and beside the configuration.
+
+What is in either holds. If one of the two is gone or damaged, nothing is cleaned up: that no hold
+is there must be known, not concluded from a file that is missing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from shenyu_data.model.errors import HoldsDamaged, ShenyuDataError
+from shenyu_data.model.expiry_holds import Hold, decode, encode, joined
+from shenyu_data.storage.atomic import make_private, write_file
+
+_NAME = "holds.json"
+_MOST_BYTES = 64 << 20
+
+
+class HoldFiles(NamedTuple):
+    """Where the two copies are."""
+
+    state: str
+    beside: str
+
+
+def hold_files(
+    state: str, data: str, config_file: str | None, environment: Mapping[str, str]
+) -> HoldFiles:
+    """Say where the holds of the data directory ``data`` are kept; ``state`` is the folder of what
+    concerns it. The copy lies beside the configuration file, else where that would be.
+    """
+    home = environment.get("XDG_CONFIG_HOME") or os.path.join(
+        environment.get("HOME") or "/etc", ".config" if environment.get("HOME") else ""
+    )
+    folder = os.path.join(home, "shenyu-data")
+    if config_file is not None:
+        above = os.path.dirname(os.path.abspath(config_file))
+        folder = above if os.access(above, os.W_OK) else folder
+    path = os.fsencode(os.path.realpath(data))
+    mark = hashlib.blake2b(path, digest_size=6).hexdigest()
+    return HoldFiles(
+        os.path.join(state, _NAME), os.path.join(folder, f"shenyu-data.{mark}.{_NAME}")
+    )
+
+
+def read_holds(files: HoldFiles) -> list[Hold]:
+    """Return all holds, those that are over too. Raise HoldsDamaged if a copy is damaged or gone
+    while the other one is there.
+    """
+    holds, missing = _read(files)
+    if missing:
+        raise HoldsDamaged(
+            f"the file of holds {missing[0]} is gone, so nothing is cleaned up",
+            hint="See `shenyu-data cleanup hold list` for what its copy says; any `cleanup hold "
+            "add` or `remove` writes both anew.",
+        )
+    return holds
+
+
+def read_any_holds(files: HoldFiles) -> tuple[list[Hold], list[str]]:
+    """Return the holds of the copies that are there, and which copy is not though it should be.
+    Raise HoldsDamaged if one is damaged.
+    """
+    return _read(files)
+
+
+def write_holds(files: HoldFiles, holds: Sequence[Hold]) -> None:
+    """Write both copies. Raise ShenyuDataError if that cannot be done: then one may be new, and
+    what is in either holds.
+    """
+    _, state_twin = _one(files.state)
+    beside = state_twin or files.beside
+    for path, twin in ((files.state, beside), (beside, files.state)):
+        try:
+            above = os.path.dirname(path)
+            make_private(above)
+            folder = os.open(above, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                text = encode(holds, twin)
+                write_file(os.path.basename(path), [text], folder=folder, replace=True)
+            finally:
+                os.close(folder)
+        except OSError as error:
+            raise ShenyuDataError(
+                f"cannot write the file of holds {path}: {error.strerror}",
+                hint="Check the free space, owner and mode of its folder, and do it again.",
+            ) from error
+
+
+def _read(files: HoldFiles) -> tuple[list[Hold], list[str]]:
+    mine, twin = _one(files.state)
+    beside = twin or files.beside  # the configuration may lie elsewhere today
+    other, _ = _one(beside)
+    if mine is None and other is None:
+        return [], []
+    missing = [path for path, one in ((files.state, mine), (beside, other)) if one is None]
+    return joined(mine or [], other or []), missing
+
+
+def _one(path: str) -> tuple[list[Hold] | None, str]:
+    try:
+        with open(path, "rb") as file:
+            data = file.read(_MOST_BYTES)
+    except FileNotFoundError:
+        return None, ""
+    except OSError as error:
+        raise HoldsDamaged(
+            f"the file of holds {path} cannot be read: {error.strerror}",
+            hint="Check its owner and mode.",
+        ) from error
+    return decode(data, path)

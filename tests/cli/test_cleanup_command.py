@@ -1,0 +1,147 @@
+"""``cleanup`` and ``cleanup hold`` as a person meets them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.conftest import Shenyu
+
+BEN = "data/histories/ben/chat-history.json"
+T0 = 1_700_000_000_000
+
+
+def chat(number: int, **more: Any) -> dict[str, Any]:
+    return {"id": T0 + number, "messages": [{"role": "user", "content": "你好"}], **more}
+
+
+@pytest.fixture
+def saved(place: Path, shenyu: Shenyu) -> Path:
+    """As ``place``, with a history of five old chats, in a verified snapshot."""
+    (place / BEN).write_text(json.dumps([chat(number) for number in range(5, 0, -1)]))
+    assert shenyu("backup").status == 0
+    assert shenyu("verify", "--read-data").status == 0
+    return place
+
+
+def ids(place: Path) -> list[int]:
+    return [item["id"] - T0 for item in json.loads((place / BEN).read_bytes())]
+
+
+def test_it_does_what_the_dry_run_says_and_undo_takes_it_back(saved: Path, shenyu: Shenyu) -> None:
+    before = (saved / BEN).read_bytes()
+    told = shenyu("cleanup", "--keep-newest", "2", "--dry-run", "--json").json
+    assert (saved / BEN).read_bytes() == before
+    done = shenyu("cleanup", "--keep-newest", "2", "--yes", "--json")
+    assert done.status == 0
+    assert ids(saved) == [5, 4]
+    assert done.json["planned"] == told["planned"]
+    same = {key: done.json["planned"][key] for key in done.json["removed"]}
+    assert done.json["removed"] == same
+    assert done.json["removed"]["chats"] == 3
+    assert shenyu("restore", "--undo", "--yes").status == 0
+    assert (saved / BEN).read_bytes() == before
+
+
+def test_the_plan_names_users_chats_clocks_and_reasons(saved: Path, shenyu: Shenyu) -> None:
+    shenyu("cleanup", "hold", "add", "ben", "--chat", str(T0 + 1))
+    said = shenyu("cleanup", "--older-than", "90d", "--history", "chat-history", "--dry-run")
+    assert said.status == 0
+    assert "Would remove" in said.out
+    assert "4 chats with 4 messages" in said.out
+    assert f"{T0 + 5}" in said.out
+    assert "not active for 90d" in said.out
+    assert "4 chats by the chat's id" in said.out
+    assert "1 chat would expire and stay" in said.out
+
+
+def test_without_yes_and_without_a_terminal_nothing_is_done(saved: Path, shenyu: Shenyu) -> None:
+    said = shenyu("cleanup", "--keep-newest", "2")
+    assert said.status == 2
+    assert ids(saved) == [5, 4, 3, 2, 1]
+
+
+def test_without_a_rule_nothing_is_done(saved: Path, shenyu: Shenyu) -> None:
+    for words in ((), ("--history", "chat-history"), ("--unsaved-too", "--yes")):
+        said = shenyu("cleanup", *words)
+        assert said.status == 2
+        assert "nothing says what expires" in said.err
+
+
+def test_the_rules_of_the_configuration_count_unless_a_flag_gives_one(
+    saved: Path, shenyu: Shenyu
+) -> None:
+    with (saved / "shenyu-data.toml").open("a") as file:
+        file.write("[cleanup]\nkeep_newest = 4\n[cleanup.histories.chat1]\nkeep_newest = 9\n")
+    planned = shenyu("cleanup", "--dry-run", "--json").json["planned"]
+    assert planned["chats"] == 1
+    planned = shenyu("cleanup", "--keep-newest", "1", "--dry-run", "--json").json["planned"]
+    assert planned["chats"] == 4
+    shown = shenyu("config", "show", "--json").json["settings"]["cleanup"]
+    assert shown == {
+        "value": {"keep_newest": 4, "histories": [{"history": "chat1", "keep_newest": 9}]},
+        "source": "file",
+    }
+
+
+def test_what_no_verified_snapshot_holds_stays_and_it_is_said_how_to_go_on(
+    place: Path, shenyu: Shenyu
+) -> None:
+    (place / BEN).write_text(json.dumps([chat(2), chat(1)]))
+    shenyu("backup")
+    said = shenyu("cleanup", "--keep-newest", "1", "--yes")
+    assert said.status == 0
+    assert "There is nothing to clean up" in said.out
+    assert "verify --read-data" in said.out
+    assert ids(place) == [2, 1]
+    assert shenyu("cleanup", "--keep-newest", "1", "--yes", "--unsaved-too").status == 0
+    assert ids(place) == [2]
+
+
+def test_a_torn_history_is_left_alone_and_exits_with_1(saved: Path, shenyu: Shenyu) -> None:
+    (saved / "data/histories/ben/torn.json").write_text('[{"id"')
+    said = shenyu("cleanup", "--keep-newest", "2", "--yes", "--json")
+    assert said.status == 1
+    assert "live-torn" in {item["code"] for item in said.json["findings"]}
+    assert ids(saved) == [5, 4]
+
+
+def test_a_hold_is_added_listed_heeded_and_removed(saved: Path, shenyu: Shenyu) -> None:
+    added = shenyu(
+        "cleanup", "hold", "add", "ben", "--reason", "court", "--until", "2999-01-01", "--json"
+    )
+    assert added.json["hold"]["reason"] == "court"
+    listed = shenyu("cleanup", "hold", "list")
+    assert "2999-01-01" in listed.out
+    said = shenyu("cleanup", "--keep-newest", "0", "--yes", "--json")
+    assert said.json["planned"]["held"] == 5
+    assert {item["kept"] for item in said.json["chats"] if item["user"] == "ben"} == {"held: court"}
+    assert ids(saved) == [5, 4, 3, 2, 1]
+    assert shenyu("cleanup", "hold", "remove", "ben", "--chat", "1").status == 2
+    assert shenyu("cleanup", "hold", "remove", "ben").status == 0
+    assert shenyu("cleanup", "--keep-newest", "0", "--yes").status == 0
+    assert ids(saved) == []
+
+
+@pytest.mark.parametrize("until", ["yesterday", "2001-01-01", "99999-01-01"])
+def test_a_hold_until_no_day_to_come_is_refused(place: Path, shenyu: Shenyu, until: str) -> None:
+    assert shenyu("cleanup", "hold", "add", "ben", "--until", until).status == 2
+    assert "ben" not in shenyu("cleanup", "hold", "list").out
+
+
+def test_a_lost_or_damaged_file_of_holds_stops_every_cleanup(saved: Path, shenyu: Shenyu) -> None:
+    paths = [Path(path) for path in shenyu("cleanup", "hold", "list", "--json").json["files"]]
+    whole = paths[1].read_bytes()
+    for damage, listing in ((None, 1), (b"", 3), (whole[:-30], 3)):
+        paths[1].unlink() if damage is None else paths[1].write_bytes(damage)
+        said = shenyu("cleanup", "--keep-newest", "0", "--yes", "--json")
+        assert said.status == 3
+        assert said.json["error"]["code"] == "holds-damaged"
+        assert shenyu("cleanup", "hold", "list").status == listing
+    assert ids(saved) == [5, 4, 3, 2, 1]
+    paths[1].unlink()
+    shenyu("cleanup", "hold", "add", "held")
+    assert shenyu("cleanup", "--keep-newest", "0", "--dry-run").status == 0
