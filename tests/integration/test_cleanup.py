@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from shenyu_data.datadir import exchange, replace
 from shenyu_data.datadir.replace import Live
+from shenyu_data.model.errors import NothingToTakeBack
 from shenyu_data.model.expiry import Policy, Rule
 from shenyu_data.model.expiry_holds import Hold
 from shenyu_data.model.monitor import CollectingMonitor
@@ -410,3 +414,107 @@ def test_a_plan_lists_so_many_and_counts_all(place: Place) -> None:
     plan = place.plan(ALL, unsaved_too=True)
     assert (len(plan.chats), plan.total.chats) == (1000, 1516)
     assert len(place.plan(ALL, unsaved_too=True, every=True).chats) == 1516
+
+
+_STEPS = ("fsync", "rename", "link", "unlink", "write", "writev", "mkdir", "rmdir")
+
+
+def dies_at(place: Place, number: int, policy: Policy) -> bool:
+    """Clean up in a process that is killed right before its ``number``-th step on files after the
+    safety snapshot; whether it was.
+    """
+    child = os.fork()
+    if child == 0:
+        left = number
+
+        def dying(call: Any) -> Any:
+            def step(*words: Any, **more: Any) -> Any:
+                nonlocal left
+                left -= 1
+                if left < 0:
+                    os._exit(9)
+                return call(*words, **more)
+
+            return step
+
+        backup = module.__dict__["backup"]
+
+        def backup_and_arm(*words: Any) -> Any:
+            stats = backup(*words)
+            for name in _STEPS:
+                setattr(os, name, dying(getattr(os, name)))
+            replace.__dict__["exchange"] = dying(exchange.exchange)
+            return stats
+
+        module.__dict__["backup"] = backup_and_arm
+        try:
+            place.clean(policy)
+        finally:
+            os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+
+
+def contents(place: Place) -> dict[str, bytes]:
+    """Give the files of the data directory by their paths."""
+    files = (path for path in place.root.rglob("*") if path.is_file())
+    return {str(path.relative_to(place.root)): path.read_bytes() for path in files}
+
+
+def test_killed_at_any_step_each_document_is_old_or_new_and_can_be_finished_or_taken_back(
+    tmp_path: Path,
+) -> None:
+    storage = LocalStorage(str(tmp_path / "repo"))
+    storage.create()
+    place = Place(tmp_path, storage)
+    place.data.write("histories/gone/chat-history.json", [dated(3)])
+    for path in (place.root / "histories/gone/chat-history.json", place.root / "histories/gone"):
+        old(path)
+    place.save()
+    policy = Policy(rule=Rule(older_than_s=500 * DAY_S), empty=True)
+    before = contents(place)
+    assert place.clean(policy).done.folders == 1
+    after = contents(place)
+    place.undo()
+    number = 0
+    killed = True
+    while killed:
+        place.state = str(tmp_path / f"state{number}")
+        for name, data in before.items():
+            place.data.write(name, data)
+            old(place.root / name)
+        old(place.root / "histories/gone")
+        killed = dies_at(place, number, policy)
+        left = {name: data for name, data in contents(place).items() if ".shenyu-data-" not in name}
+        for name, data in before.items():
+            assert left.get(name) in (data, after.get(name)), (number, name)
+        if number % 2:
+            with suppress(NothingToTakeBack):
+                assert place.undo().findings == [], number
+            assert contents(place) == before, number
+        else:
+            monitor = CollectingMonitor()
+            place.clean(policy, monitor=monitor)
+            assert monitor.findings == [], number
+            # A folder whose histories were removed a moment ago goes the next time.
+            assert contents(place) == after, number
+        number += 1
+    assert number > 40
+
+
+def test_a_full_disk_leaves_every_document_as_it_was(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = contents(place)
+
+    def full(descriptor: int, chunks: Any) -> int:
+        os.write(descriptor, b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(replace, "write_all", full)
+    monitor = CollectingMonitor()
+    stats = place.clean(HALF, monitor=monitor)
+    assert (stats.failed, stats.done.chats, stats.done.files) == (3, 2, 2)
+    assert {item.code for item in monitor.findings} == {"not-written"}
+    now = contents(place)
+    assert {name: now[name] for name in now} == {name: before[name] for name in now}
+    assert set(before) - set(now) == {f"histories/{BEN}/1.json", f"histories/{BEN}/2.json"}

@@ -1,0 +1,162 @@
+"""An application that rewrites a history while an operation of ours changes it, call by call.
+
+It is played in the same process: whenever the operation asks the system for something about files,
+the writer may take some of its own steps first, as chance has it. The clock is played as well, so
+that a slow machine changes nothing. For tests.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import random
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from shenyu_data.datadir import exchange
+from shenyu_data.operations import live_document, live_writer
+
+if TYPE_CHECKING:
+    import pytest
+
+T0 = 1_700_000_000_000
+MOST_ROUNDS = 60
+"""So often the writer writes; then the user goes to bed."""
+
+_STEP_S = 0.1
+"""No step of a write takes longer: who reads, waits for seconds, then writes, cannot be met."""
+
+_CALLS = ("open", "read", "rename", "link", "unlink", "stat", "write", "writev", "fsync", "close")
+
+
+class Writer:
+    """The application: reads, puts a chat in front or goes on with one, truncates, writes."""
+
+    def __init__(self, path: Path, chance: random.Random, now_s: Callable[[], float]) -> None:
+        self._path = path
+        self._chance = chance
+        self._now_s = now_s
+        self._rest_s = chance.choice([0.002, 0.01, 0.05, 0.2])
+        self._number = 0
+        self.chats: list[int] = []
+        self.messages: list[str] = []
+        self.met_torn = 0
+        self.rounds = 0
+        self.is_writing = False
+        self._life = self._live()
+
+    def step(self) -> None:
+        """Go on to the next call to the system."""
+        next(self._life)
+
+    def finish_the_round(self) -> None:
+        """Go on until nothing is half written."""
+        while self.is_writing:
+            self.step()
+
+    def _live(self) -> Iterator[None]:
+        while True:
+            self.is_writing = True
+            yield from self._round()
+            self.is_writing = False
+            self.rounds += 1
+            until = self._now_s() + self._rest_s * (0.2 + self._chance.random())
+            while self._now_s() < until or self.rounds >= MOST_ROUNDS:
+                yield
+
+    def _round(self) -> Iterator[None]:
+        try:
+            chats = json.loads(self._path.read_bytes())
+        except ValueError:
+            chats = []  # as the application does
+            self.met_torn += 1
+        yield
+        self._number += 1
+        new = 10_000_000 + self._number
+        if chats and self._chance.random() < 0.6:
+            one = chats[self._chance.choice([0, 0, 1, len(chats) // 2]) % len(chats)]
+            one["messages"].append({"role": "user", "content": f"<{new}>"})
+            self.messages.append(f"<{new}>")
+        else:
+            chats.insert(0, {"id": T0 + new, "title": "new", "messages": []})
+            self.chats.append(new)
+        data = json.dumps(chats, ensure_ascii=False, indent=2).encode()
+        while True:
+            try:
+                flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK
+                descriptor = os.open(self._path, flags, 0o600)
+            except BlockingIOError:  # held off: the system wakes it up when it may
+                yield
+            else:
+                break
+        middle = self._chance.randrange(len(data))
+        for piece in (data[:middle], data[middle:]):
+            yield
+            os.write(descriptor, piece)
+        yield
+        os.close(descriptor)
+
+
+class Interleaving:
+    """Lets a writer take steps whenever the code under test calls the system: within its block,
+    after :meth:`patch`.
+    """
+
+    def __init__(self, path: Path, chance: random.Random) -> None:
+        self.writer = Writer(path, chance, lambda: self._now_s)
+        self._chance = chance
+        self._likely = chance.choice([0.002, 0.005, 0.01, 0.03, 0.1, 0.5])
+        self._most = chance.choice([1, 2, 6, 15])
+        self._stopped = True
+        self._now_s = self._stepped_s = 1000.0
+
+    def patch(self, patches: pytest.MonkeyPatch) -> None:
+        """Come in between whoever calls the system, and play the clock."""
+        for name in _CALLS:
+            patches.setattr(os, name, self._around(getattr(os, name)))
+        patches.setattr(fcntl, "fcntl", self._around(fcntl.fcntl))
+        clock = SimpleNamespace(
+            monotonic=lambda: self._now_s,
+            sleep=self._sleep,
+            time=time.time,
+            time_ns=time.time_ns,
+        )
+        for module in (live_document, live_writer, exchange):
+            patches.setattr(module, "time", clock)
+        patience_s = self._chance.choice([60.0, 60.0, 0.5, 0.02])
+        patches.setattr(live_document, "_MOST_S", patience_s)
+
+    def _sleep(self, seconds: float) -> None:
+        self._now_s += seconds
+        self._let_it()
+
+    def _around(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        def around(*words: Any, **more: Any) -> Any:
+            self._let_it()
+            answer = call(*words, **more)
+            self._let_it()
+            return answer
+
+        return around
+
+    def _let_it(self) -> None:
+        self._now_s += 0.0001
+        overdue = self.writer.is_writing and self._now_s > self._stepped_s + _STEP_S
+        if self._stopped or (self._chance.random() > self._likely and not overdue):
+            return
+        self._stopped = True
+        self._stepped_s = self._now_s
+        for _ in range(self._chance.randint(1, self._most)):
+            self.writer.step()
+        self._stopped = False
+
+    def __enter__(self) -> None:
+        self._stopped = False
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped = True
+        self.writer.finish_the_round()
