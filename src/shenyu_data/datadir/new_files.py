@@ -7,8 +7,7 @@ Nothing that is there is ever replaced, no link is followed. Called by operation
 from __future__ import annotations
 
 import os
-import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import BinaryIO, NamedTuple
 
@@ -45,10 +44,9 @@ class _FolderNote(msgspec.Struct, array_like=True):
 class NewFiles:
     """Writes new files and folders under the open folder ``root``.
 
-    ``run`` is 8 hexadecimal digits that tell this run's temporary files from others', ``leftovers``
-    those of runs that may have been killed. ``owner``: whom folders belong to. ``before`` is told
-    of a batch right before its files get their names, ``made`` of each folder that is made,
-    ``notes`` keeps folders' attributes till the end.
+    ``run`` is 8 hexadecimal digits that tell this run's temporary files from others'; ``owner`` is
+    whom folders belong to. ``before`` is told of a batch right before its files get their names,
+    ``made`` of each folder that is made. ``notes`` keeps folders' attributes till the end.
     """
 
     def __init__(
@@ -57,7 +55,6 @@ class NewFiles:
         run: str,
         notes: BinaryIO,
         *,
-        leftovers: Iterable[str] = (),
         before: Callable[[list[Waiting]], None],
         made: Callable[[bytes], None],
         owner: tuple[int, int] | None = None,
@@ -65,7 +62,6 @@ class NewFiles:
         self._root = root
         self._run = run
         self._notes = notes
-        self._leftovers = {run.encode() for run in leftovers}
         self._before = before
         self._made = made
         self._owner = owner
@@ -74,7 +70,6 @@ class NewFiles:
         self._batch: list[Waiting] = []
         self._pending: set[bytes] = set()
         self._folder: tuple[bytes, int] | None = None
-        self._seen: set[bytes] = set()
         self.made_folders: dict[bytes, None] = {}
         """The last ones that were made."""
         self.taken: list[Waiting] = []
@@ -102,7 +97,6 @@ class NewFiles:
         self._leave()
         try:
             opened = open_folder(self._root, path)
-            self._tidy(path, opened)
         except FileNotFoundError:
             opened = self._make(path)
         self._folder = (path, opened)
@@ -224,22 +218,27 @@ class NewFiles:
                     del self.made_folders[next(iter(self.made_folders))]
         return open_folder(self._root, path)
 
-    def _tidy(self, path: bytes, folder: int) -> None:
-        """Remove what runs that were killed left in a folder, the first time it is opened."""
-        if not self._leftovers or path in self._seen or path in self.made_folders:
-            return
-        self._seen.add(path)
-        for listed in os.listdir(folder):
-            name = os.fsencode(listed)
-            if (
-                name.startswith(NEW_PREFIX)
-                and is_passing(name)
-                and name[len(NEW_PREFIX) :][:8] in self._leftovers
-                and stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode)
-            ):
-                os.unlink(name, dir_fd=folder)
-
     def _leave(self) -> None:
         if self._folder is not None:
             os.close(self._folder[1])
             self._folder = None
+
+
+def sweep(root: int, runs: Collection[str]) -> None:
+    """Remove the temporary files that runs which were killed left, wherever they are."""
+    prefixes = tuple(NEW_PREFIX + run.encode() for run in runs)
+    pending = [b""]
+    while pending:
+        path = pending.pop()
+        with suppress(OSError):
+            folder = open_folder(root, path)
+            try:
+                with os.scandir(folder) as entries:
+                    for entry in entries:
+                        name = os.fsencode(entry.name)
+                        if entry.is_dir(follow_symlinks=False):
+                            pending.append(path + b"/" + name if path else name)
+                        elif name.startswith(prefixes) and is_passing(name):
+                            os.unlink(name, dir_fd=folder)
+            finally:
+                os.close(folder)

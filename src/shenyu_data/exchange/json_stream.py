@@ -19,6 +19,7 @@ MOST_VALUE_BYTES = 64 << 20
 
 _READ_BYTES = 1 << 20
 _MOST_KEY_BYTES = 1 << 16
+_MOST_BLANKS = 1 << 16
 _BLANK = re.compile(rb"[ \t\r\n]*")
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+("|\\?\Z)', re.DOTALL)
 _TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+("|\\?\Z)|[\[\]{}]', re.DOTALL)
@@ -105,10 +106,13 @@ class JsonStream:
             line = self._buffer.rfind(b"\n", self._at, end)
             if line >= 0:
                 self._indent = self._buffer[line + 1 : end]
-            self._at = end
             if end < len(self._buffer):
+                self._at = end
                 return self._buffer[end : end + 1]
+            if end - self._at > _MOST_BLANKS:
+                self._at = end
             if not self._more():
+                self._at = end
                 return b""
 
     def _take(self, mark: bytes) -> bool:
@@ -202,7 +206,7 @@ class JsonStream:
                     return None
                 return end
             searched = max(0, len(self._buffer) - self._at - len(wanted))
-            if not self._grown():
+            if len(self._buffer) - self._at > MOST_VALUE_BYTES or not self._grown():
                 return None
 
     def _end_by_brackets(self) -> int:

@@ -31,34 +31,43 @@ def union(ours: bytes, theirs: bytes) -> bytes:
 
 def _with(history: History, source: History, chat: Chat) -> bytes | None:
     """Return the history with one chat more; None if it holds it already."""
-    index = _index(history, source, chat)
-    if index is None:
+    known = _versions(history, source, chat)
+    if any(_holds(history.chats[index], chat) for index in known):
+        return None
+    for index in known:
+        if _holds(chat, history.chats[index]):
+            return replace(history, index, source, chat)
+    if not known:
         return insert(history, place_of(chat, source.chats, history.chats), source, chat)
-    live = history.chats[index]
-    if same_value(live.value, chat.value) or _goes_on(live.value, chat.value):
-        return None
-    if _goes_on(chat.value, live.value):
-        return replace(history, index, source, chat)
     renamed = _renamed(chat)
-    if renamed.chats[0].key is not None and history.find(renamed.chats[0].key):
+    if history.find(renamed.chats[0].key or ""):
         return None
-    return insert(history, index + 1, renamed, renamed.chats[0])
+    return insert(history, known[0] + 1, renamed, renamed.chats[0])
 
 
-def _index(history: History, source: History, chat: Chat) -> int | None:
-    """Return where the same chat stands; two single chats are the same unless their ids differ."""
+def _versions(history: History, source: History, chat: Chat) -> list[int]:
+    """Return where versions of a chat stand: by its id, or without one, the same words. Two files
+    of one chat each are versions of one unless their ids differ.
+    """
     if history.inside is None and source.inside is None:
-        keys = {history.chats[0].key, chat.key} - {None}
-        return 0 if len(keys) < 2 else None
-    for index, live in enumerate(history.chats):
-        if live.identity == chat.identity or (chat.key is not None and live.key == chat.key):
-            return index
-    return None
+        return [0] if len({history.chats[0].key, chat.key} - {None}) < 2 else []
+    if chat.key is not None:
+        return history.find(chat.key)
+    return [
+        index
+        for index, live in enumerate(history.chats)
+        if live.key is None and same_value(live.value, chat.value)
+    ]
+
+
+def _holds(one: Chat, other: Chat) -> bool:
+    """Whether a version of a chat has all that another one has."""
+    return same_value(one.value, other.value) or _goes_on(one.value, other.value)
 
 
 def _goes_on(longer: object, shorter: object) -> bool:
-    """Whether a chat holds all of another version of it: the same messages first, and every other
-    member as it is there.
+    """Whether a version has the same messages as the other one first, and every other member as it
+    is there.
     """
     if not (isinstance(longer, dict) and isinstance(shorter, dict)):
         return False
@@ -69,9 +78,13 @@ def _goes_on(longer: object, shorter: object) -> bool:
         if name == "messages" and isinstance(value, list) and isinstance(other, list):
             if not same_value(other[: len(value)], value):
                 return False
-        elif name != "timestamp" and not same_value(value, other):
+        elif name not in _MAY_DIFFER and not same_value(value, other):
             return False
     return True
+
+
+_MAY_DIFFER = ("id", "timestamp")
+"""Of two versions: an id may be a number here and digits in a string there."""
 
 
 def _renamed(chat: Chat) -> History:

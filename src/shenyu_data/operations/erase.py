@@ -30,6 +30,7 @@ from shenyu_data.model.findings import Finding, printable
 from shenyu_data.model.layout import USERS, is_path_of, is_plain_name, path_of
 from shenyu_data.model.monitor import Monitor
 from shenyu_data.operations.journal import Journals, Swap, open_journals
+from shenyu_data.operations.live_writer import sweep_imports
 from shenyu_data.operations.receipts import check_place, write_receipt
 from shenyu_data.repository.erasure import (
     DestroyedKeys,
@@ -171,6 +172,8 @@ def erase(
     """
     check_place(options.receipt)
     with open_journals(options.state) as journals:
+        with open_root(data) as root:
+            sweep_imports(root, journals)
         return _Erasure(data, repository, plan, options, journals, monitor).run()
 
 

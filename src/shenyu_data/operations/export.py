@@ -34,6 +34,7 @@ from shenyu_data.operations.export_task import (
     NativeForm,
     Source,
     export_owners,
+    limit,
     scans,
 )
 from shenyu_data.operations.workers import open_executor, run_tasks
@@ -162,6 +163,7 @@ class _Export:
             self._monitor.task("Exporting", self._found.names, "users") as progress,
             DataFolders(self._data) as folders,
         ):
+            limit(folders, form)
             tasks = self._tasks(form)
             waiting = _WAITING_A_JOB * max(jobs, 1)
             for part in run_tasks(executor, export_owners, tasks, waiting=waiting, in_order=True):
@@ -206,7 +208,7 @@ class _Export:
             bucket = self._found.bucket(number)
             chosen = selection.users
             users = [user for user in bucket.users if chosen is None or user in chosen]
-            alone = chosen is not None or isinstance(form, GuideUsers)
+            alone = chosen is not None or form.users_only
             shared = [] if alone else bucket.shared
             for start in range(0, max(len(users), len(shared)), _TASK_NAMES):
                 end = start + _TASK_NAMES

@@ -19,6 +19,7 @@ class GuideUsers:
     """The users of an export in the guide's format."""
 
     separator = b","
+    users_only = True
 
     def owner(self, source: Source, scan: Scan, owner: bytes) -> Iterator[bytes]:
         """Yield the member of one user; nothing if there is no document of it."""
@@ -41,6 +42,7 @@ class GuideHistories:
     """The histories of an export in the guide's format."""
 
     separator = b","
+    users_only = False
 
     def owner(self, source: Source, scan: Scan, owner: bytes) -> Iterator[bytes]:
         """Yield the member of one user, in pieces; nothing if there is no folder of histories."""

@@ -72,6 +72,8 @@ class Form(Protocol):
     """A format as the export writes it; ``separator`` stands between what owners become."""
 
     separator: bytes
+    users_only: bool
+    """Whether it looks at users' files alone, and nothing else need be listed."""
 
     def owner(self, source: Source, scan: Scan, owner: bytes) -> Iterator[bytes]:
         """Yield what an owner's entries become; of shared ones ``owner`` is empty."""
@@ -196,6 +198,7 @@ class Source:
 def export_owners(task: ExportTask) -> ExportPart:
     """Read some owners and return what the format makes of them; those with much are left."""
     with DataFolders(task.data) as folders:
+        limit(folders, task.form)
         source = Source(folders, task.selection)
         texts: list[bytes] = []
         left: list[tuple[bytes, bool]] = []
@@ -224,6 +227,13 @@ def export_owners(task: ExportTask) -> ExportPart:
         )
 
 
+def limit(folders: DataFolders, form: Form) -> None:
+    """Let scans list no more than a form looks at."""
+    if form.users_only and folders.histories is not None:
+        os.close(folders.histories)
+        folders.histories = None
+
+
 def scans(
     folders: DataFolders, users: Iterable[bytes], shared: Iterable[bytes]
 ) -> Iterator[tuple[Scan, bytes]]:
@@ -238,6 +248,7 @@ class NativeForm:
     """The native format."""
 
     separator = b""
+    users_only = False
 
     def owner(self, source: Source, scan: Scan, owner: bytes) -> Iterator[bytes]:
         """Yield the lines of an owner's entries."""

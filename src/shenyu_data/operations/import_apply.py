@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, BinaryIO
 
 from shenyu_data.datadir.folder import open_folder
 from shenyu_data.datadir.new_files import NewFiles, Waiting
 from shenyu_data.datadir.replace import Attributes, read_live
+from shenyu_data.model.errors import DataDirectoryError
 from shenyu_data.model.findings import Finding, printable
 from shenyu_data.operations.import_edits import (
     beside,
@@ -49,7 +50,6 @@ class ImportWriter:
         *,
         fresh: bool,
         notes: BinaryIO,
-        leftovers: Iterable[str],
     ) -> None:
         self._root = root
         self._journal = journal
@@ -67,7 +67,6 @@ class ImportWriter:
             root,
             journal.run,
             notes,
-            leftovers=leftovers,
             before=self._note_steps,
             made=self._note_folder,
             owner=self._owner,
@@ -295,7 +294,10 @@ class ImportWriter:
             self._report(conflict_finding("in-the-way", path, message))
             return
         if error.errno in _FULL:
-            raise error
+            raise DataDirectoryError(
+                f"cannot write {printable(path)}: {error.strerror}",
+                hint="Make room, then import again: what is there already is recognised.",
+            ) from error
         self._failed += 1
         self._report(
             Finding(

@@ -18,14 +18,23 @@ import msgspec
 
 from shenyu_data.datadir.folder import open_folder, open_root
 from shenyu_data.datadir.replace import read_live
-from shenyu_data.model.errors import ArchiveError
+from shenyu_data.model.errors import ArchiveError, DataDirectoryError
 from shenyu_data.model.findings import Finding, printable
 from shenyu_data.model.monitor import Monitor
 from shenyu_data.operations.erased import check_tombstones
 from shenyu_data.operations.import_apply import ImportWriter
 from shenyu_data.operations.import_edits import Policy, becomes, beside, contents_digest, is_same
 from shenyu_data.operations.import_items import Chosen, Entry, ImportItems, InputFormat
-from shenyu_data.operations.journal import Began, Digests, Ended, Journals, local_key, open_journals
+from shenyu_data.operations.journal import (
+    IMPORT,
+    IMPORT_FRESH,
+    Began,
+    Digests,
+    Ended,
+    Journals,
+    local_key,
+    open_journals,
+)
 from shenyu_data.operations.live_document import QUIET_S, Refused
 from shenyu_data.operations.live_writer import recover
 from shenyu_data.operations.restore_live import save_first
@@ -35,7 +44,6 @@ from shenyu_data.repository.tombstones import read_tombstones
 MOST_ITEMS = 1000
 """A plan lists this many documents; of the rest it gives the numbers."""
 
-FRESH = "import into an empty directory"
 _ROUNDS = 3
 
 Source = Callable[[], BinaryIO]
@@ -167,16 +175,14 @@ def import_data(
     """
     started = time.monotonic()
     gone = erased_users(repository, options)
-    if not os.path.lexists(data):
-        os.mkdir(data, 0o700)
+    _make_if_missing(data)
     with open_journals(options.state) as journals, open_root(data) as root:
         key: Repository | bytes = repository or local_key(options.state)
         fresh = not os.listdir(root) or _is_unfinished_fresh(journals)
-        leftovers = [journal.run for journal in journals.newest_first()]
         recover(key, root, journals, options.quiet_s, monitor)
         journal = journals.begin(
             Began(
-                operation=FRESH if fresh else "import",
+                operation=IMPORT_FRESH if fresh else IMPORT,
                 time_ms=time.time_ns() // 1_000_000,
                 repository=repository.keys.repository_id if repository is not None else b"",
                 data=printable(os.path.abspath(data)),
@@ -192,7 +198,6 @@ def import_data(
                 monitor.report,
                 fresh=fresh,
                 notes=notes,
-                leftovers=leftovers,
             )
             only: frozenset[bytes] | None = None
             try:
@@ -299,8 +304,19 @@ def _is_unfinished_fresh(journals: Journals) -> bool:
         lines = journal.lines()
         began = next((line for line in lines if isinstance(line, Began)), None)
         ended = any(isinstance(line, Ended) for line in lines)
-        return began is not None and began.operation == FRESH and not ended
+        return began is not None and began.operation == IMPORT_FRESH and not ended
     return False
+
+
+def _make_if_missing(data: str) -> None:
+    if not os.path.lexists(data):
+        try:
+            os.mkdir(data, 0o700)
+        except OSError as error:
+            raise DataDirectoryError(
+                f"cannot make the data directory {data}: {error.strerror}",
+                hint="Make the folder it is to lie in, or give another one with --data.",
+            ) from error
 
 
 def _open_if_there(data: str) -> int | None:

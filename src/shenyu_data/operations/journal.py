@@ -24,6 +24,10 @@ from shenyu_data.storage.atomic import make_private, overwrite, sync_folder, wri
 KEPT_JOURNALS = 50
 """Older ones are removed when a new one begins; only the newest can be taken back."""
 
+IMPORT = "import"
+IMPORT_FRESH = "import into an empty directory"
+"""Operations that write many new documents at once, see datadir/new_files.py."""
+
 _MOST_BYTES = 256 << 20
 
 

@@ -11,11 +11,15 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from shenyu_data.datadir.folder import make_folder, open_folder
+from shenyu_data.datadir.new_files import sweep
 from shenyu_data.datadir.replace import InTheWay, displaced_name, is_quiet, keep, read_live
 from shenyu_data.model.findings import Finding, printable
 from shenyu_data.model.layout import NEW_PREFIX, Kind
 from shenyu_data.model.monitor import Monitor
 from shenyu_data.operations.journal import (
+    IMPORT,
+    IMPORT_FRESH,
+    Began,
     Digests,
     Ended,
     Folder,
@@ -177,6 +181,7 @@ def recover(
     application wrote, and it is kept for a person to look at.
     """
     digests = Digests(repository)
+    sweep_imports(root, journals)
     for journal in list(journals.newest_first()):
         lines = journal.lines()
         if any(isinstance(line, Ended) for line in lines):
@@ -186,6 +191,19 @@ def recover(
             if isinstance(line, Swap) and line.token not in settled:
                 _recover(root, line, digests, quiet_s, monitor)
         journal.write(Ended())
+
+
+def sweep_imports(root: int, journals: Journals) -> None:
+    """Remove what imports that were killed left under names that nobody reads."""
+    runs = []
+    for journal in journals.newest_first():
+        lines = journal.lines()
+        began = next((line for line in lines if isinstance(line, Began)), None)
+        ended = any(isinstance(line, Ended) for line in lines)
+        if began is not None and began.operation in (IMPORT, IMPORT_FRESH) and not ended:
+            runs.append(journal.run)
+    if runs:
+        sweep(root, runs)
 
 
 def _recover(root: int, swap: Swap, digests: Digests, quiet_s: float, monitor: Monitor) -> None:
