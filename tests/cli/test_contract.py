@@ -36,6 +36,8 @@ CALLS = {
     "chats list": ["chats", "list"],
     "chats show": ["chats", "show", "1739100649795"],
     "validate": ["validate"],
+    "compress": ["compress", "--yes"],
+    "decompress": ["decompress", "--yes"],
     "permissions check": ["permissions", "check", "--folder-mode", "755"],
     "permissions fix": ["permissions", "fix", "--yes"],
     "cleanup": ["cleanup", "--older-than", "90d", "--dry-run"],

@@ -306,6 +306,8 @@ def test_the_json_of_every_verb_has_the_shape_that_is_shown(
     given["cleanup hold remove"] = call("cleanup", "hold", "remove", "ben", "--chat", "1")
     history.write_text(json.dumps([CHAT, {**CHAT, "id": 2}]), encoding="utf-8")
     given["cleanup"] = call("cleanup", "--keep-newest", "1", "--unsaved-too", "--yes")
+    given["compress"] = call("compress", "--offline", "--yes")
+    given["decompress"] = call("decompress", "--yes")
     given["erase-user"] = call("erase-user", "ben", "--yes", "--receipt", "receipt.json")
     given["receipt verify"] = call("receipt", "verify", "receipt.json")
     assert set(given) == set(COMMANDS)

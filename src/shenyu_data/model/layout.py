@@ -28,6 +28,12 @@ KEPT_PREFIX = b".shenyu-data-kept-"
 """A displaced document with something in it that could not be merged: a person must look."""
 
 
+ARCHIVE_SUFFIX = b".archive.json.gz"
+"""What follows the storage key in the name of a history's archive: chats that ``compress
+--archive`` took out of it. The application never reads it; to us it is one more history.
+"""
+
+
 class Place(IntEnum):
     """Where an entry stands relative to its owner; the numbers are part of the repository
     format.
@@ -89,6 +95,11 @@ def kind_of(place: int, name: bytes) -> Kind:
     ):
         return "history"
     return "other"
+
+
+def is_archive_name(name: bytes) -> bool:
+    """Whether a history of this name is the archive of another."""
+    return name.endswith(ARCHIVE_SUFFIX) and len(name) > len(ARCHIVE_SUFFIX)
 
 
 def is_passing(name: bytes) -> bool:

@@ -17,6 +17,8 @@ from shenyu_data.model.layout import GZIP_SUFFIX, Kind
 MAX_PARSED_BYTES = 32 << 20
 """Documents larger than this are kept byte for byte, without a look inside."""
 
+_MOST_MEMBERS = 64  # the rest is copied for each: more would only be there to keep us busy
+
 State = Literal["whole", "unparsed", "torn"]
 
 
@@ -96,11 +98,25 @@ def _outline_as_the_application_reads(kind: Kind, data: bytes) -> Outline:
 def gunzip(data: bytes, limit: int) -> bytes | None:
     """Unpack gzip ``data`` to at most ``limit`` + 1 bytes (so that more can be told from enough).
 
-    Return None if it is cut off or is not gzip.
+    A few members in a row are one document, and zeros may follow, as for gzip itself. Return None
+    if it is cut off, is not gzip, or something else follows.
     """
-    unpacker = zlib.decompressobj(wbits=31)
-    try:
-        unpacked = unpacker.decompress(data, limit + 1)
-    except zlib.error:
+    parts: list[bytes] = []
+    room = limit + 1
+    for _ in range(_MOST_MEMBERS):
+        unpacker = zlib.decompressobj(wbits=31)
+        try:
+            parts.append(unpacker.decompress(data, room))
+        except zlib.error:
+            return None
+        room -= len(parts[-1])
+        if not room:
+            break
+        if not unpacker.eof:
+            return None
+        data = unpacker.unused_data
+        if not data.strip(b"\0"):
+            break
+    else:
         return None
-    return unpacked if unpacker.eof or len(unpacked) > limit else None
+    return parts[0] if len(parts) == 1 else b"".join(parts)

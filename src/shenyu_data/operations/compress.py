@@ -1,0 +1,172 @@
+"""``compress`` and ``decompress``: histories become ``.json.gz``, as the guide has them, and back.
+
+The bytes inside stay the same, the file's time, mode and owner too. What the running application
+reads is left alone unless the operator says that it is stopped. Each is the other's undo.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from itertools import chain, islice
+
+import msgspec
+
+from shenyu_data.datadir.folder import open_folder, open_root
+from shenyu_data.model.errors import UsageError
+from shenyu_data.model.findings import printable
+from shenyu_data.model.layout import HISTORIES, is_plain_name
+from shenyu_data.model.monitor import Monitor
+from shenyu_data.operations.compress_task import (
+    COUNTS,
+    MOST_ITEMS,
+    CompressTask,
+    Item,
+    Tally,
+    Wish,
+    compress_owners,
+)
+from shenyu_data.operations.journal import open_journals
+from shenyu_data.operations.workers import open_executor, run_tasks
+
+_TASK_OWNERS = 1000  # making things durable costs the same for many as for few
+_WAITING_A_JOB = 4
+
+
+class CompressOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be done, with whose histories (None: everybody's). ``state``: the folder of the
+    journals, whose lock keeps operations that change live data apart.
+    """
+
+    wish: Wish
+    user: bytes | None = None
+    state: str
+    jobs: int = 1
+
+
+class CompressPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What would be done: the first documents, how many there are, and their bytes as they are.
+
+    ``in_use`` are left because the application reads them, ``recent`` because they are too young.
+    """
+
+    items: list[Item]
+    documents: int
+    before_bytes: int
+    in_use: int
+    recent: int
+    failed: int
+
+
+class CompressStats(msgspec.Struct, frozen=True, kw_only=True):
+    """What was done: documents, and their bytes before and after. ``in_use`` and ``recent`` as in
+    the plan; ``refused`` are left for what their findings say; ``failed`` could not be written.
+    """
+
+    documents: int
+    before_bytes: int
+    after_bytes: int
+    in_use: int
+    recent: int
+    refused: int
+    failed: int
+    elapsed_s: float
+
+
+def plan_compress(data: str, options: CompressOptions, monitor: Monitor) -> CompressPlan:
+    """Say what :func:`compress` would do now, by names, times and first bytes. Writes nothing.
+
+    Raise UsageError if there are no histories of ``options.user``, DataDirectoryError.
+    """
+    total, items = _run(data, options, monitor, plan=True)
+    return CompressPlan(
+        items=items,
+        documents=total.documents,
+        before_bytes=total.before_bytes,
+        in_use=total.in_use,
+        recent=total.recent,
+        failed=total.failed,
+    )
+
+
+def compress(data: str, options: CompressOptions, monitor: Monitor) -> CompressStats:
+    """Put the compressed twins, or the plain ones, in the place of the documents.
+
+    Finishes what a killed run left. Raise as :func:`plan_compress`, and UsageError if another
+    operation is changing the directory.
+    """
+    begun = time.monotonic()
+    with open_journals(options.state):
+        total, _ = _run(data, options, monitor, plan=False)
+    counts = {name: getattr(total, name) for name in COUNTS}
+    return CompressStats(**counts, elapsed_s=time.monotonic() - begun)
+
+
+def _run(
+    data: str, options: CompressOptions, monitor: Monitor, *, plan: bool
+) -> tuple[Tally, list[Item]]:
+    total = Tally()
+    tasks = _tasks(data, options, plan=plan)
+    first = list(islice(tasks, 1))
+    few = sum(len(task.owners) for task in first) < _TASK_OWNERS
+    jobs = 1 if few else options.jobs
+    title = "Looking" if plan else f"{options.wish.way.capitalize()}ing"
+    with (
+        open_executor(jobs) as executor,
+        monitor.task(title, None, "users") as progress,
+    ):
+        work = chain(first, tasks)
+        waiting = _WAITING_A_JOB * max(jobs, 1)
+        for part in run_tasks(executor, compress_owners, work, waiting=waiting):
+            progress.advance(part.owners)
+            for finding in part.findings:
+                monitor.report(finding)
+            for name in COUNTS:
+                setattr(total, name, getattr(total, name) + getattr(part, name))
+            total.items += part.items[: MOST_ITEMS - len(total.items)]
+    return total, sorted(total.items, key=lambda item: item.path)
+
+
+def _tasks(data: str, options: CompressOptions, *, plan: bool) -> Iterator[CompressTask]:
+    """Deal the folders of histories into tasks, as they are listed."""
+    if options.user is not None:
+        _check_user(data, options.user)
+        yield CompressTask(data, [options.user], options.wish, plan)
+        return
+    owners: list[bytes] = []
+    for owner in _owners(data):
+        owners.append(owner)
+        if len(owners) == _TASK_OWNERS:
+            yield CompressTask(data, owners, options.wish, plan)
+            owners = []
+    if owners:
+        yield CompressTask(data, owners, options.wish, plan)
+
+
+def _owners(data: str) -> Iterator[bytes]:
+    with open_root(data) as root:
+        try:
+            histories = open_folder(root, HISTORIES)
+        except FileNotFoundError:
+            return
+        try:
+            with os.scandir(histories) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        yield os.fsencode(entry.name)
+        finally:
+            os.close(histories)
+
+
+def _check_user(data: str, user: bytes) -> None:
+    with open_root(data) as root:
+        try:
+            if not is_plain_name(user):
+                raise FileNotFoundError
+            os.close(open_folder(root, b"%b/%b" % (HISTORIES, user)))
+        except OSError:
+            raise UsageError(
+                f"there are no histories of a user {printable(user)}",
+                hint="The name is that of the folder in histories/; links are not followed.",
+            ) from None
