@@ -36,6 +36,7 @@ CALLS = {
     "chats list": ["chats", "list"],
     "chats show": ["chats", "show", "1739100649795"],
     "validate": ["validate"],
+    "repair": ["repair", "--yes"],
     "compress": ["compress", "--yes"],
     "decompress": ["decompress", "--yes"],
     "permissions check": ["permissions", "check", "--folder-mode", "755"],

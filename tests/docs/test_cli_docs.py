@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 import tarfile
@@ -274,6 +275,8 @@ def test_the_json_of_every_verb_has_the_shape_that_is_shown(
     given["diff"] = call("diff", "latest~1", "live")
     given["timeline"] = call("timeline", "--user", "ben", "--history", "chat-history")
     given["restore"] = call("restore", "latest", "--to", "target")
+    os.utime(history, (1, 1))
+    given["repair"] = call("repair", "--yes")
     monkeypatch.setenv("SHENYU_DATA_NEW_PASSPHRASE", "another")
     for name in ("users list", "chats list"):
         given[name] = call(*name.split())

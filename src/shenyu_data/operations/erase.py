@@ -31,6 +31,7 @@ from shenyu_data.model.layout import USERS, is_path_of, is_plain_name, path_of
 from shenyu_data.model.monitor import Monitor
 from shenyu_data.operations.journal import Journals, Swap, open_journals
 from shenyu_data.operations.live_writer import sweep_imports
+from shenyu_data.operations.quarantine import Quarantine
 from shenyu_data.operations.receipts import check_place, write_receipt
 from shenyu_data.repository.erasure import (
     DestroyedKeys,
@@ -210,6 +211,7 @@ class _Erasure:
         self._remover.report_links()
         for journal in self._journals:
             journal.forget(self._plan.user)
+        Quarantine(self._options.state).forget(self._plan.user)
         forgotten = self._forget_in_catalog()
         complete = quiet and self._remover.complete and forgotten and not destroyed.failures
         return EraseStats(

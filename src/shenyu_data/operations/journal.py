@@ -32,7 +32,9 @@ _MOST_BYTES = 256 << 20
 
 
 class Began(msgspec.Struct, frozen=True, tag="began", kw_only=True):
-    """The operation: of which repository, from which snapshot (None: an undo)."""
+    """The operation: of which repository (empty: it had none), from which snapshot (None: of none,
+    or an undo).
+    """
 
     operation: str
     time_ms: int
@@ -216,6 +218,10 @@ class Journals:
         journal = Journal(self._folder, f"{time.time_ns():020d}-{os.urandom(4).hex()}.jsonl")
         journal.write(began)
         return journal
+
+    def key(self) -> bytes:
+        """Return the key for digests where there is no repository, as :func:`local_key`."""
+        return local_key(self._folder)
 
     def newest_first(self) -> Iterator[Journal]:
         """Yield the journals."""

@@ -178,14 +178,18 @@ def recover(
     """Finish what killed operations left beside documents: nothing of it is lost.
 
     A displaced document that is as it was when it was displaced is removed; in another one the
-    application wrote, and it is kept for a person to look at.
+    application wrote, and it is kept for a person to look at. Without a repository, what operations
+    with one left waits for the next that has it.
     """
-    digests = Digests(repository)
     sweep_imports(root, journals)
     for journal in list(journals.newest_first()):
         lines = journal.lines()
         if any(isinstance(line, Ended) for line in lines):
             continue
+        of_none = any(isinstance(line, Began) and not line.repository for line in lines)
+        if isinstance(repository, bytes) and not of_none:
+            continue
+        digests = Digests(journals.key() if of_none else repository)
         settled = {line.token for line in lines if isinstance(line, Settled)}
         for line in lines:
             if isinstance(line, Swap) and line.token not in settled:

@@ -31,6 +31,7 @@ from shenyu_data.operations.journal import (
     Journal,
     Journals,
     Step,
+    Swap,
     TakenBack,
     open_journals,
 )
@@ -159,6 +160,13 @@ def _last(repository: Repository, journals: Journals) -> _Past:
             continue
         if any(isinstance(line, TakenBack) for line in lines):
             break
+        of_repair = began.operation in ("repair", "put-back")
+        if of_repair and not began.repository and any(isinstance(line, Swap) for line in lines):
+            raise NothingToTakeBack(
+                "the last in-place operation was a repair without a repository",
+                hint="`shenyu-data repair --kept` lists what it replaced, and --put-back puts it "
+                "back.",
+            )
         gone = [line for line in lines if isinstance(line, FolderGone)]
         if not steps and not gone:
             continue

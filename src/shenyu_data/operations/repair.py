@@ -1,0 +1,453 @@
+"""``repair``: makes documents that do not parse whole again, beside the running application.
+
+First a plan of every document that validate calls torn or broken; then a safety snapshot of the
+users concerned, or without a repository a copy of each document; then the changes, journaled.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator
+
+import msgspec
+
+from shenyu_data.datadir.folder import open_folder, open_root
+from shenyu_data.datadir.replace import Attributes, Live, read_live
+from shenyu_data.datadir.scan import DataFolders, scan_user
+from shenyu_data.model.findings import Finding, printable
+from shenyu_data.model.layout import USERS, is_plain_name, owner_of_user_file
+from shenyu_data.model.monitor import CollectingMonitor, Monitor
+from shenyu_data.operations.backup import BackupOptions, backup
+from shenyu_data.operations.erased import check_tombstones
+from shenyu_data.operations.journal import (
+    Began,
+    Digests,
+    Ended,
+    Journal,
+    Journals,
+    Step,
+    open_journals,
+)
+from shenyu_data.operations.journal import (
+    Saved as SavedIn,
+)
+from shenyu_data.operations.live_document import QUIET_S, Change, Edit, Refused, kept_attributes
+from shenyu_data.operations.live_writer import LiveWriter, recover
+from shenyu_data.operations.quarantine import Quarantine, digest_of
+from shenyu_data.operations.repair_edits import (
+    Decision,
+    LastGoods,
+    RepairAction,
+    Target,
+    decide,
+)
+from shenyu_data.operations.restore_wanted import Saved
+from shenyu_data.operations.validate import ValidateOptions, validate
+from shenyu_data.repository.repository import Repository
+
+MOST_ITEMS = 1000
+"""A plan lists this many documents; of the rest it gives the numbers."""
+
+_SAVE_ROUNDS = 3
+_TAG = "before-repair"
+
+
+class RepairOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """``path``: only this file or folder of the data directory; ``user``: only this user.
+
+    ``normalise``: take a byte order mark and NUL bytes off where the rest is whole, instead of
+    bringing the document together with its last good version. ``state`` is the folder of journals.
+    """
+
+    path: str | None = None
+    user: bytes | None = None
+    normalise: bool = False
+    state: str
+    quiet_s: float = QUIET_S
+    jobs: int = 1
+
+
+class RepairItem(msgspec.Struct, frozen=True, kw_only=True):
+    """What is done about one document. Chats are ``salvaged`` from the document, whole, or
+    ``partial``, as far as they went, or ``restored`` from its last good version in ``snapshot``.
+    """
+
+    path: str
+    code: str
+    action: RepairAction
+    snapshot: str | None
+    size_bytes: int
+    salvaged: int
+    partial: int
+    restored: int
+
+
+class RepairPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What a repair would do: the first documents, how many there are of each action, and how many
+    nothing can be done about.
+    """
+
+    items: list[RepairItem]
+    actions: dict[str, int]
+    changes: int
+    left: int
+    damaged: int
+
+
+class RepairStats(msgspec.Struct, frozen=True, kw_only=True):
+    """What a repair did. ``safety`` is the snapshot of what was there before; None without a
+    repository, or if there was nothing to do. ``left``: nothing can be done about so many.
+    """
+
+    safety: bytes | None
+    items: list[RepairItem]
+    changed: int
+    removed: int
+    unchanged: int
+    left: int
+    refused: int
+    busy: int
+    failed: int
+    damaged: int
+    elapsed_s: float
+
+
+def plan_repair(
+    repository: Repository | None, data: str, options: RepairOptions, monitor: Monitor
+) -> RepairPlan:
+    """Say what :func:`repair` would do now. Writes nothing.
+
+    Raise UsageError if the path is not there, RepositoryError if it cannot be told who was erased.
+    """
+    if repository is not None:
+        check_tombstones(repository)
+    goods = LastGoods(repository, monitor)
+    items = []
+    with open_root(data) as root:
+        for target in find_targets(data, options):
+            live = _read(root, target)
+            decision = decide(target, live, goods, normalising=options.normalise)
+            if live is not None and decision.code:
+                items.append(_item(target, live, decision))
+    actions = Counter(item.action for item in items)
+    return RepairPlan(
+        items=items[:MOST_ITEMS],
+        actions=dict(sorted(actions.items())),
+        changes=len(items) - actions["none"],
+        left=actions["none"],
+        damaged=goods.damaged,
+    )
+
+
+def find_targets(data: str, options: RepairOptions) -> list[Target]:
+    """Return the documents that validate finds something wrong with, of those repair may help."""
+    monitor = CollectingMonitor()
+    validate(data, ValidateOptions(jobs=options.jobs, path=options.path), monitor)
+    paths = {finding.path for finding in monitor.findings if finding.severity == "error"}
+    if not paths:
+        return []
+    found = []
+    with DataFolders(data) as folders:
+        for owner in _owners(folders, paths):
+            if options.user not in (None, owner):
+                continue
+            for entry in scan_user(folders, owner).entries:
+                target = Target(owner, entry.place, entry.name)
+                if target.kind != "other" and printable(target.path) in paths:
+                    found.append(target)
+    return sorted(found)
+
+
+def _owners(folders: DataFolders, paths: set[str]) -> Iterator[bytes]:
+    """Yield the users whom the findings are about; a finding has their names printable only."""
+    users = folders.users
+    listed = set(map(os.fsencode, os.listdir(users))) if users is not None else set()
+    named = [owner_of_user_file(name) for name in listed if _path(USERS, name) in paths]
+    owners = {found[0] for found in named if found is not None}
+    if folders.histories is not None:
+        about = {path.split("/")[1] for path in paths if path.count("/") > 1}
+        names = map(os.fsencode, os.listdir(folders.histories))
+        owners |= {name for name in names if printable(name) in about and is_plain_name(name)}
+    yield from sorted(owners)
+
+
+def _path(folder: bytes, name: bytes) -> str:
+    return printable(folder + b"/" + name)
+
+
+def _read(root: int, target: Target) -> Live | None:
+    try:
+        folder = open_folder(root, target.path.rpartition(b"/")[0])
+    except OSError:
+        return None
+    try:
+        return read_live(folder, target.file_name, target.kind)
+    except OSError:
+        return None  # a link or the like: validate says so
+    finally:
+        os.close(folder)
+
+
+def _item(target: Target, live: Live, decision: Decision) -> RepairItem:
+    return RepairItem(
+        path=printable(target.path),
+        code=decision.code,
+        action=decision.action,
+        snapshot=decision.good.snapshot.hex() if decision.good is not None else None,
+        size_bytes=live.stat.st_size,
+        salvaged=decision.salvaged,
+        partial=decision.partial,
+        restored=decision.restored,
+    )
+
+
+def repair(
+    repository: Repository | None, data: str, options: RepairOptions, monitor: Monitor
+) -> RepairStats:
+    """Mend what can be mended in ``data`` and take away what cannot; a document that became whole
+    meanwhile is left alone.
+
+    Raises as :func:`plan_repair` does, UsageError if another operation is changing the directory,
+    and what a backup raises: then nothing was changed.
+    """
+    started = time.monotonic()
+    if repository is not None:
+        check_tombstones(repository)
+    with open_journals(options.state) as journals, open_root(data) as root:
+        recover(repository or journals.key(), root, journals, options.quiet_s, monitor)
+        run = _Repair(repository, data, options, journals, root, monitor)
+        run.run()
+        writer = run.writer
+        return RepairStats(
+            safety=run.safety,
+            items=list(run.items.values()),
+            changed=writer.changed if writer else 0,
+            removed=writer.removed if writer else 0,
+            unchanged=writer.unchanged if writer else 0,
+            left=run.left,
+            refused=writer.refused if writer else 0,
+            busy=writer.busy if writer else 0,
+            failed=writer.failed if writer else 0,
+            damaged=run.goods.damaged,
+            elapsed_s=time.monotonic() - started,
+        )
+
+
+class _Repair:
+    """One repair under way."""
+
+    def __init__(
+        self,
+        repository: Repository | None,
+        data: str,
+        options: RepairOptions,
+        journals: Journals,
+        root: int,
+        monitor: Monitor,
+    ) -> None:
+        self._repository = repository
+        self._data = data
+        self._options = options
+        self._journals = journals
+        self._root = root
+        self._monitor = monitor
+        self._quarantine = Quarantine(options.state)
+        self.goods = LastGoods(repository, monitor)
+        self.items: dict[Target, RepairItem] = {}
+        self.safety: bytes | None = None
+        self.left = 0
+        self.writer: LiveWriter | None = None
+
+    def run(self) -> None:
+        """Mend every document that can be mended now."""
+        targets = [target for target in find_targets(self._data, self._options) if self._is(target)]
+        if not targets:
+            return
+        repository = self._repository
+        digests = Digests(self._journals.key() if repository is None else repository)
+        journal = self._journals.begin(
+            Began(
+                operation="repair",
+                time_ms=time.time_ns() // 1_000_000,
+                repository=b"" if repository is None else repository.keys.repository_id,
+                data=printable(os.path.abspath(self._data)),
+                snapshot=None,
+            )
+        )
+        writer = LiveWriter(
+            self._root, journal, digests, self._options.quiet_s, self._monitor.report
+        )
+        self.writer = writer
+        for number in range(_SAVE_ROUNDS):
+            last = number + 1 == _SAVE_ROUNDS
+            saved = self._save(journal, targets)
+            unsaved: set[bytes] = set()
+            for target in targets:
+                edit = self._edit(target, digests, saved)
+                done = writer.changed + writer.removed
+                writer.apply(
+                    target.path, target.kind, edit, make=False, later=None if last else unsaved
+                )
+                if writer.changed + writer.removed == done:
+                    self.items.pop(target, None)
+            writer.drain()
+            targets = [target for target in targets if target.path in unsaved]
+            if not targets:
+                break
+        journal.write(Ended())
+        for item in self.items.values():
+            self._tell(item)
+
+    def _tell(self, item: RepairItem) -> None:
+        """Report what of a document could not be had back."""
+        if item.action == "quarantine":
+            finding = Finding(
+                code="quarantined",
+                severity="warning",
+                path=item.path,
+                message=f"nothing could be had from it ({item.code}), and no snapshot holds a good "
+                "version: it was taken away",
+                hint="It is kept: `shenyu-data repair --kept` lists it, --put-back puts it back.",
+            )
+            self._monitor.report(finding)
+        if item.partial:
+            finding = Finding(
+                code="partial-chat",
+                severity="warning",
+                path=item.path,
+                message=f"{item.partial} of its chats were cut off; they hold the messages that "
+                "were whole",
+                hint="What was there before is in the safety snapshot or among the documents kept.",
+            )
+            self._monitor.report(finding)
+
+    def _is(self, target: Target) -> bool:
+        """Whether something is to be done about a document; if nothing can be, say so."""
+        live = _read(self._root, target)
+        decision = self._decide(target, live)
+        if decision.code and decision.action == "none":
+            self.left += 1
+            self._monitor.report(_left(target, decision))
+        return decision.action != "none"
+
+    def _decide(self, target: Target, live: Live | None) -> Decision:
+        return decide(target, live, self.goods, normalising=self._options.normalise)
+
+    def _save(self, journal: Journal, targets: list[Target]) -> Saved | None:
+        if self._repository is None:
+            return None
+        users = frozenset(target.user for target in targets)
+        options = BackupOptions(only_users=users, safety=True, tag=_TAG, jobs=self._options.jobs)
+        stats = backup(self._data, self._repository, options, CollectingMonitor())
+        self.safety = stats.snapshot
+        journal.write(SavedIn(stats.snapshot))
+        return Saved(self._repository, stats.snapshot)
+
+    def _edit(self, target: Target, digests: Digests, saved: Saved | None) -> Edit:
+        def edit(live: Live | None) -> Change | None:
+            decision = self._decide(target, live)
+            if live is None or live.data is None or decision.action == "none":
+                return None
+            if saved is not None and not saved.holds(target.user, target.path, live.data):
+                raise Refused(
+                    code="not-saved", message="the safety snapshot does not hold what is there now"
+                )
+            if saved is None or decision.data is None:
+                self._quarantine.add(
+                    target.path,
+                    target.user,
+                    live.data,
+                    live.stat,
+                    code=decision.code,
+                    action=decision.action,
+                    wrote=decision.data,
+                )
+            self.items[target] = _item(target, live, decision)
+            step = _step(target, decision, digests, saved)
+            if decision.data is None:
+                return Change(None, None, step=step)
+            attributes = kept_attributes(live)
+            if decision.action == "restore" and decision.good is not None:
+                attributes = attributes._replace(mtime_ns=decision.good.mtime_ns)
+            return Change(decision.data, attributes, step=step)
+
+        return edit
+
+
+def _step(target: Target, decision: Decision, digests: Digests, saved: Saved | None) -> Step | None:
+    if saved is None:
+        return None
+    restored = decision.action == "restore" and decision.good is not None
+    return Step(
+        path=target.path,
+        user=target.user,
+        chat=None,
+        snapshot=decision.good.snapshot if restored and decision.good is not None else None,
+        before=saved.snapshot,
+        wrote=digests.of(decision.data) if decision.data is not None else None,
+    )
+
+
+def put_back(
+    repository: Repository | None, data: str, name: str, options: RepairOptions, monitor: Monitor
+) -> RepairStats:
+    """Put a document that is kept back where it was, if nothing else came there since.
+
+    Raise UsageError if none is kept under that id, or if another operation is at work.
+    """
+    started = time.monotonic()
+    kept, content = Quarantine(options.state).get(name)
+
+    def edit(live: Live | None) -> Change | None:
+        if live is None:
+            return Change(content, Attributes(kept.mode, None, kept.mtime_ns))
+        if live.data == content:
+            return None
+        if live.data is None or kept.wrote != digest_of(live.data):
+            raise Refused(
+                code="changed-since",
+                message="something else is there since; what is kept is not put over it",
+            )
+        return Change(content, kept_attributes(live)._replace(mtime_ns=kept.mtime_ns))
+
+    with open_journals(options.state) as journals, open_root(data) as root:
+        recover(repository or journals.key(), root, journals, options.quiet_s, monitor)
+        journal = journals.begin(
+            Began(
+                operation="put-back",
+                time_ms=time.time_ns() // 1_000_000,
+                repository=b"",
+                data=printable(os.path.abspath(data)),
+                snapshot=None,
+            )
+        )
+        digests = Digests(journals.key())
+        writer = LiveWriter(root, journal, digests, options.quiet_s, monitor.report)
+        writer.apply(kept.path_bytes, "other", edit)
+        writer.drain()
+        journal.write(Ended())
+    return RepairStats(
+        safety=None,
+        items=[],
+        changed=writer.changed,
+        removed=writer.removed,
+        unchanged=writer.unchanged,
+        left=0,
+        refused=writer.refused,
+        busy=writer.busy,
+        failed=writer.failed,
+        damaged=0,
+        elapsed_s=time.monotonic() - started,
+    )
+
+
+def _left(target: Target, decision: Decision) -> Finding:
+    return Finding(
+        code="not-mended",
+        severity="error",
+        path=printable(target.path),
+        message=f"no good version of it is known, and it is left as it is: {decision.code}",
+        hint="Mend it by hand; `shenyu-data validate` says what is wrong with it.",
+    )

@@ -1,0 +1,99 @@
+"""``shenyu-data repair``: plan, confirmation, what it prints and exits with, what it keeps."""
+
+import json
+import os
+from pathlib import Path
+
+from tests.cli.conftest import Shenyu
+
+HISTORY = "data/histories/ben/chat-history.json"
+
+
+def tear(place: Path, size: int = -40, path: str = HISTORY) -> bytes:
+    """Cut a document off, long ago; return what is left of it."""
+    history = place / path
+    history.write_bytes(history.read_bytes()[:size])
+    os.utime(history, (1, 1))
+    return history.read_bytes()
+
+
+def test_a_dry_run_shows_the_plan_and_changes_nothing(backed_up: Path, shenyu: Shenyu) -> None:
+    torn = tear(backed_up)
+    said = shenyu("repair", "--dry-run")
+    assert said.status == 0
+    assert "histories/ben/chat-history.json  torn-json" in said.out
+    assert (backed_up / HISTORY).read_bytes() == torn
+    document = shenyu("repair", "--dry-run", "--json").json
+    assert [one["action"] for one in document["documents"]] == ["restore"]
+    assert (document["changes"], document["dry_run"]) == (1, True)
+
+
+def test_without_a_yes_and_nobody_to_ask_nothing_is_done(backed_up: Path, shenyu: Shenyu) -> None:
+    torn = tear(backed_up)
+    assert shenyu("repair").status == 2
+    assert (backed_up / HISTORY).read_bytes() == torn
+
+
+def test_a_torn_history_is_mended_and_undo_takes_it_back(backed_up: Path, shenyu: Shenyu) -> None:
+    whole = (backed_up / HISTORY).read_bytes()
+    torn = tear(backed_up)
+    said = shenyu("repair", "--yes")
+    assert said.status == 0, said.err
+    assert "restore --undo" in said.out
+    assert (backed_up / HISTORY).read_bytes() == whole
+    assert shenyu("restore", "--undo", "--yes").status == 0
+    assert (backed_up / HISTORY).read_bytes() == torn
+
+
+def test_nothing_to_mend_is_said_and_asks_nothing(backed_up: Path, shenyu: Shenyu) -> None:
+    said = shenyu("repair")
+    assert (said.status, said.out) == (0, "Nothing to mend.\n")
+
+
+def test_what_is_taken_away_is_told_listed_and_put_back(place: Path, shenyu: Shenyu) -> None:
+    (place / "shenyu-data.toml").write_text('data = "data"\njobs = 1\n')
+    tear(place, 0)
+    said = shenyu("repair", "--yes")
+    assert said.status == 1
+    assert "[quarantined]" in said.err
+    assert not (place / HISTORY).exists()
+    assert shenyu("validate", "--fail-on", "error").status == 0
+    (kept,) = shenyu("repair", "--kept", "--json").json["documents"]
+    assert kept["path"] == "histories/ben/chat-history.json"
+    assert kept["id"] in shenyu("repair", "--kept").out
+    assert shenyu("repair", "--put-back", kept["id"]).status == 2
+    assert shenyu("repair", "--put-back", kept["id"], "--dry-run").status == 0
+    assert not (place / HISTORY).exists()
+    assert shenyu("repair", "--put-back", kept["id"], "--yes").status == 0
+    assert (place / HISTORY).read_bytes() == b""
+
+
+def test_a_chat_that_was_cut_off_is_told(place: Path, shenyu: Shenyu) -> None:
+    (place / "shenyu-data.toml").write_text('data = "data"\njobs = 1\n')
+    tear(place)
+    said = shenyu("repair", "--yes")
+    assert said.status == 1
+    assert "[partial-chat]" in said.err
+    found = json.loads((place / HISTORY).read_bytes())
+    assert [len(one["messages"]) for one in found] == [2, 2, 1]
+
+
+def test_only_what_is_named_is_mended(backed_up: Path, shenyu: Shenyu) -> None:
+    tear(backed_up)
+    other = tear(backed_up, path="data/histories/anna/chat1.json")
+    assert shenyu("repair", "data/histories/ben", "--yes").status == 0
+    assert (backed_up / "data/histories/anna/chat1.json").read_bytes() == other
+    assert shenyu("repair", "--user", "anna", "--yes").status == 0
+    assert shenyu("validate").status == 0
+
+
+def test_a_path_in_another_data_directory_is_refused(backed_up: Path, shenyu: Shenyu) -> None:
+    """Its users may have the same names, and the repository is not of them."""
+    (backed_up / "elsewhere/users").mkdir(parents=True)
+    assert shenyu("repair", "elsewhere", "--yes").status == 2
+
+
+def test_flags_that_contradict_are_refused(backed_up: Path, shenyu: Shenyu) -> None:
+    assert shenyu("repair", "--kept", "--user", "ben").status == 2
+    assert shenyu("repair", "--kept", "--put-back", "x").status == 2
+    assert shenyu("repair", "--put-back", "x", "--yes").status == 2
