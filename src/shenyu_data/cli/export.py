@@ -12,6 +12,7 @@ import click
 from shenyu_data.cli.common import Call, common
 from shenyu_data.cli.render import fields, number, size
 from shenyu_data.cli.terminal import say_note
+from shenyu_data.exchange.redact import KEY_BYTES, Redaction, Redactor, key_of
 from shenyu_data.exchange.selection import Selection
 from shenyu_data.exchange.streams import STANDARD
 from shenyu_data.model.ages import parse_age
@@ -52,6 +53,17 @@ def moment(ctx: click.Context, param: click.Parameter, text: str | None) -> int 
     "--since", callback=moment, metavar="DATE", help="Only chats active since: a date or an age."
 )
 @click.option("--until", callback=moment, metavar="DATE", help="Only chats not active since.")
+@click.option(
+    "--redact",
+    type=click.Choice(["ids", "text"]),
+    metavar="R",
+    help="For sharing: ids takes out who it is, text also what they wrote.",
+)
+@click.option(
+    "--redact-key-file",
+    metavar="FILE",
+    help="A file with a secret: the same one gives the same names. Default: new ones each time.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace FILE if it is there.")
 @common
 def export_command(
@@ -62,6 +74,8 @@ def export_command(
     history: str | None,
     since: int | None,
     until: int | None,
+    redact: Redaction | None,
+    redact_key_file: str | None,
     overwrite: bool,
 ) -> None:
     """Write users, histories and whatever else is there into FILE, to be imported elsewhere.
@@ -83,6 +97,7 @@ def export_command(
             until_ms=until,
         ),
         overwrite=overwrite,
+        redactor=_redactor(redact, redact_key_file),
         jobs=call.jobs,
     )
     stats = export(call.data, file, sys.stdout.buffer, options, call.monitor)
@@ -106,6 +121,33 @@ def export_command(
     )
 
 
+def _redactor(level: Redaction | None, key_file: str | None) -> Redactor | None:
+    if level is None:
+        if key_file is not None:
+            raise UsageError("--redact-key-file is of no use alone", hint="Give --redact, too.")
+        return None
+    if key_file is None:
+        return Redactor(os.urandom(KEY_BYTES), level)
+    try:
+        with open(key_file, "rb") as file:
+            secret = file.read(_MOST_SECRET_BYTES).strip()
+    except OSError as error:
+        raise UsageError(
+            f"cannot read {key_file}: {error.strerror}", hint="Check its name, owner and mode."
+        ) from error
+    if len(secret) < _LEAST_SECRET_BYTES:
+        raise UsageError(
+            f"the secret in {key_file} is shorter than {_LEAST_SECRET_BYTES} bytes: names could be "
+            "guessed by trying",
+            hint="Make one: head -c 32 /dev/urandom | base64 > FILE",
+        )
+    return Redactor(key_of(secret), level)
+
+
+_LEAST_SECRET_BYTES = 16
+_MOST_SECRET_BYTES = 4096
+
+
 def _summary(stats: ExportStats, file: str) -> str:
     counts = stats.counts
     where = "" if file == STANDARD else f" to {file}"
@@ -126,7 +168,7 @@ def _summary(stats: ExportStats, file: str) -> str:
         lines.append(f"  not as it should be: {', '.join(missing)}")
     if stats.lost:
         words = [f"{count:,} {field.replace('_', ' ')}" for field, count in stats.lost.items()]
-        lines.append(f"  not carried by the format: {', '.join(words)}")
+        lines.append(f"  not carried: {', '.join(words)}")
     if not stats.complete:
         lines.append("  some folders could not be listed")
     return "\n".join(lines)

@@ -20,6 +20,7 @@ from shenyu_data.datadir.scan import DataFolders
 from shenyu_data.datadir.survey import Survey, survey
 from shenyu_data.exchange import guide
 from shenyu_data.exchange.native import DIGEST_BYTES, Closing, closing_line, header_line
+from shenyu_data.exchange.redact import Redactor
 from shenyu_data.exchange.selection import Selection
 from shenyu_data.exchange.streams import STANDARD, Write, open_output
 from shenyu_data.model.errors import OwnerNotFound
@@ -48,11 +49,14 @@ _WAITING_A_JOB = 4
 
 
 class ExportOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What a person may choose. ``overwrite``: a file of that name gives way."""
+    """What a person may choose. ``overwrite``: a file of that name gives way. ``redactor`` takes
+    out what tells who wrote it.
+    """
 
     form: Format = "native"
     selection: Selection = Selection()
     overwrite: bool = False
+    redactor: Redactor | None = None
     jobs: int = 1
 
 
@@ -138,7 +142,9 @@ class _Export:
 
     def _run_native(self) -> None:
         selection = self._options.selection
-        self._write(header_line(selection.told(), None))
+        redactor = self._options.redactor
+        redacted = redactor.level if redactor is not None else None
+        self._write(header_line(selection.told(), redacted))
         self._section(NativeForm())
         counts = self.counts
         closing = Closing(
@@ -176,7 +182,7 @@ class _Export:
 
     def _write_large(self, folders: DataFolders, form: Form, name: bytes, shared: bool) -> None:
         """Write what becomes of an owner with much to read, piece by piece."""
-        source = Source(folders, self._options.selection)
+        source = Source(folders, self._options.selection, self._options.redactor)
         try:
             for scan, owner in scans(folders, [] if shared else [name], [name] if shared else []):
                 source.findings += scan.findings
@@ -212,7 +218,14 @@ class _Export:
             shared = [] if alone else bucket.shared
             for start in range(0, max(len(users), len(shared)), _TASK_NAMES):
                 end = start + _TASK_NAMES
-                yield ExportTask(self._data, users[start:end], shared[start:end], selection, form)
+                yield ExportTask(
+                    self._data,
+                    users[start:end],
+                    shared[start:end],
+                    selection,
+                    form,
+                    self._options.redactor,
+                )
 
 
 def _survey(data: str, found: Survey, selection: Selection, monitor: Monitor) -> bool:

@@ -9,7 +9,6 @@ from shenyu_data.datadir.scan import Found, Scan
 from shenyu_data.exchange.guide import HISTORY_COLUMN, USER_COLUMN, Names, member
 from shenyu_data.exchange.items import Item
 from shenyu_data.exchange.json_text import indented
-from shenyu_data.model.findings import Finding, printable
 from shenyu_data.model.layout import GZIP_SUFFIX, HISTORIES, USERS, Place, kind_of, path_of
 from shenyu_data.model.records import MAX_PARSED_BYTES, gunzip
 from shenyu_data.operations.export_task import Source
@@ -28,13 +27,13 @@ class GuideUsers:
             item = source.item(found, owner)
             if item is None:
                 continue
-            name = _text(source, owner, item.path)
+            name = _text(source, source.name_of(owner), item.path)
             value = _value(source, item, USER_COLUMN) if name is not None else None
             if name is None or value is None:
                 continue
             yield member(name) + value
             for twin in entries[number + 1 :]:
-                lose(source, "compressed_twins", path_of(owner, twin.place, twin.name), _TWIN)
+                source.lose("compressed_twins", path_of(owner, twin.place, twin.name), _TWIN)
             return
 
 
@@ -50,7 +49,7 @@ class GuideHistories:
         if folder is None or not owner:
             self._lose_all(source, scan, owner)
             return
-        name = _text(source, owner, path_of(owner, Place.HISTORY_FOLDER, b""))
+        name = _text(source, source.name_of(owner), path_of(owner, Place.HISTORY_FOLDER, b""))
         if name is None:
             return
         yield member(name) + b"["
@@ -64,7 +63,7 @@ class GuideHistories:
             if value is None:
                 continue
             if names.next(value) != found.name:
-                lose(source, "file_names")
+                source.lose("file_names")
             yield b",\n      " if some else b"\n      "
             yield value
             some = True
@@ -81,56 +80,41 @@ class GuideHistories:
         path = path_of(owner, found.place, found.name)
         mode = found.stat.st_mode
         if stat.S_ISREG(mode):
-            lose(source, "unknown_files", path, "the format carries only users and histories")
+            source.lose("unknown_files", path, "the format carries only users and histories")
         elif stat.S_ISLNK(mode):
-            lose(source, "links", path, "the format carries no links")
+            source.lose("links", path, "the format carries no links")
         elif stat.S_ISDIR(mode):
             known = found.place == Place.HISTORY_FOLDER or path in (b"", USERS, HISTORIES)
             if not known:
-                lose(source, "folders", path, "the format carries no other folders")
+                source.lose("folders", path, "the format carries no other folders")
         else:
             source.item(found, owner)  # which tells of FIFOs and the like
-
-
-def lose(source: Source, field: str, path: bytes | None = None, why: str = "") -> None:
-    """Take note of something that the format cannot carry; without a path it is only counted."""
-    source.lost[field] = source.lost.get(field, 0) + 1
-    if path is not None:
-        source.findings.append(
-            Finding(
-                code="not-carried",
-                severity="warning",
-                path=printable(path) or ".",
-                message=why,
-                hint="The native format carries everything.",
-            )
-        )
 
 
 def _value(source: Source, item: Item, column: int) -> bytes | None:
     """Return a document as it stands in the export; None, told, if it cannot."""
     data = item.data
     if data is None:
-        lose(source, "too_large", item.path, "it is too large to be checked, so it is left out")
+        source.lose("too_large", item.path, "it is too large to be checked, so it is left out")
         return None
     if item.torn:
-        lose(source, "torn", item.path, "a torn document would make the whole export unreadable")
+        source.lose("torn", item.path, "a torn document would make the whole export unreadable")
         return None
     if item.path.endswith(GZIP_SUFFIX):
         data = gunzip(data, MAX_PARSED_BYTES) or b""
     if item.kind != "file":
-        lose(source, "links", item.path, "the format carries no links")
+        source.lose("links", item.path, "the format carries no links")
         return None
     try:
         value = indented(data, column)
     except ValueError as error:
-        lose(source, "not_json", item.path, f"it cannot be written as JSON: {error}")
+        source.lose("not_json", item.path, f"it cannot be written as JSON: {error}")
         return None
-    lose(source, "times")
+    source.lose("times")
     if item.mode != 0o600:
-        lose(source, "modes")
+        source.lose("modes")
     if item.same is not None:
-        lose(source, "hard_links")
+        source.lose("hard_links")
     return value
 
 
@@ -138,7 +122,7 @@ def _text(source: Source, owner: bytes, path: bytes) -> str | None:
     try:
         return owner.decode()
     except UnicodeDecodeError:
-        lose(source, "names", path, "a name that is not UTF-8 cannot stand in JSON")
+        source.lose("names", path, "a name that is not UTF-8 cannot stand in JSON")
         return None
 
 

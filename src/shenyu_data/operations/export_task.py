@@ -20,9 +20,11 @@ from shenyu_data.datadir.replace import MOST_BYTES
 from shenyu_data.datadir.scan import DataFolders, Found, Scan, scan_shared, scan_user, special_file
 from shenyu_data.exchange.items import WHOLE_BYTES, Item
 from shenyu_data.exchange.native import end_line, item_lines, piece_line
+from shenyu_data.exchange.redact import Redactor
 from shenyu_data.exchange.selection import Selection
+from shenyu_data.model.documents import Unparsable
 from shenyu_data.model.findings import Finding, printable
-from shenyu_data.model.layout import GZIP_SUFFIX, kind_of, path_of
+from shenyu_data.model.layout import GZIP_SUFFIX, HISTORIES, USERS, Place, kind_of, path_of
 from shenyu_data.model.records import MAX_PARSED_BYTES, gunzip
 
 MOST_TASK_BYTES = 4 << 20
@@ -37,6 +39,7 @@ class ExportTask(NamedTuple):
     shared: list[bytes]
     selection: Selection
     form: Form
+    redactor: Redactor | None = None
 
 
 class Counts(msgspec.Struct):
@@ -83,8 +86,11 @@ class Form(Protocol):
 class Source:
     """Reads documents of one data directory; keeps the folder it read from last open."""
 
-    def __init__(self, folders: DataFolders, selection: Selection) -> None:
+    def __init__(
+        self, folders: DataFolders, selection: Selection, redactor: Redactor | None = None
+    ) -> None:
         self.folders = folders
+        self._redactor = redactor
         self.selection = selection
         self.counts = Counts()
         self.lost: dict[str, int] = {}
@@ -117,7 +123,10 @@ class Source:
             self.counts.skipped += 1
             return None
         try:
-            return self._item(path, found)
+            item = self._item(path, found)
+            if item is None or self._redactor is None:
+                return item
+            return self._redacted(item, found, owner, self._redactor)
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -154,6 +163,59 @@ class Source:
         self.counts.files += 1
         self.counts.file_bytes += len(data)
         return Item(kind="file", path=path, data=data, same=same, torn=torn, **_attributes(seen))
+
+    def name_of(self, owner: bytes) -> bytes:
+        """Return the name of a user as the export is to have it."""
+        return owner if self._redactor is None else self._redactor.user(owner)
+
+    def lose(self, field: str, path: bytes | None = None, why: str = "") -> None:
+        """Take note of something that is not carried; without a path it is only counted."""
+        self.lost[field] = self.lost.get(field, 0) + 1
+        if path is not None:
+            self.findings.append(
+                Finding(
+                    code="not-carried",
+                    severity="warning",
+                    path=printable(path) or ".",
+                    message=why,
+                    hint="The native format, without --redact, carries everything.",
+                )
+            )
+
+    def _redacted(self, item: Item, found: Found, owner: bytes, redactor: Redactor) -> Item | None:
+        """Return what may be shared of an entry; None, told, if nobody knows what is in it."""
+        name = found.name
+        if item.kind == "folder" and (item.path in _KNOWN_FOLDERS or found.place == _FOLDER):
+            path = path_of(redactor.user(owner), found.place, name) if owner else item.path
+            return msgspec.structs.replace(item, path=path, owner=None)
+        kind = kind_of(found.place, name)
+        if item.kind == "file" and kind != "other" and item.data is not None and not item.torn:
+            packed = item.path.endswith(GZIP_SUFFIX)
+            try:
+                plain = gunzip(item.data, MAX_PARSED_BYTES) if packed else item.data
+                data = redactor.document(kind, plain or b"")
+            except (Unparsable, ValueError):
+                data = b""
+            if data:
+                if packed:
+                    import gzip  # late: few need it
+
+                    data = gzip.compress(data, mtime=0)
+                place = path_of(redactor.user(owner), found.place, redactor.file(name))
+                self.counts.file_bytes += len(data) - len(item.data)
+                return msgspec.structs.replace(item, path=place, data=data, owner=None, same=None)
+        self._uncount(item)
+        self.lose("not_redacted", item.path, "nobody knows what is in it, so it is not shared")
+        return None
+
+    def _uncount(self, item: Item) -> None:
+        if item.kind == "file":
+            self.counts.files -= 1
+            self.counts.file_bytes -= len(item.data or b"")
+        elif item.kind == "link":
+            self.counts.links -= 1
+        else:
+            self.counts.folders -= 1
 
     def _chosen(self, path: bytes, data: bytes, mtime_ns: int) -> bytes | None:
         """Return what is wanted of a history; of a compressed one, plain, unless it is all."""
@@ -199,7 +261,7 @@ def export_owners(task: ExportTask) -> ExportPart:
     """Read some owners and return what the format makes of them; those with much are left."""
     with DataFolders(task.data) as folders:
         limit(folders, task.form)
-        source = Source(folders, task.selection)
+        source = Source(folders, task.selection, task.redactor)
         texts: list[bytes] = []
         left: list[tuple[bytes, bool]] = []
         size = 0
@@ -263,6 +325,10 @@ class NativeForm:
                     size += len(piece)
                     yield piece_line(piece)
                 yield end_line(size, torn=source.counts.torn > torn)
+
+
+_FOLDER = Place.HISTORY_FOLDER
+_KNOWN_FOLDERS = frozenset((b"", USERS, HISTORIES))
 
 
 class _Attributes(TypedDict):
