@@ -34,6 +34,7 @@ CALLS = {
     "import-archive": ["import-archive", "shenyu_data_20250210_030000.tar.gz"],
     "users list": ["users", "list"],
     "chats list": ["chats", "list"],
+    "chats search": ["chats", "search", "hello"],
     "chats show": ["chats", "show", "1739100649795"],
     "validate": ["validate"],
     "repair": ["repair", "--yes"],

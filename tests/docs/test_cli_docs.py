@@ -268,6 +268,7 @@ def test_the_json_of_every_verb_has_the_shape_that_is_shown(
     given = {"init": call("init", "--data", "data", "--repo", "repo")}
     monkeypatch.setenv("SHENYU_DATA_PASSPHRASE", given["init"]["recovery_key"])  # opens faster
     call("backup")
+    given["chats search"] = call("chats", "search", "你")
     given["chats show"] = call("chats", "show", "1")
     history.write_text("[")  # torn: every list of findings has something to compare
     given["backup"] = call("backup")

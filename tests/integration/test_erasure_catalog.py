@@ -7,11 +7,15 @@ from pathlib import Path
 import pytest
 
 from shenyu_data.datadir.catalog_files import CATALOG_NAME
+from shenyu_data.datadir.catalog_pages import Listing
+from shenyu_data.datadir.catalog_text import TEXT_NAME
 from shenyu_data.model.monitor import CollectingMonitor
 from shenyu_data.operations import catalog as catalog_module
 from shenyu_data.operations import erase as erase_module
 from shenyu_data.operations.catalog import CatalogOptions, ask
+from shenyu_data.operations.chats_search import search_chats
 from shenyu_data.operations.erase import EraseOptions, EraseStats, erase, plan_erase
+from shenyu_data.operations.listings import PageOptions
 from shenyu_data.testing.application import chat
 from shenyu_data.testing.catalogs import said, said_anew
 from shenyu_data.testing.scenario import Past, rich_past, take
@@ -56,11 +60,15 @@ def test_no_byte_of_the_catalog_tells_of_an_erased_user(past: Past, tmp_path: Pa
     state = tmp_path / "state"
     asking(past, state)
     past.data.prepend_chat(USER, {**chat(1), "title": WORDS[1]})
-    asking(past, state)  # pages as they were before lie in the journal
+    options = CatalogOptions(data=str(past.data.folder), state=str(state), jobs=1)
+    listing = Listing(words=WORDS[1])
+    found = search_chats(options, listing, PageOptions(), CollectingMonitor(), index=True)
+    assert len(found.chats) == 51
     assert told_of(state) == set(WORDS)
     assert run_erase(past, state, CollectingMonitor()).complete
     assert told_of(state) == set()
     assert (state / CATALOG_NAME).exists()
+    assert not (state / TEXT_NAME).exists()
     assert asking(past, state) == said_anew(past.data.folder)
 
 

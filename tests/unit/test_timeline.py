@@ -18,7 +18,8 @@ from shenyu_data.model.errors import (
     UsageError,
 )
 from shenyu_data.model.monitor import CollectingMonitor
-from shenyu_data.operations.search import SearchOptions, SearchStats, fold, search
+from shenyu_data.model.words import fold
+from shenyu_data.operations.search import SearchOptions, SearchStats, search
 from shenyu_data.operations.timeline import TimelineOptions, TimelineStats, timeline
 from shenyu_data.repository.erasure import destroy_keys
 from shenyu_data.repository.format import COPY_SUFFIX

@@ -29,6 +29,7 @@ from shenyu_data.cli.render import (
 )
 from shenyu_data.datadir.catalog_pages import ChatEntry, Listing
 from shenyu_data.model.findings import printable
+from shenyu_data.operations.chats_search import SearchPage, search_chats
 from shenyu_data.operations.chats_show import LiveChat, WantedChats, show_chats
 from shenyu_data.operations.listings import PageOptions, list_chats
 
@@ -111,6 +112,64 @@ def show_command(
         "\n\n".join(_chat_text(item, limit) for item in shown),
         findings=incomplete(call),
     )
+
+
+@chats_command.command("search")
+@click.argument("words", nargs=-1, required=True)
+@click.option("--user", metavar="U", help="Only chats of this user.")
+@click.option("--history", metavar="KEY", help="Only chats of histories of this storage key.")
+@click.option("--model", metavar="M", help="Only chats with this model.")
+@click.option("--index", is_flag=True, help="Make an index of words; later searches keep it.")
+@list_options
+@page_options
+@stale_option
+@common
+def search_command(
+    call: Call,
+    words: tuple[str, ...],
+    user: str | None,
+    history: str | None,
+    model: str | None,
+    index: bool,
+    listing: Listing,
+    page: PageOptions,
+    stale: bool,
+) -> None:
+    """Find the chats in which all WORDS occur, in the title or a message, page by page.
+
+    A word may be part of a longer one; upper and lower case are not told apart. Exits with 1 if a
+    folder or a history could not be looked into.
+    """
+    listing = msgspec.structs.replace(
+        listing,
+        words=" ".join(words),
+        user=os.fsencode(user) if user is not None else None,
+        history=os.fsencode(history) if history is not None else None,
+        model=model,
+    )
+    options = catalog_options(call, stale=stale)
+    found = search_chats(options, listing, page, call.monitor, index=index)
+    document = {
+        "chats": [{**chat_json(item.entry), "excerpt": item.excerpt} for item in found.chats],
+        "next": found.after,
+        "read_count": found.read,
+        "indexed": found.indexed,
+    }
+    call.finish(document, _found_text(found), findings=incomplete(call))
+
+
+def _found_text(found: SearchPage) -> str:
+    if not found.chats:
+        return "No chat holds these words."
+    lines = []
+    for item in found.chats:
+        entry = item.entry
+        whose = f"{printable(entry.user)} {printable(entry.history)}"
+        lines += [
+            f"{brief(entry.id, 40)}  {local(entry.activity_ms)}  {whose}  {brief(entry.title)}",
+            f"  {printable(' '.join(item.excerpt.split()))}",
+        ]
+    return "\n".join([*lines, *filter(None, [next_line(found.after)])])
 
 
 def _chat_text(item: LiveChat, limit: int) -> str:

@@ -15,12 +15,14 @@ from contextlib import contextmanager, suppress
 
 from shenyu_data.datadir.catalog import Catalog
 from shenyu_data.datadir.catalog_tables import APPLICATION_ID, INDEXES, TABLES, VERSION
+from shenyu_data.datadir.catalog_text import TEXT_NAME
 from shenyu_data.storage.atomic import make_private, overwrite, sync_folder
 
 CATALOG_NAME = "catalog.db"
 
 _JOURNAL = CATALOG_NAME + "-journal"
 _NEW = CATALOG_NAME + ".new"
+_TEXTS = (TEXT_NAME, TEXT_NAME + "-journal")
 _LOCK = "catalog.lock"
 _BUSY_S = 30.0
 _LOOK_S = 0.05
@@ -119,7 +121,7 @@ def _empty(path: str, data: bytes) -> Iterator[Catalog]:
         connection.executescript(TABLES)
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {VERSION}")
-        connection.execute("INSERT INTO about VALUES (?)", (data,))
+        connection.execute("INSERT INTO about VALUES (?, ?)", (data, os.urandom(16)))
         yield Catalog(connection, new=True)
     finally:
         connection.close()
@@ -141,14 +143,14 @@ def rewrite_without(folder: str, data: bytes, owner: bytes) -> None:
     except (FileNotFoundError, NotACatalog, sqlite3.Error, TypeError, ValueError):
         discard(folder)
         return
-    for name in (_JOURNAL, _NEW):  # pages as they were
+    for name in (_JOURNAL, _NEW, *_TEXTS):  # pages as they were, and words
         _wipe(os.path.join(folder, name))
     sync_folder(folder)
 
 
 def discard(folder: str) -> None:
     """Overwrite and remove the catalog in a state folder. Under the lock. Raises OSError."""
-    for name in (CATALOG_NAME, _JOURNAL, _NEW):
+    for name in (CATALOG_NAME, _JOURNAL, _NEW, *_TEXTS):
         _wipe(os.path.join(folder, name))
     sync_folder(folder)
 

@@ -11,7 +11,8 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from shenyu_data.datadir.catalog import Catalog
-from shenyu_data.datadir.catalog_rows import Slot, noted, storage_key
+from shenyu_data.datadir.catalog_rows import Piece, Slot, noted, storage_key
+from shenyu_data.datadir.catalog_text import MATCHING
 from shenyu_data.model.cursors import Cursor, read_cursor, write_cursor
 from shenyu_data.model.layout import GZIP_SUFFIX, JSON_SUFFIX, path_of
 
@@ -33,6 +34,8 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
     until_ms: int | None = None
     larger_than: int | None = None
     smaller_than: int | None = None
+    words: str | None = None
+    """What is searched for: it only tells cursors of searches apart from those of lists."""
 
 
 class UserEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,16 +76,24 @@ class ChatEntry(msgspec.Struct, frozen=True, kw_only=True):
         return storage_key(self.slot[1])
 
     @property
+    def piece(self) -> Piece:
+        """Where its bytes lie."""
+        return Piece(self.slot, self.offset, self.size_bytes, self.digest)
+
+    @property
     def path(self) -> bytes:
         """The path of its document."""
         return path_of(self.user, *self.slot)
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):
-    """Some entries, and the cursor after which the next ones come; None: there are no more."""
+    """Some entries, and the cursor after which the next ones come; None: there are no more.
+    ``cursors`` are those after each entry.
+    """
 
     entries: list[Any]
     after: str | None
+    cursors: list[str]
 
 
 _USER_COLUMNS = (
@@ -119,12 +130,15 @@ def users_page(catalog: Catalog, listing: Listing, limit: int, after: str | None
     wanted = _Conditions()
     _add_times_and_sizes(wanted, listing, "u.activity_ms", "u.document_bytes")
     query = _Query("u", _USER_COLUMNS, "users u", _USER_ORDERS[listing.order])
-    rows, cursor = _page(catalog, query, wanted, listing, limit, after)
-    return Page(entries=[_user(row) for row in rows], after=cursor)
+    rows, cursors, more = _page(catalog, query, wanted, listing, limit, after)
+    entries = [_user(row) for row in rows]
+    return Page(entries=entries, after=cursors[-1] if more else None, cursors=cursors)
 
 
-def chats_page(catalog: Catalog, listing: Listing, limit: int, after: str | None) -> Page:
-    """As :func:`users_page`, of chats."""
+def chats_page(
+    catalog: Catalog, listing: Listing, limit: int, after: str | None, matching: str | None = None
+) -> Page:
+    """As :func:`users_page`, of chats; only of those that meet a query to the index of words."""
     wanted = _Conditions()
     if listing.user is not None:
         wanted.add("c.user = (SELECT id FROM users WHERE name = ?)", listing.user)
@@ -134,8 +148,11 @@ def chats_page(catalog: Catalog, listing: Listing, limit: int, after: str | None
         wanted.add("c.model = ?", noted(listing.model))
     _add_times_and_sizes(wanted, listing, "c.activity_ms", "c.length")
     query = _Query("c", _CHAT_COLUMNS, _FROM_CHATS, _CHAT_ORDERS[listing.order])
-    rows, cursor = _page(catalog, query, wanted, listing, limit, after)
-    return Page(entries=[_chat(row) for row in rows], after=cursor)
+    if matching is not None:
+        wanted.add(MATCHING, matching)
+    rows, cursors, more = _page(catalog, query, wanted, listing, limit, after)
+    entries = [_chat(row) for row in rows]
+    return Page(entries=entries, after=cursors[-1] if more else None, cursors=cursors)
 
 
 def chats_called(
@@ -217,7 +234,7 @@ def _page(
     listing: Listing,
     limit: int,
     after: str | None,
-) -> tuple[list[tuple[Any, ...]], str | None]:
+) -> tuple[list[tuple[Any, ...]], list[str], bool]:
     column, downwards = query.sort
     tie = f"{query.alias}.tie"
     downwards ^= listing.backwards
@@ -232,8 +249,8 @@ def _page(
         (*wanted.values, limit + 1),
     ).fetchall()
     page = rows[:limit]
-    more = len(rows) > limit
-    return [row[2:] for row in page], write_cursor(Cursor(*page[-1][:2]), asked) if more else None
+    cursors = [write_cursor(Cursor(*row[:2]), asked) for row in page]
+    return [row[2:] for row in page], cursors, len(rows) > limit
 
 
 def _files_of(history: bytes) -> tuple[bytes, bytes]:

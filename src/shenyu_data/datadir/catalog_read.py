@@ -13,11 +13,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
+from blake3 import blake3
+
 from shenyu_data.datadir.capture import capture, is_settled
 from shenyu_data.datadir.catalog_rows import (
     About,
     ChatRow,
     DocumentRow,
+    Piece,
     Rows,
     Slot,
     Stamp,
@@ -99,6 +102,28 @@ def read_document(
     if not stat.S_ISREG(found.st_mode):
         return None
     return _read(folders, owner, Found(Place(slot[0]), slot[1], found), now_ms)
+
+
+def read_chat(folders: DataFolders, owner: bytes, piece: Piece) -> bytes | None:
+    """Return a chat's bytes from where they lie; None if others lie there by now."""
+    try:
+        with opened_folder(folders, owner, piece.slot) as (folder, name):
+            descriptor = os.open(name, FILE_FLAGS, dir_fd=folder)
+            try:
+                data = _piece(descriptor, name, piece)
+            finally:
+                os.close(descriptor)
+    except OSError:
+        return None
+    return data if blake3(data).digest(16) == piece.digest else None
+
+
+def _piece(descriptor: int, name: bytes, piece: Piece) -> bytes:
+    if not name.endswith(GZIP_SUFFIX):
+        return os.pread(descriptor, piece.length, piece.start)
+    packed = os.read(descriptor, MAX_PARSED_BYTES)
+    unpacked = gunzip(packed, MAX_PARSED_BYTES) or b""
+    return unpacked[piece.start : piece.start + piece.length]
 
 
 def stamp_of(found: os.stat_result) -> Stamp:

@@ -26,6 +26,15 @@ Stamp = tuple[int, int, int, int]
 State = Literal["whole", "torn", "unparsed", "unreadable"]
 
 
+class Piece(NamedTuple):
+    """Where a chat's bytes lie, in which document of its user, and their digest."""
+
+    slot: Slot
+    start: int
+    length: int
+    digest: bytes
+
+
 class ChatRow(NamedTuple):
     """One chat. ``tie`` is a number that only this chat has, whenever it is noted; ``digest`` is of
     its bytes, which lie at ``offset`` in the document (of a ``.gz``: of what it holds).

@@ -7,7 +7,7 @@ VERSION = 1
 """A catalog of another version is built anew."""
 
 TABLES = """
-CREATE TABLE about (data BLOB NOT NULL);
+CREATE TABLE about (data BLOB NOT NULL, birth BLOB NOT NULL);
 CREATE TABLE users (
     id INTEGER PRIMARY KEY, bucket INTEGER NOT NULL, name BLOB NOT NULL, tie INTEGER NOT NULL,
     documents INTEGER NOT NULL, document_bytes INTEGER NOT NULL, histories INTEGER NOT NULL,
@@ -22,7 +22,8 @@ CREATE TABLE documents (
     began_ms INTEGER, activity_ms INTEGER, activity_source TEXT
 );
 CREATE TABLE chats (
-    id INTEGER PRIMARY KEY, tie INTEGER NOT NULL, user INTEGER NOT NULL, document INTEGER NOT NULL,
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    tie INTEGER NOT NULL, user INTEGER NOT NULL, document INTEGER NOT NULL,
     key TEXT NOT NULL, title TEXT, model TEXT, messages INTEGER NOT NULL,
     began_ms INTEGER, age_ms INTEGER NOT NULL,
     activity_ms INTEGER NOT NULL, activity_source TEXT NOT NULL,

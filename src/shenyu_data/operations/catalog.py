@@ -60,27 +60,21 @@ class CatalogOptions(msgspec.Struct, frozen=True, kw_only=True):
     stale: bool = False
 
 
-def ask(options: CatalogOptions, query: Callable[[Catalog], T], monitor: Monitor) -> T:
+def ask(
+    options: CatalogOptions,
+    query: Callable[[Catalog], T],
+    monitor: Monitor,
+    prepare: Callable[[Catalog], None] | None = None,
+) -> T:
     """Return what ``query`` finds in a catalog that is true of the directory as it is now.
 
-    Raise DataDirectoryError if the directory cannot be listed. What goes wrong with the catalog
-    itself is reported, and never keeps the question from being answered.
+    ``prepare`` may write into it or beside it, where it is kept. Raise DataDirectoryError if the
+    directory cannot be listed. What goes wrong with the catalog itself is reported, and never keeps
+    the question from being answered.
     """
     data = os.fsencode(os.path.realpath(options.data))
-    if options.stale:
-        try:
-            with open_catalog(options.state, data) as catalog:
-                return query(catalog)
-        except (OSError, NotACatalog, *_DAMAGE):
-            pass  # then it is made
     try:
-        with locked(options.state, WAIT_S) as alone:
-            if alone:
-                return _ask_current(options, data, query, monitor)
-            with open_catalog(options.state, data) as catalog:
-                answer = query(catalog)
-            monitor.report(_busy())
-            return answer
+        return _Kept(options, data, monitor, prepare).answer(query)
     except (OSError, NotACatalog, *_DAMAGE) as error:
         monitor.report(_not_kept(options.state, error))
     with building_for_once(data) as catalog:
@@ -89,25 +83,83 @@ def ask(options: CatalogOptions, query: Callable[[Catalog], T], monitor: Monitor
         return query(catalog)
 
 
-def _ask_current(
-    options: CatalogOptions, data: bytes, query: Callable[[Catalog], T], monitor: Monitor
-) -> T:
-    try:
-        with open_catalog(options.state, data) as catalog:
-            refresh(catalog, options, monitor)
+class _Kept:
+    """The catalog in the state folder. Whatever it raises, a catalog for one call may do better."""
+
+    def __init__(
+        self,
+        options: CatalogOptions,
+        data: bytes,
+        monitor: Monitor,
+        prepare: Callable[[Catalog], None] | None,
+    ) -> None:
+        self._options = options
+        self._data = data
+        self._monitor = monitor
+        self._prepare = prepare
+
+    def answer(self, query: Callable[[Catalog], T]) -> T:
+        if self._options.stale:
+            try:
+                with self._open() as catalog:
+                    return query(catalog)
+            except (OSError, NotACatalog, *_DAMAGE):
+                pass  # then it is made
+        with locked(self._options.state, WAIT_S) as alone:
+            catalog = self._current() if alone else self._open()
+        try:  # without the lock: a search may take its time
+            with catalog:
+                answer = query(catalog)
+            if not alone:
+                self._monitor.report(_busy())
+            return answer
+        except _DAMAGE as error:
+            if _is_the_place(error):
+                raise
+            self._monitor.report(_rebuilt("it is damaged"))
+        with locked(self._options.state, WAIT_S) as alone:
+            if not alone:
+                raise BlockingIOError(errno.EBUSY, "another process goes on changing it")
+            catalog = self._built()
+        with catalog:
             return query(catalog)
-    except FileNotFoundError:
-        pass
-    except NotACatalog:
-        monitor.report(_rebuilt("it is of another version, or of another directory"))
-    except _DAMAGE as error:
-        if _is_the_place(error):
-            raise
-        monitor.report(_rebuilt("it is damaged"))
-    with building(options.state, data) as catalog:
-        refresh(catalog, options, monitor)
-    with open_catalog(options.state, data) as catalog:
-        return query(catalog)
+
+    def _open(self) -> Catalog:
+        return open_catalog(self._options.state, self._data)
+
+    def _current(self) -> Catalog:
+        """Return the catalog, brought up to date or built. Under the lock."""
+        try:
+            catalog = self._open()
+            try:
+                refresh(catalog, self._options, self._monitor)
+                if self._prepare is not None:
+                    self._prepare(catalog)
+            except BaseException:
+                catalog.close()
+                raise
+            return catalog
+        except FileNotFoundError:
+            pass
+        except NotACatalog:
+            self._monitor.report(_rebuilt("it is of another version, or of another directory"))
+        except _DAMAGE as error:
+            if _is_the_place(error):
+                raise
+            self._monitor.report(_rebuilt("it is damaged"))
+        return self._built()
+
+    def _built(self) -> Catalog:
+        with building(self._options.state, self._data) as catalog:
+            refresh(catalog, self._options, self._monitor)
+        catalog = self._open()
+        if self._prepare is not None:
+            try:
+                self._prepare(catalog)
+            except BaseException:
+                catalog.close()
+                raise
+        return catalog
 
 
 def forget_user(data: str, state: str, owner: bytes) -> None:

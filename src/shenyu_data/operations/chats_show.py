@@ -6,26 +6,21 @@ document is looked through anew.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 
 import msgspec
-from blake3 import blake3
 
 from shenyu_data.datadir.catalog import Catalog
 from shenyu_data.datadir.catalog_pages import ChatEntry, chats_called, count_unlisted, has_user
-from shenyu_data.datadir.catalog_read import opened_folder, read_document
-from shenyu_data.datadir.folder import FILE_FLAGS
+from shenyu_data.datadir.catalog_read import read_chat, read_document
 from shenyu_data.datadir.scan import DataFolders
 from shenyu_data.model.chats import chat_value
 from shenyu_data.model.documents import Unparsable
 from shenyu_data.model.errors import ChatNotFound, UsageError
 from shenyu_data.model.findings import printable
-from shenyu_data.model.layout import GZIP_SUFFIX
 from shenyu_data.model.messages import Message, messages_of
 from shenyu_data.model.monitor import Monitor
-from shenyu_data.model.records import MAX_PARSED_BYTES, gunzip
 from shenyu_data.operations.catalog import CatalogOptions, ask
 from shenyu_data.operations.listings import user_not_found
 
@@ -65,28 +60,6 @@ def show_chats(options: CatalogOptions, wanted: WantedChats, monitor: Monitor) -
         return [_live_chat(folders, entry) for entry in entries]
 
 
-def read_chat(folders: DataFolders, entry: ChatEntry) -> bytes | None:
-    """Return a chat's bytes from where the catalog says it is; None if others are there."""
-    try:
-        with opened_folder(folders, entry.user, entry.slot) as (folder, name):
-            descriptor = os.open(name, FILE_FLAGS, dir_fd=folder)
-            try:
-                data = _piece(descriptor, name, entry)
-            finally:
-                os.close(descriptor)
-    except OSError:
-        return None
-    return data if blake3(data).digest(16) == entry.digest else None
-
-
-def _piece(descriptor: int, name: bytes, entry: ChatEntry) -> bytes:
-    if not name.endswith(GZIP_SUFFIX):
-        return os.pread(descriptor, entry.size_bytes, entry.offset)
-    packed = os.read(descriptor, MAX_PARSED_BYTES)
-    unpacked = gunzip(packed, MAX_PARSED_BYTES) or b""
-    return unpacked[entry.offset : entry.offset + entry.size_bytes]
-
-
 def _find(catalog: Catalog, wanted: WantedChats, key: str) -> ChatEntry:
     found = chats_called(catalog, key, wanted.user, wanted.history, _MOST_NAMED)
     histories = dict.fromkeys((entry.user, entry.history) for entry in found)
@@ -113,7 +86,7 @@ def _where(wanted: WantedChats) -> str:
 
 def _live_chat(folders: DataFolders, entry: ChatEntry) -> LiveChat:
     for _ in range(_TRIES):
-        data = read_chat(folders, entry)
+        data = read_chat(folders, entry.user, entry.piece)
         if data is not None:
             try:
                 return LiveChat(entry=entry, messages=list(messages_of(chat_value(data))))

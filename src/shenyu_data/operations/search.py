@@ -6,7 +6,6 @@ through once.
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -15,10 +14,11 @@ from blake3 import blake3
 
 from shenyu_data.model.chats import Chat, History
 from shenyu_data.model.documents import Unparsable
-from shenyu_data.model.errors import OwnerErased, RepositoryError, UsageError
+from shenyu_data.model.errors import OwnerErased, RepositoryError
 from shenyu_data.model.findings import printable
 from shenyu_data.model.messages import messages_of
 from shenyu_data.model.monitor import Monitor
+from shenyu_data.model.words import find_words, parse_words
 from shenyu_data.operations.conversations import UNPARSED, chat_info, read_chats
 from shenyu_data.operations.past import (
     Moment,
@@ -32,8 +32,6 @@ from shenyu_data.operations.past import (
 from shenyu_data.repository.format import FileEntry, FileState, LastGood, OwnerRecord
 from shenyu_data.repository.manifest import Row
 from shenyu_data.repository.repository import Repository
-
-_EXCERPT = 120  # characters
 
 
 class SearchOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,19 +97,12 @@ def search(repository: Repository, options: SearchOptions, monitor: Monitor) -> 
     return _Search(repository, options, monitor).run()
 
 
-def fold(text: str) -> str:
-    """Return text so that what a person takes for the same is equal."""
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
-
-
 class _Search:
     def __init__(self, repository: Repository, options: SearchOptions, monitor: Monitor) -> None:
         self._repository = repository
         self._options = options
         self._monitor = monitor
-        self._words = fold(options.words).split()
-        if not self._words:
-            raise UsageError("there is no word to search for", hint="Give one with --search.")
+        self._words = parse_words(options.words)
         self._past = past_user(repository, options.user)
         self._moments: list[Moment] = []
         self._places: dict[tuple[bytes, bytes, int], _Place] = {}
@@ -219,8 +210,8 @@ class _Search:
     def _look(self, place: _Place, history: History, chat: Chat) -> Match | None:
         info = chat_info(place.name, history, chat)
         texts = [info.title or "", *(message.content for message in messages_of(chat.value))]
-        folded = [fold(text) for text in texts]
-        if not all(any(word in text for text in folded) for word in self._words):
+        excerpt = find_words(self._words, texts)
+        if excerpt is None:
             return None
         self._found += 1
         first, last = self._moments[place.first], self._moments[place.last]
@@ -235,23 +226,11 @@ class _Search:
             last=last.snapshot.hex(),
             last_ms=last.time_ms,
             pinned=place.pinned,
-            excerpt=self._excerpt(texts, folded),
+            excerpt=excerpt,
         )
         if self._options.limit is None or len(self._kept) < self._options.limit:
             self._kept.append(match)
         return match
-
-    def _excerpt(self, texts: list[str], folded: list[str]) -> str:
-        """Return what stands around the first word, best in a message."""
-        word = self._words[0]
-        where = [index for index, text in enumerate(folded) if word in text]
-        index = where[1] if where[0] == 0 and len(where) > 1 else where[0]
-        text, at = texts[index], folded[index].index(word)
-        if len(folded[index]) != len(text):  # folding changed the length: as near as can be told
-            at = at * len(text) // len(folded[index])
-        start = max(0, at - _EXCERPT // 3)
-        end = start + _EXCERPT
-        return "…" * (start > 0) + text[start:end] + "…" * (end < len(text))
 
     def _report(self, error: RepositoryError, what: str) -> None:
         self._damaged += 1
