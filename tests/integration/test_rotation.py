@@ -429,6 +429,29 @@ def test_a_backup_beside_a_rotation_keeps_the_last_good_versions_or_gives_up(
     assert (target / "histories/bob/chat-history.json").read_bytes() == good
 
 
+@pytest.mark.parametrize("at_call", range(0, 60, 4))
+def test_who_is_erased_with_the_new_key_under_a_backup_with_the_old_one_is_no_damage(
+    past: Past, at_call: int
+) -> None:
+    """The backup cannot read the tombstone, and would store the user under a destroyed key."""
+    storage = past.repository.storage
+    past.data.prepend_chat("bob", chat(970))
+
+    def rotate_and_erase() -> None:
+        newest = rotate(past.repository, past.recovery_key).repository
+        assert not destroy_keys(
+            storage, newest.keys, newest.keys.user_pseudonym(b"bob"), 1
+        ).failures
+
+    meanwhile = Meanwhile("call", at_call, rotate_and_erase)
+    with suppress(ShenyuDataError):
+        take(Repository(Beside(storage, meanwhile), past.repository.keys), past.data)
+    repository = open_repository(storage, past.recovery_key)
+    for item in repository.snapshots():
+        assert bring_back(repository, item.id).findings == []
+    assert look(repository).errors == {}
+
+
 def test_of_two_rotations_at_once_one_at_least_gives_way(past: Past) -> None:
     storage = past.repository.storage
     untouched = dict(objects(storage))

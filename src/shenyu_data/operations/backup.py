@@ -56,7 +56,11 @@ from shenyu_data.repository.manifest import Layer, ManifestWriter, RootBuckets, 
 from shenyu_data.repository.moves import moved_packs
 from shenyu_data.repository.prunes import PruneWatch
 from shenyu_data.repository.repository import Repository
-from shenyu_data.repository.tombstones import Tombstones, read_tombstones
+from shenyu_data.repository.tombstones import (
+    Tombstones,
+    erased_under_a_newer_key,
+    read_tombstones,
+)
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -420,6 +424,8 @@ class _Backup:
         them.
         """
         now = self._read_tombstones()
+        if now.hides_more_than(self._tombstones):
+            raise erased_under_a_newer_key()
         self._erased = frozenset(stone.pseudonym for stone in now.since(self._tombstones))
         if self._erased:
             buckets = {pseudonym[0] for pseudonym in self._erased}
@@ -446,20 +452,23 @@ class _Backup:
         """
         now = self._read_tombstones()
         lately = {stone.pseudonym for stone in now.since(self._tombstones)} - self._erased
-        if lately:
+        hidden = now.hides_more_than(self._tombstones)
+        if lately or hidden:
             mine = {
                 row
-                for bucket in {pseudonym[0] for pseudonym in lately}
-                for row in KEYRING_ROW.iter_unpack(self._new_keys.get(bucket, b""))
-                if row[0] in lately
+                for packed in self._new_keys.values()
+                for row in KEYRING_ROW.iter_unpack(packed)
+                if hidden or row[0] in lately
             }
             # Only these: another backup may have met somebody again who had come back.
             rewrite_keyrings(
                 self._repository.storage,
                 self._repository.keys,
-                {pseudonym[0] for pseudonym in lately},
+                {pseudonym[0] for pseudonym, _ in mine},
                 lambda *row: row not in mine,
             )
+            if hidden:
+                raise erased_under_a_newer_key()
             raise ShenyuDataError(
                 "a user was erased just when the snapshot was about to be stored; it was not",
                 hint="Run the backup again.",

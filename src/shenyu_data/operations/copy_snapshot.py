@@ -40,7 +40,11 @@ from shenyu_data.repository.moves import moved_packs
 from shenyu_data.repository.prunes import PruneWatch, read_records
 from shenyu_data.repository.repository import Repository
 from shenyu_data.repository.snapshots import snapshot_ids
-from shenyu_data.repository.tombstones import Tombstones, read_tombstones
+from shenyu_data.repository.tombstones import (
+    Tombstones,
+    erased_under_a_newer_key,
+    read_tombstones,
+)
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -351,17 +355,20 @@ class SnapshotCopy:
         """
         now = self._read_tombstones()
         lately = {stone.pseudonym for stone in now.since(self._tombstones)}
-        if lately:
+        hidden = now.hides_more_than(self._tombstones)
+        if lately or hidden:
             destination = self._place.destination
             rows = (row for rows in self._new_keys.values() for row in rows)
-            mine = {row for row in rows if row[0] in lately}
+            mine = {row for row in rows if hidden or row[0] in lately}
             # Only these: another copy or backup may have met somebody again who had come back.
             rewrite_keyrings(
                 destination.storage,
                 destination.keys,
-                {pseudonym[0] for pseudonym in lately},
+                {pseudonym[0] for pseudonym, _ in mine},
                 lambda *row: row not in mine,
             )
+            if hidden:
+                raise erased_under_a_newer_key()
             raise ShenyuDataError(
                 "a user was erased from the destination while a snapshot was being copied",
                 hint="Run the copy again.",

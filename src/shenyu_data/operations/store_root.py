@@ -35,8 +35,8 @@ def store_root(
     is (unless they were ``just_read``, and nothing was stored since), and once more after, for an
     erasure that looked for snapshots when it was not there yet.
 
-    Raise ShenyuDataError if a prune deleted something that the snapshot may need: then there is
-    none.
+    Raise ShenyuDataError if a prune deleted something that the snapshot may need, or if it cannot
+    be told who was erased since: then there is none.
     """
     uses = packs | {f"{MANIFESTS}/{item.hex()}" for item in root.manifests}
     if not _is_safe(repository, watch, uses, relies_on):
@@ -45,15 +45,19 @@ def store_root(
     if not just_read:
         extend_tombstones(storage, keys, tombstones, root.sequence)
     stored = write_root(storage, keys, root)
-    extend_tombstones(storage, keys, tombstones, root.sequence)
-    if not (
-        _is_safe(repository, watch, uses, relies_on) or _is_whole(repository, root, watch.deleted())
-    ):
+    try:
+        extend_tombstones(storage, keys, tombstones, root.sequence)
+        if not (
+            _is_safe(repository, watch, uses, relies_on)
+            or _is_whole(repository, root, watch.deleted())
+        ):
+            raise _pruned()
+    except ShenyuDataError:
         name = object_name(ObjectKind.SNAPSHOT, root.id)
         for copy in (name, name + COPY_SUFFIX):
             with suppress(ObjectMissing):
                 storage.delete(copy)
-        raise _pruned()
+        raise
     return stored
 
 

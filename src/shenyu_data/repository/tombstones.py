@@ -12,7 +12,7 @@ from typing import Annotated
 
 import msgspec
 
-from shenyu_data.model.errors import RepositoryError
+from shenyu_data.model.errors import RepositoryError, ShenyuDataError
 from shenyu_data.repository.copies import put_twice, read_either
 from shenyu_data.repository.crypto import Secrets
 from shenyu_data.repository.format import (
@@ -47,9 +47,10 @@ class Tombstone(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Tombstones:
-    """All erasures that a repository knows of."""
+    """All erasures that a repository knows of, but for those in ``unreadable`` objects."""
 
-    def __init__(self, stones: Iterable[Tombstone] = ()) -> None:
+    def __init__(self, stones: Iterable[Tombstone] = (), unreadable: int = 0) -> None:
+        self.unreadable = unreadable
         self._by_pseudonym: dict[bytes, list[Tombstone]] = {}
         self._dead: set[bytes] = set()
         for stone in stones:
@@ -80,6 +81,12 @@ class Tombstones:
         """
         return any(stone.sequence >= sequence for stone in self.of(pseudonym))
 
+    def hides_more_than(self, earlier: Tombstones) -> bool:
+        """Whether somebody was erased since ``earlier`` and it cannot be told who: by somebody who
+        has a newer repository key.
+        """
+        return self.unreadable > earlier.unreadable
+
     def since(self, earlier: Tombstones) -> list[Tombstone]:
         """Return the tombstones that are not among ``earlier`` ones."""
         return [stone for stone in self if stone not in earlier.of(stone.pseudonym)]
@@ -106,6 +113,7 @@ def read_tombstones(
     ``failures``; without such a list, it is raised.
     """
     stones: list[Tombstone] = []
+    unreadable = 0
     for name in tombstone_names(storage) if names is None else _sound_names(names):
         try:
             stones += read_either(name, lambda copy: read_tombstone_copy(storage, keys, copy))
@@ -113,7 +121,8 @@ def read_tombstones(
             if failures is None:
                 raise
             failures.append(error)
-    return Tombstones(stones)
+            unreadable += 1
+    return Tombstones(stones, unreadable)
 
 
 def read_tombstone_copy(storage: Storage, keys: Secrets, copy: str) -> list[Tombstone]:
@@ -133,8 +142,12 @@ def read_tombstone_copy(storage: Storage, keys: Secrets, copy: str) -> list[Tomb
 def extend_tombstones(storage: Storage, keys: Secrets, earlier: Tombstones, sequence: int) -> None:
     """Make the tombstones that are not among ``earlier`` ones cover a snapshot of this ``sequence``
     that is being stored: it holds those owners, sealed under keys that are destroyed by now.
+
+    Raise ShenyuDataError if it cannot be told whom they mean.
     """
     stones = read_tombstones(storage, keys, [])
+    if stones.hides_more_than(earlier):
+        raise erased_under_a_newer_key()
     lately = {stone.pseudonym: stone for stone in stones.since(earlier)}
     short = [
         msgspec.structs.replace(stone, sequence=sequence)
@@ -143,6 +156,14 @@ def extend_tombstones(storage: Storage, keys: Secrets, earlier: Tombstones, sequ
     ]
     if short:
         write_tombstones(storage, keys, short)
+
+
+def erased_under_a_newer_key() -> ShenyuDataError:
+    """Return the error for whoever is storing a snapshot and cannot tell who was just erased."""
+    return ShenyuDataError(
+        "the repository key was rotated and a user erased meanwhile; no snapshot was stored",
+        hint="Run it again.",
+    )
 
 
 def tombstone_names(storage: Storage) -> list[str]:
