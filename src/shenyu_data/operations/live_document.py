@@ -41,7 +41,7 @@ TRIES = 40
 QUIET_S = 2.0
 """How long a document that the application is at work on is watched after the exchange."""
 IDLE_S = 0.03
-"""As QUIET_S, of one that nobody wrote lately and nobody has open for writing."""
+"""As QUIET_S, of one that was whole, that nobody wrote lately and nobody has open for writing."""
 LATELY_S = 10.0
 
 _UNNOTICED = 3
@@ -185,7 +185,8 @@ class LiveDocument:
         wrote = self._digests.of(change.data or b"")
         lines.append(Swap(path=self._path, token=token, before=before_digest, wrote=wrote))
         if live is not None:
-            self._busy |= _age_s(live) < LATELY_S
+            # Who read a torn one took it for empty, and must not write that later.
+            self._busy |= _age_s(live) < LATELY_S or not live.whole
         self._journal.write(*lines, durable=durable)
         if change.attributes is not None:
             put(
