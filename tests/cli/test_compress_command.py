@@ -128,3 +128,38 @@ def test_cleanup_expires_it(data: Path, shenyu: Shenyu) -> None:
     said = shenyu("cleanup", "--older-than", "1d", "--user", "anna", "--yes", "--json")
     assert said.status == 0
     assert not (data / PACKED).exists(), said.out
+
+
+def test_archived_chats_are_read_by_every_verb_and_come_back(
+    backed_up: Path, shenyu: Shenyu, tmp_path: Path
+) -> None:
+    live = backed_up / "data/histories/ben/chat-history.json"
+    before = live.read_bytes()
+    words = ["compress", "--archive", "--older-than", "1d", "--user", "ben"]
+    assert shenyu(*words).status == 2
+    assert shenyu(*words, "--dry-run", "--json").json["chats"] == 3
+    assert shenyu(*words, "--yes", "--json").json["chats"] == 3
+    archived = live.with_name("chat-history.archive.json.gz")
+    assert archived.exists()
+    assert shenyu("backup").status == 0
+    shown = shenyu("show", "latest", "--user", "ben", "--history", "chat-history.archive", "--json")
+    chats = shown.json["chats"]
+    assert len(chats) == 3
+    found = shenyu("timeline", "--user", "ben", "--search", "你好")
+    assert "chat-history.archive" in found.out
+    to = str(tmp_path / "to")
+    words = ["restore", "latest", "--user", "ben", "--history", "chat-history.archive"]
+    assert shenyu(*words, "--chat", chats[0]["id"], "--to", to).status == 0
+    assert shenyu("compress", "--offline", "--yes").status == 0
+    assert shenyu("decompress", "--yes").status == 0
+    assert archived.exists()
+    assert shenyu("decompress", "--archive", "--yes", "--json").json["chats"] == 3
+    assert live.read_bytes() == before
+    assert not archived.exists()
+
+
+@pytest.mark.parametrize("words", [[], ["--older-than", "1d", "--offline"]])
+def test_archive_needs_an_age_and_no_offline(
+    backed_up: Path, shenyu: Shenyu, words: list[str]
+) -> None:
+    assert shenyu("compress", "--archive", *words, "--yes").status == 2

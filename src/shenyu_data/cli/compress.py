@@ -8,11 +8,13 @@ import time
 import click
 
 from shenyu_data.cli.common import Call, common
+from shenyu_data.cli.compress_archive import run_archive
 from shenyu_data.cli.confirm import confirm, yes_option
 from shenyu_data.cli.render import fields, number, size, table
 from shenyu_data.cli.terminal import say
 from shenyu_data.datadir.gzipped import FASTEST, SMALLEST, USUAL_LEVEL
 from shenyu_data.model.ages import parse_age
+from shenyu_data.model.errors import UsageError
 from shenyu_data.operations.compress import (
     CompressOptions,
     CompressPlan,
@@ -39,6 +41,7 @@ _SHOWN = 20
 @click.option("--user", metavar="U", help="Only this user's histories.")
 @click.option("--history", metavar="KEY", help="Only histories of this storage key.")
 @click.option("--offline", is_flag=True, help="The application is stopped: also what it reads.")
+@click.option("--archive", is_flag=True, help="Cold chats of live histories into an archive.")
 @click.option("--dry-run", is_flag=True, help="Say what would be compressed, and stop.")
 @common
 @yes_option
@@ -49,13 +52,24 @@ def compress_command(
     user: str | None,
     history: str | None,
     offline: bool,
+    archive: bool,
     dry_run: bool,
 ) -> None:
     """Compress histories to .json.gz, as gzip reads them.
 
-    Every verb reads them as before; the application does not, so what it reads is left alone.
+    Every verb reads them as before; the application does not, so what it reads is left alone. With
+    --archive, chats not active for so long leave the live histories, beside the application.
     """
     age_s = parse_age(older_than) if older_than is not None else None
+    if archive:
+        if age_s is None or offline:
+            raise UsageError(
+                "--archive goes with --older-than, and without --offline",
+                hint="`compress --archive --older-than 90d` takes chats that were not active for "
+                "90 days out of their histories.",
+            )
+        run_archive(call, age_s, level, user, history, dry_run=dry_run)
+        return
     wish = Wish(
         way="compress",
         history=os.fsencode(history) if history is not None else None,

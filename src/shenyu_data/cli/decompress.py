@@ -8,17 +8,25 @@ import click
 
 from shenyu_data.cli.common import Call, common
 from shenyu_data.cli.compress import run_wish
+from shenyu_data.cli.compress_archive import run_archive
 from shenyu_data.cli.confirm import yes_option
+from shenyu_data.datadir.gzipped import USUAL_LEVEL
 from shenyu_data.operations.compress_task import Wish
 
 
 @click.command("decompress", context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--user", metavar="U", help="Only this user's histories.")
 @click.option("--history", metavar="KEY", help="Only histories of this storage key.")
+@click.option("--archive", is_flag=True, help="Archived chats, back into their histories.")
 @click.option("--dry-run", is_flag=True, help="Say what would be decompressed, and stop.")
 @common
 @yes_option
-def decompress_command(call: Call, user: str | None, history: str | None, dry_run: bool) -> None:
+def decompress_command(
+    call: Call, user: str | None, history: str | None, archive: bool, dry_run: bool
+) -> None:
     """Make plain histories of .json.gz again: what compress did, taken back, to the byte."""
+    if archive:
+        run_archive(call, None, USUAL_LEVEL, user, history, dry_run=dry_run)
+        return
     key = os.fsencode(history) if history is not None else None
     run_wish(call, Wish(way="decompress", history=key), user, dry_run=dry_run)

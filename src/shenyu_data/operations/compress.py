@@ -159,6 +159,18 @@ def _owners(data: str) -> Iterator[bytes]:
             os.close(histories)
 
 
+def history_folders(data: str, user: bytes | None) -> Iterator[bytes]:
+    """Yield the path of each folder of histories, or of this user's. Raise UsageError if there is
+    no such.
+    """
+    if user is not None:
+        _check_user(data, user)
+        yield b"%b/%b" % (HISTORIES, user)
+        return
+    for owner in _owners(data):
+        yield b"%b/%b" % (HISTORIES, owner)
+
+
 def _check_user(data: str, user: bytes) -> None:
     with open_root(data) as root:
         try:

@@ -1,0 +1,253 @@
+"""Cold chats leave live histories for a compressed archive, and come back into their places."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import random
+import shutil
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shenyu_data.model.archive_document import add_chats, goes_on, put_back
+from shenyu_data.model.chats import read_history
+from shenyu_data.model.errors import ShenyuDataError
+from shenyu_data.model.monitor import CollectingMonitor
+from shenyu_data.operations.archive import ArchiveOptions, ArchiveStats, archive, plan_archive
+from shenyu_data.repository.repository import create_repository, open_repository
+from shenyu_data.storage.local import LocalStorage
+from shenyu_data.testing.application import Application, chat
+from shenyu_data.testing.interleaving import Interleaving
+from shenyu_data.testing.scenario import PASSPHRASE
+from tests.integration.test_compress import kill_at
+
+T0 = 1_700_000_000_000
+CHATS = 12
+COLD = range(1, 6)
+USER = "ab" * 32
+BEFORE_MS = T0 + 6
+SEEDS = int(os.environ.get("SHENYU_DATA_TEST_INTERLEAVINGS", "30"))
+
+
+class Place:
+    """One user with twelve chats, newest first; those up to number 5 are cold."""
+
+    def __init__(self, base: Path) -> None:
+        storage = LocalStorage(str(base / "repository"))
+        storage.create()
+        self.repository, self.secret = create_repository(storage, PASSPHRASE)
+        self.data = Application(base / "data")
+        self.data.add_user(USER, [chat(number, messages=2) for number in range(CHATS, 0, -1)])
+        self.live = base / f"data/histories/{USER}/chat-history.json"
+        self.archived = self.live.with_name("chat-history.archive.json.gz")
+        os.utime(self.live, ns=(T0 * 10**6, T0 * 10**6))
+        self.state = str(base / "state")
+        self.monitor = CollectingMonitor()
+
+    def options(self, before_ms: int | None) -> ArchiveOptions:
+        now_ms = T0 + 10**9
+        return ArchiveOptions(before_ms=before_ms, now_ms=now_ms, state=self.state, quiet_s=0.05)
+
+    def run(self, before_ms: int | None = BEFORE_MS) -> ArchiveStats:
+        folder = str(self.data.folder)
+        return archive(self.repository, folder, self.options(before_ms), self.monitor)
+
+    @property
+    def codes(self) -> list[str]:
+        return [finding.code for finding in self.monitor.findings]
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+def numbers(data: bytes) -> list[int]:
+    return [item["id"] - T0 for item in json.loads(data)]
+
+
+def in_archive(place: Place) -> list[int]:
+    if not place.archived.exists():
+        return []
+    return numbers(gzip.decompress(place.archived.read_bytes()))
+
+
+def test_cold_chats_move_and_come_back_to_the_byte(place: Place) -> None:
+    before, stat = place.live.read_bytes(), place.live.stat()
+    plan = plan_archive(str(place.data.folder), place.options(BEFORE_MS))
+    stats = place.run()
+    assert (plan.chats, plan.size_bytes) == (stats.chats, stats.size_bytes)
+    assert (stats.histories, stats.chats, stats.refused, stats.failed) == (1, 5, 0, 0)
+    assert stats.safety is not None
+    assert numbers(place.live.read_bytes()) == list(range(CHATS, 5, -1))
+    assert in_archive(place) == [5, 4, 3, 2, 1]
+    assert place.archived.stat().st_mode == stat.st_mode
+    assert place.run().chats == 0
+    assert place.run(None).chats == 5
+    assert place.live.read_bytes() == before
+    assert place.live.stat().st_mtime_ns == stat.st_mtime_ns
+    assert not place.archived.exists()
+    assert place.codes == []
+
+
+def test_later_ones_join_those_that_are_there(place: Place) -> None:
+    before = place.live.read_bytes()
+    place.run(T0 + 3)
+    place.run(T0 + 8)
+    assert in_archive(place) == [7, 6, 5, 4, 3, 2, 1]
+    place.run(None)
+    assert place.live.read_bytes() == before
+
+
+def test_all_of_a_history_may_go_and_come_back(place: Place) -> None:
+    before = place.live.read_bytes()
+    place.run(T0 + 100)
+    assert json.loads(place.live.read_bytes()) == []
+    place.run(None)
+    assert place.live.read_bytes() == before
+
+
+def test_chats_come_back_among_those_that_came_since(place: Place) -> None:
+    place.run()
+    place.data.prepend_chat(USER, chat(40))
+    place.run(None)
+    assert numbers(place.live.read_bytes()) == [40, *range(CHATS, 0, -1)]
+
+
+def test_a_missing_history_is_made_again(place: Place) -> None:
+    place.run()
+    place.live.unlink()
+    place.run(None)
+    assert numbers(place.live.read_bytes()) == [5, 4, 3, 2, 1]
+    assert not place.archived.exists()
+
+
+def test_chats_of_one_id_are_left_and_single_chats_too(place: Place) -> None:
+    place.data.write(f"histories/{USER}/chat-history.json", [chat(1), chat(1, messages=9)])
+    place.data.write(f"histories/{USER}/one.json", chat(1))
+    assert place.run().chats == 0
+    assert not place.archived.exists()
+
+
+def test_a_chat_that_went_on_replaces_what_was_archived_of_it(place: Place) -> None:
+    place.run()
+    place.data.prepend_chat(USER, chat(3, messages=6))
+    place.run()
+    assert in_archive(place) == [5, 4, 3, 2, 1]
+    archived = json.loads(gzip.decompress(place.archived.read_bytes()))
+    assert len(archived[2]["messages"]) == 6
+
+
+def test_another_chat_of_the_same_id_keeps_both(place: Place) -> None:
+    place.run()
+    place.data.prepend_chat(USER, chat(3, about="another"))
+    assert place.run().chats == 0
+    stats = place.run(None)
+    assert stats.refused == 1
+    assert place.codes == ["changed-since"]
+    assert in_archive(place) == [5, 4, 3, 2, 1]
+    assert "another" in place.live.read_text()
+
+
+@pytest.mark.parametrize("damage", [b"", b"\x1f\x8b cut", b"[]"])
+def test_a_damaged_archive_is_never_replaced(place: Place, damage: bytes) -> None:
+    before = place.live.read_bytes()
+    place.archived.write_bytes(damage)
+    os.utime(place.archived, ns=(T0 * 10**6, T0 * 10**6))
+    assert place.run().chats == 0
+    assert "live-torn" in place.codes
+    assert place.live.read_bytes() == before
+    assert place.archived.read_bytes() == damage
+
+
+@pytest.mark.parametrize("before_ms", [BEFORE_MS, None])
+def test_killed_at_every_write_no_chat_is_lost_and_the_next_run_finishes(
+    tmp_path: Path, before_ms: int | None
+) -> None:
+    begun = Place(tmp_path / "begun")
+    if before_ms is None:
+        begun.run()
+    finished = False
+    for at in range(1000):
+        shutil.copytree(tmp_path / "begun", tmp_path / "again", symlinks=True)
+        place = again(begun, tmp_path / "again")
+        finished = kill_at(at, partial(place.run, before_ms))
+        live = place.live.read_bytes() if place.live.exists() else b"[]"
+        assert {*numbers(live), *in_archive(place)} == set(range(1, CHATS + 1)), at
+        place.run(before_ms)
+        wanted = list(range(CHATS, 0 if before_ms is None else 5, -1))
+        assert numbers(place.live.read_bytes()) == wanted
+        assert in_archive(place) == ([] if before_ms is None else [5, 4, 3, 2, 1])
+        left = [path.name for path in place.live.parent.iterdir() if path.name.startswith(".")]
+        assert left == []
+        shutil.rmtree(tmp_path / "again")
+        if finished:
+            break
+    assert finished
+
+
+def again(place: Place, base: Path) -> Place:
+    """Return the same place in another folder, to which it was copied."""
+    copy = object.__new__(Place)
+    copy.__dict__.update(place.__dict__)
+    copy.data = Application(base / "data")
+    copy.live = base / place.live.relative_to(place.data.folder.parent)
+    copy.archived = copy.live.with_name(place.archived.name)
+    copy.state = str(base / "state")
+    copy.repository = open_repository(LocalStorage(str(base / "repository")), place.secret)
+    return copy
+
+
+def test_only_one_who_knows_the_repository_may(place: Place) -> None:
+    place.state = str(place.live)  # no folder
+    with pytest.raises(ShenyuDataError):
+        place.run()
+    assert not place.archived.exists()
+
+
+def test_a_chat_goes_on_with_another_only_if_it_begins_with_it() -> None:
+    def one(*words: str, **more: Any) -> Any:
+        value = {"id": 1, "messages": [{"role": "user", "content": word} for word in words], **more}
+        return read_history(json.dumps([value]).encode()).chats[0]
+
+    assert goes_on(one("a"), one("a", "b"))
+    assert goes_on(one("a"), one("a"))
+    assert not goes_on(one("a", "b"), one("a"))
+    assert not goes_on(one("a"), one("b", "a"))
+
+
+def test_nothing_of_a_source_is_lost_on_the_way_through_an_archive() -> None:
+    text = b'[ {"id":2,"x":1e400} ,{"id":"b\\ud800"},\n\t{"messages":[]} ]'
+    source = read_history(text)
+    archived = read_history(add_chats(None, source, [1]).data)
+    rest = read_history(b'[ {"id":2,"x":1e400} ,{"messages":[]} ]')
+    assert [rest.text(0), archived.text(0)] == [b'{"id":2,"x":1e400}', b'{"id":"b\\ud800"}']
+    assert len(read_history(put_back(archived, rest).data).chats) == 3
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_nothing_that_the_application_writes_meanwhile_is_lost(tmp_path: Path, seed: int) -> None:
+    place = Place(tmp_path)
+    chance = random.Random(seed)
+    interleaving = Interleaving(place.live, chance)
+    writer = interleaving.writer
+    with pytest.MonkeyPatch.context() as patches:
+        interleaving.patch(patches)
+        with interleaving:
+            for before_ms in (T0 + 4, BEFORE_MS, None) if seed % 2 else (BEFORE_MS,):
+                place.run(before_ms)
+    assert writer.met_torn == 0, "the writer met a torn file: one of ours"
+    aside = [path for path in place.live.parent.iterdir() if path.name.startswith(".shenyu")]
+    archived = gzip.decompress(place.archived.read_bytes()) if place.archived.exists() else b"[]"
+    live = place.live.read_bytes()
+    everything = (live + archived).decode() + "".join(path.read_text() for path in aside)
+    assert {*range(1, CHATS + 1)} <= {*numbers(live), *numbers(archived)}, place.codes
+    assert [text for text in writer.messages if text not in everything] == [], place.codes
+    assert [one for one in writer.chats if str(T0 + one) not in everything] == [], place.codes
+    found = numbers(live)
+    assert len(found) == len(set(found))
+    assert not aside or {"displaced-kept", "live-busy"} & set(place.codes)
