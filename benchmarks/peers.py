@@ -22,6 +22,7 @@ _PASSWORD = "benchmark-only"
 _KEEP = ("--keep-daily", "30", "--keep-weekly", "12", "--keep-monthly", "12")
 OURS = "shenyu-data"
 GUIDE_SCRIPT = Path(__file__).with_name("guide_validate.js")
+GUIDE_CLEANUP = Path(__file__).with_name("guide_cleanup.js")
 
 
 @dataclass
@@ -124,6 +125,10 @@ class Peer:
         """Check the documents of the data directory itself."""
         return None
 
+    def clean_up(self) -> Command | None:
+        """Look for what expires in the data directory, where nothing does."""
+        return None
+
     def repository_bytes(self) -> int:
         """Return the size of the repository: the lengths of its files."""
         return sum(path.stat().st_size for path in self.repository.rglob("*") if path.is_file())
@@ -200,6 +205,10 @@ class Ours(Peer):
 
     def validate(self) -> Command:
         return self.command("validate", self.data, "--json", "--no-progress")
+
+    def clean_up(self) -> Command:
+        places = ("--data", self.data, "--repo", self.repository)
+        return self.command("cleanup", "--older-than", "99y", *places, "--yes", "--no-progress")
 
 
 class Restic(Peer):
@@ -360,6 +369,9 @@ class GuideScript(Peer):
 
     def validate(self) -> Command:
         return self.command(GUIDE_SCRIPT, self.data)
+
+    def clean_up(self) -> Command:
+        return self.command(GUIDE_CLEANUP, self.data, "36500")
 
 
 PEERS: dict[str, type[Peer]] = {

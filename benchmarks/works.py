@@ -214,6 +214,11 @@ class Bench:
         for number, peer in self._turns("validate"):
             self._measure("validate", number, peer, peer.validate())
 
+    def _cleanup(self) -> None:
+        for number, peer in self._turns("cleanup"):
+            if not peer.backs_up or self._brought_up_to_date(peer):
+                self._measure("cleanup", number, peer, peer.clean_up())
+
     def _row(self, work: str, number: int) -> list[Peer]:
         """Return the peers in this round's order, without those that failed at this work."""
         start = number % len(self._peers)
@@ -366,4 +371,5 @@ WORKS: dict[str, Callable[[Bench], None]] = {
     "erase": Bench._erase,
     "prune": Bench._prune,
     "validate": Bench._validate,
+    "cleanup": Bench._cleanup,
 }

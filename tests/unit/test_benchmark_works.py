@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.data import SETS, make
+from benchmarks.data import SETS, digest, make
 from benchmarks.peers import OURS, Ours
 from benchmarks.works import Bench, Samples
 
@@ -39,3 +39,9 @@ def test_a_prune_is_of_snapshots_of_days_in_the_past_and_gives_nothing_back_of_t
 def test_one_chat_comes_back_and_one_user_is_erased(bench: Bench) -> None:
     for work in ("restore-chat", "restore-chat-in-place", "erase"):
         do(bench, work)
+
+
+def test_a_cleanup_looks_at_everything_and_removes_nothing(bench: Bench, tmp_path: Path) -> None:
+    before = digest(tmp_path / "data")
+    do(bench, "cleanup")
+    assert digest(tmp_path / "data") == before

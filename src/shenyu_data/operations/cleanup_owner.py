@@ -35,6 +35,7 @@ from shenyu_data.model.expiry_holds import Holds
 from shenyu_data.model.findings import Finding, printable
 from shenyu_data.model.layout import GZIP_SUFFIX, Place, kind_of, path_of
 from shenyu_data.model.records import MAX_PARSED_BYTES, gunzip
+from shenyu_data.operations.cleanup_quick import quick_chats
 from shenyu_data.operations.cleanup_saved import SavedChats
 from shenyu_data.operations.conversations import UNPARSED, key_of, read_chats
 from shenyu_data.operations.past import storage_key
@@ -143,10 +144,10 @@ class OwnerPlanner:
         """
         scan = scan_user(self._folders, user, compressed=compressed)
         plan = OwnerPlan(user, [], False, Amounts(), [], list(scan.findings))
-        if not scan.complete:
+        if not scan.complete or (not read and self._nothing_expires(user, scan)):
             return plan
         documents, complete = self._read(user, scan, plan, read or {})
-        judged = self._expiry_user(user, scan, documents, complete)
+        judged = self._expiry_user(user, scan, self._chats(user, documents), complete)
         verdicts = judge(judged, self._policy, now_ms=self._now_ms)
         orphan = self._policy.orphans and is_orphan(judged, now_ms=self._now_ms)
         hold = self._holds.of_user(os.fsdecode(user))
@@ -163,6 +164,28 @@ class OwnerPlanner:
         folder = with_empty and self._is_left_empty(scan, plan.removals)
         plan.amounts.folders += folder
         return plan._replace(folder=folder)
+
+    def _nothing_expires(self, user: bytes, scan: Scan) -> bool:
+        """Whether a quick look tells that there is nothing to remove and nothing to say."""
+        name, policy = os.fsdecode(user), self._policy
+        rules = (policy.rule, *policy.histories.values())
+        if any(rule.max_bytes is not None for rule in rules) or self._folders.histories is None:
+            return False
+        if self._holds.of_user(name) is not None or self._holds.of_chats(name):
+            return False
+        histories = [entry for entry in scan.entries if _is_history(entry)]
+        try:
+            folder = os.open(user, FOLDER_FLAGS, dir_fd=self._folders.histories)
+        except OSError:
+            return False
+        try:
+            chats = quick_chats(folder, histories, self._now_ms)
+        finally:
+            os.close(folder)
+        if not chats:
+            return False
+        judged = self._expiry_user(user, scan, chats, complete=True)
+        return not any(verdict.reasons for verdict in judge(judged, policy, now_ms=self._now_ms))
 
     def _read(
         self, user: bytes, scan: Scan, plan: OwnerPlan, read: Mapping[bytes, bytes]
@@ -194,9 +217,7 @@ class OwnerPlanner:
             os.close(folder)
         return documents, complete
 
-    def _expiry_user(
-        self, user: bytes, scan: Scan, documents: list[_Document], complete: bool
-    ) -> ExpiryUser:
+    def _chats(self, user: bytes, documents: list[_Document]) -> list[ExpiryChat]:
         name = os.fsdecode(user)
         held, held_chats = self._holds.of_user(name), self._holds.of_chats(name)
         chats: list[ExpiryChat] = []
@@ -212,6 +233,11 @@ class OwnerPlanner:
                 activity = last_activity(chat.value, mtime_ms, self._now_ms)
                 size = chat.end - chat.start
                 chats.append(ExpiryChat(document.name, key, index, size, activity, why))
+        return chats
+
+    def _expiry_user(
+        self, user: bytes, scan: Scan, chats: list[ExpiryChat], complete: bool
+    ) -> ExpiryUser:
         seen_ms, known = None, complete
         if self._policy.idle_users_s is not None:
             seen_ms, readable = _last_seen(self._folders, user, scan, self._now_ms)
