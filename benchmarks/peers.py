@@ -11,7 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import ClassVar
@@ -129,6 +129,14 @@ class Peer:
         """Look for what expires in the data directory, where nothing does."""
         return None
 
+    def export(self, file: Path) -> Command | None:
+        """Write the data directory into one file, the guide's `export.json`."""
+        return None
+
+    def import_(self, file: Path, target: Path) -> Command | None:
+        """Bring such a file into a new directory."""
+        return None
+
     def repository_bytes(self) -> int:
         """Return the size of the repository: the lengths of its files."""
         return sum(path.stat().st_size for path in self.repository.rglob("*") if path.is_file())
@@ -209,6 +217,13 @@ class Ours(Peer):
     def clean_up(self) -> Command:
         places = ("--data", self.data, "--repo", self.repository)
         return self.command("cleanup", "--older-than", "99y", *places, "--yes", "--no-progress")
+
+    def export(self, file: Path) -> Command:
+        command = self.command("export", file, "--format", "guide", "--data", self.data, "--quiet")
+        return replace(command, statuses=(0, 1))  # it says that names of files are not carried
+
+    def import_(self, file: Path, target: Path) -> Command:
+        return self.command("import", file, "--data", target, "--yes", "--quiet")
 
 
 class Restic(Peer):
@@ -372,6 +387,12 @@ class GuideScript(Peer):
 
     def clean_up(self) -> Command:
         return self.command(GUIDE_CLEANUP, self.data, "36500")
+
+    def export(self, file: Path) -> Command:
+        return self.command(GUIDE_SCRIPT.with_name("guide_export.js"), self.data, file)
+
+    def import_(self, file: Path, target: Path) -> Command:
+        return self.command(GUIDE_SCRIPT.with_name("guide_import.js"), file, target)
 
 
 PEERS: dict[str, type[Peer]] = {

@@ -27,7 +27,7 @@ _DEFAULTS: dict[str, tuple[tuple[str, ...], tuple[str, ...], float]] = {
     "M": (_EVERYTHING, ("restic", "borg", "tar", "tar-zstd", "ours"), 0.02),
     "M/10": (("prune",), ("restic", "borg", "ours"), 0.02),
     "10M": (("full", "unchanged", "changed"), ("restic", "ours"), 0.01),
-    "G": (("validate", "cleanup"), ("guide", "ours"), 0.02),
+    "G": (("validate", "cleanup", "export", "import"), ("guide", "ours"), 0.02),
 }
 
 

@@ -219,6 +219,23 @@ class Bench:
             if not peer.backs_up or self._brought_up_to_date(peer):
                 self._measure("cleanup", number, peer, peer.clean_up())
 
+    def _export(self) -> None:
+        for number, peer in self._turns("export"):
+            file = self._new_target().with_suffix(".json")
+            self._measure("export", number, peer, peer.export(file))
+            file.unlink(missing_ok=True)
+
+    def _import(self) -> None:
+        for number, peer in self._turns("import"):
+            target = self._new_target()
+            file = target.with_suffix(".json")
+            written = peer.export(file)
+            if written is not None:
+                run(written)
+                self._measure("import", number, peer, peer.import_(file, target))
+                _empty(target)
+                file.unlink()
+
     def _row(self, work: str, number: int) -> list[Peer]:
         """Return the peers in this round's order, without those that failed at this work."""
         start = number % len(self._peers)
@@ -372,4 +389,6 @@ WORKS: dict[str, Callable[[Bench], None]] = {
     "prune": Bench._prune,
     "validate": Bench._validate,
     "cleanup": Bench._cleanup,
+    "export": Bench._export,
+    "import": Bench._import,
 }

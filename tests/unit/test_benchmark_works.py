@@ -45,3 +45,8 @@ def test_a_cleanup_looks_at_everything_and_removes_nothing(bench: Bench, tmp_pat
     before = digest(tmp_path / "data")
     do(bench, "cleanup")
     assert digest(tmp_path / "data") == before
+
+
+def test_an_export_is_written_and_brought_into_a_new_directory(bench: Bench) -> None:
+    for work in ("export", "import"):
+        do(bench, work)

@@ -100,6 +100,9 @@ class JsonStream:
 
     def _peek(self) -> bytes:
         """Pass over blanks; return the next byte, nothing at the end."""
+        mark = self._buffer[self._at : self._at + 1]
+        if mark and mark not in b" \t\r\n":
+            return mark
         while True:
             found = _BLANK.match(self._buffer, self._at)
             end = found.end() if found is not None else self._at
