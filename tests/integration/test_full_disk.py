@@ -11,11 +11,14 @@ from pathlib import Path
 import pytest
 
 from shenyu_data.model.errors import EXIT_FAILED, StorageFull
+from shenyu_data.model.monitor import CollectingMonitor
+from shenyu_data.operations.catalog import CatalogOptions, ask
 from shenyu_data.repository import packs
 from shenyu_data.repository.repository import Repository, create_repository
 from shenyu_data.storage.local import LocalStorage
 from shenyu_data.storage.memory import MemoryStorage
 from shenyu_data.testing.application import Application, chat, rich_directory
+from shenyu_data.testing.catalogs import said, said_anew
 from shenyu_data.testing.faulty import FaultyStorage
 from shenyu_data.testing.scenario import PASSPHRASE, bring_back, check_whole, look, take
 from shenyu_data.testing.tree import read_tree
@@ -192,3 +195,26 @@ def test_wherever_the_room_ends_nothing_is_lost(
     else:
         raise AssertionError("it never had room enough")
     assert failed > 3
+
+
+@pytest.mark.parametrize("built", [False, True], ids=["building", "refreshing"])
+def test_a_full_disk_keeps_no_list_of_chats_from_its_answer(
+    small_disk: Path, tmp_path: Path, built: bool
+) -> None:
+    data = Application(tmp_path / "data")
+    for number in range(200):
+        data.add_user(f"user-{number}", [chat(number)])
+    state = small_disk / "state"
+    options = CatalogOptions(data=str(data.folder), state=str(state), jobs=1)
+    monitor = CollectingMonitor()
+    if built:
+        ask(options, said, monitor)
+        assert monitor.findings == []
+    ballast = fill(small_disk)
+    data.add_user("user-0", [chat(1000 + number) for number in range(300)])
+    assert ask(options, said, monitor) == said_anew(data.folder)
+    assert [finding.code for finding in monitor.findings] == ["catalog-not-kept"]
+    ballast.unlink()
+    monitor.findings.clear()
+    assert ask(options, said, monitor) == said_anew(data.folder)
+    assert monitor.findings == []
