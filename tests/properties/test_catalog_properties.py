@@ -99,6 +99,13 @@ class Days(RuleBasedStateMachine):
                         met += page.entries
                         after, more = page.after, page.after is not None
                     assert met == whole.entries
+                    if met:
+                        times = sorted(entry.activity_ms for entry in met)
+                        middle, last = times[len(times) // 2], times[-1]
+                        part = Listing(order=order, since_ms=middle, until_ms=last)  # type: ignore[arg-type]
+                        young = [entry for entry in met if middle <= entry.activity_ms < last]
+                        young = young[::-1] if backwards else young
+                        assert page_of(catalog, part, 10_000, None).entries == young
 
         ask(self.options, check, CollectingMonitor())
 
