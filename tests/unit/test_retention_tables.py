@@ -287,7 +287,7 @@ def any_tag() -> Case:
         "Every tag is kept, but not that of safety snapshots, which have had their 30 days.",
         but(
             taken(days("2026-03-01T03:00", 5)),
-            {1: {"tag": "a"}, 2: {"tag": "before-restore", "partial": True}, 4: {"tag": "b"}},
+            {1: {"tag": "a"}, 2: {"tag": "before-cleanup", "partial": True}, 4: {"tag": "b"}},
         ),
         Retention(keep_last=1, keep_tagged=["*"]),
         at("2026-05-01T12:00"),

@@ -26,9 +26,6 @@ from shenyu_data.model.retention_timelines import TOLERANCE_MS, timelines, witne
 
 DAY_S = 86_400
 
-SAFETY_TAG = "before-restore"
-"""The tag of what is taken before a restore in place."""
-
 SAFETY_S = 30 * DAY_S
 """A partial snapshot is kept this long, or for ``keep_within`` if that is longer. It is soon of no
 use, so it counts for no period.
@@ -60,8 +57,8 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
 class Retention(msgspec.Struct, frozen=True, kw_only=True):
     """What to keep. A snapshot is kept if any rule keeps it; None and 0 are no rule.
 
-    ``keep_within`` is in seconds. ``keep_tagged`` lists tags, or ``*`` for any but
-    :data:`SAFETY_TAG`; ``keep_verified`` is how many verified snapshots there must remain, at
+    ``keep_within`` is in seconds. ``keep_tagged`` lists tags, or ``*`` for any but those
+    of safety snapshots; ``keep_verified`` is how many verified snapshots there must remain, at
     least 1. Both only add: with nothing else set, nothing is dropped.
     """
 
@@ -245,7 +242,7 @@ class _Policy:
     def _keep_tagged_and_held(self) -> None:
         tags = set(self._retention.keep_tagged)
         for i, item in enumerate(self._items):
-            if item.tag in tags or (item.tag not in (None, SAFETY_TAG) and ALL_TAGS in tags):
+            if item.tag in tags or (item.tag and not item.partial and ALL_TAGS in tags):
                 self._keep(i, f"tag {item.tag}")
             if item.held is not None:
                 self._keep(i, item.held)
