@@ -7,12 +7,13 @@ import gzip
 import json
 import os
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from shenyu_data.datadir import exchange, replace
+from shenyu_data.datadir import replace
 from shenyu_data.datadir.replace import Live
 from shenyu_data.model.errors import NothingToTakeBack
 from shenyu_data.model.expiry import Policy, Rule
@@ -28,6 +29,7 @@ from shenyu_data.storage.local import LocalStorage
 from shenyu_data.storage.memory import MemoryStorage
 from shenyu_data.storage.protocol import Storage
 from shenyu_data.testing.application import Application, chat
+from shenyu_data.testing.killed import dies_at
 from shenyu_data.testing.scenario import PASSPHRASE, look, take
 from shenyu_data.testing.tree import Tree, read_tree
 
@@ -416,44 +418,6 @@ def test_a_plan_lists_so_many_and_counts_all(place: Place) -> None:
     assert len(place.plan(ALL, unsaved_too=True, every=True).chats) == 1516
 
 
-_STEPS = ("fsync", "rename", "link", "unlink", "write", "writev", "mkdir", "rmdir")
-
-
-def dies_at(place: Place, number: int, policy: Policy) -> bool:
-    """Clean up in a process that is killed right before its ``number``-th step on files after the
-    safety snapshot; whether it was.
-    """
-    child = os.fork()
-    if child == 0:
-        left = number
-
-        def dying(call: Any) -> Any:
-            def step(*words: Any, **more: Any) -> Any:
-                nonlocal left
-                left -= 1
-                if left < 0:
-                    os._exit(9)
-                return call(*words, **more)
-
-            return step
-
-        backup = module.__dict__["backup"]
-
-        def backup_and_arm(*words: Any) -> Any:
-            stats = backup(*words)
-            for name in _STEPS:
-                setattr(os, name, dying(getattr(os, name)))
-            replace.__dict__["exchange"] = dying(exchange.exchange)
-            return stats
-
-        module.__dict__["backup"] = backup_and_arm
-        try:
-            place.clean(policy)
-        finally:
-            os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
-
-
 def contents(place: Place) -> dict[str, bytes]:
     """Give the files of the data directory by their paths."""
     files = (path for path in place.root.rglob("*") if path.is_file())
@@ -483,7 +447,7 @@ def test_killed_at_any_step_each_document_is_old_or_new_and_can_be_finished_or_t
             place.data.write(name, data)
             old(place.root / name)
         old(place.root / "histories/gone")
-        killed = dies_at(place, number, policy)
+        killed = dies_at(number, partial(place.clean, policy), after=(module, "backup"))
         left = {name: data for name, data in contents(place).items() if ".shenyu-data-" not in name}
         for name, data in before.items():
             assert left.get(name) in (data, after.get(name)), (number, name)

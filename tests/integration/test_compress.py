@@ -28,6 +28,7 @@ from shenyu_data.operations.compress import (
 )
 from shenyu_data.operations.compress_task import Way, Wish
 from shenyu_data.operations.journal import open_journals
+from shenyu_data.testing.killed import dies_at
 from shenyu_data.testing.tree import Item, build_tree, read_tree
 from tests.integration.test_full_disk import fill, small_disk
 
@@ -263,9 +264,6 @@ def test_what_is_written_meanwhile_is_never_lost(
     assert bool(left_behind) == ("displaced-kept" in place.codes)
 
 
-MUTATING = ("open", "writev", "fchmod", "utime", "rename", "unlink", "link")
-
-
 @pytest.mark.parametrize("way", ["compress", "decompress"])
 def test_killed_at_every_write_the_next_run_finishes(tmp_path: Path, way: Way) -> None:
     """A whole copy of every history is there after every kill; then all is as without one."""
@@ -280,46 +278,18 @@ def test_killed_at_every_write_the_next_run_finishes(tmp_path: Path, way: Way) -
         place = Place(tmp_path / str(at))
         if way == "decompress":
             place.run("compress")
-        finished = kill_at(at, partial(place.run, way))
+        killed = dies_at(at, partial(place.run, way))
         for name in ("anna/a", "anna/b", "ben/c"):
             assert holds_whole(place, name, done), (at, name)
         place.run(way)
         assert files(read_tree(place.data)) == files(wanted), at
         assert place.codes == []
         shutil.rmtree(tmp_path / str(at))
-        if finished:
+        if not killed:
             break
-    assert finished
+    assert not killed
     assert at > 15
     assert files(wanted) != files(begun)
-
-
-def kill_at(at: int, work: Callable[[], object]) -> bool:
-    """Do it in a process that dies before its change number ``at``; whether it came to its end."""
-    child = os.fork()
-    if child == 0:
-        count = [0]
-
-        def around(inner: Callable[..., Any]) -> Callable[..., Any]:
-            def call(*arguments: Any, **more: Any) -> Any:
-                if inner is not opened or arguments[1] & os.O_CREAT:
-                    if count[0] == at:
-                        os._exit(9)
-                    count[0] += 1
-                return inner(*arguments, **more)
-
-            return call
-
-        opened = os.open
-        for name in MUTATING:
-            setattr(os, name, around(getattr(os, name)))
-        for name in ("rename_new", "sync_all"):
-            setattr(twins, name, around(getattr(twins, name)))
-        try:
-            work()
-        finally:
-            os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def holds_whole(place: Place, name: str, done: Place) -> bool:

@@ -6,12 +6,13 @@ import errno
 import io
 import json
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
-from shenyu_data.datadir import exchange, new_files, replace
+from shenyu_data.datadir import new_files
 from shenyu_data.model.chats import read_history
 from shenyu_data.model.chats_union import union
 from shenyu_data.model.errors import ArchiveError, DataDirectoryError, NothingToTakeBack
@@ -29,6 +30,7 @@ from shenyu_data.operations.restore_undo import undo
 from shenyu_data.repository.repository import Repository, create_repository
 from shenyu_data.storage import atomic
 from shenyu_data.storage.memory import MemoryStorage
+from shenyu_data.testing.killed import dies_at
 from shenyu_data.testing.tree import Item, build_tree, read_tree
 
 HISTORY = b"histories/anna/chat-history.json"
@@ -214,37 +216,6 @@ def test_links_and_folders_in_the_way_are_named_and_never_followed(place: Place)
     assert list(outside.iterdir()) == []
 
 
-_STEPS = ("fsync", "rename", "link", "unlink", "write", "writev", "mkdir", "symlink", "utime")
-
-
-def dies_at(place: Place, number: int, exported: bytes, **options: Any) -> bool:
-    """Import in a process that is killed right before its ``number``-th step; whether it was."""
-    child = os.fork()
-    if child == 0:
-        left = number
-
-        def dying(call: Any) -> Any:
-            def step(*words: Any, **more: Any) -> Any:
-                nonlocal left
-                left -= 1
-                if left < 0:
-                    os._exit(9)
-                return call(*words, **more)
-
-            return step
-
-        for name in _STEPS:
-            setattr(os, name, dying(getattr(os, name)))
-        replace.__dict__["exchange"] = dying(exchange.exchange)
-        new_files.__dict__["rename_new"] = dying(exchange.rename_new)
-        new_files.__dict__["sync_all"] = dying(lambda folder: None)
-        try:
-            place.bring_in(exported, **options)
-        finally:
-            os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
-
-
 @pytest.mark.parametrize("saves", [True, False])
 def test_killed_at_any_step_the_next_import_finishes_it(place: Place, saves: bool) -> None:
     """Every step of an import into an empty directory, with what lies in no folder of its own."""
@@ -257,7 +228,7 @@ def test_killed_at_any_step_the_next_import_finishes_it(place: Place, saves: boo
     while True:
         target = place._replace(base=place.base / f"target{number}")
         target.base.mkdir()
-        killed = dies_at(target, number, exported, saves=saves)
+        killed = dies_at(number, partial(target.bring_in, exported, saves=saves))
         if target.data.exists():
             for path, node in read_tree(target.data).nodes.items():
                 if node.kind == "file" and b".shenyu-data-new-" not in path:
@@ -278,6 +249,7 @@ def test_killed_at_any_step_what_was_there_is_old_or_new(place: Place, policy: s
     new = dict(THEIRS)
     if policy == "merge":
         new = {USER: old[USER], HISTORY: union(old[HISTORY], THEIRS[HISTORY])}
+    import_it = partial(place.bring_in, exported, policy=policy, unsaved_too=True, saves=False)
     number = 0
     while True:
         for path, data in old.items():
@@ -285,10 +257,10 @@ def test_killed_at_any_step_what_was_there_is_old_or_new(place: Place, policy: s
             os.utime(place.data / os.fsdecode(path), (1, 1))
         for path in NEW:
             (place.data / os.fsdecode(path)).unlink(missing_ok=True)
-        killed = dies_at(place, number, exported, policy=policy, unsaved_too=True, saves=False)
+        killed = dies_at(number, import_it)
         for path, data in old.items():
             assert place.read(path) in (data, new[path]), number
-        done, codes = place.bring_in(exported, policy=policy, unsaved_too=True, saves=False)
+        done, codes = import_it()
         assert (done.refused, done.failed, codes) == (0, 0, []), number
         assert {path: place.read(path) for path in (*old, *NEW)} == {**new, **NEW}
         assert sorted(place.names()) == sorted([*old, *NEW]), "nothing is left beside them"
@@ -302,7 +274,7 @@ def test_an_erasure_removes_what_a_killed_import_left(place: Place, tmp_path: Pa
     exported = place.exported(NEW)
     number = 0
     while not [path for path in place.names() if path.startswith(b"users/.shenyu-data-new-")]:
-        assert dies_at(place, number, exported)
+        assert dies_at(number, partial(place.bring_in, exported))
         number += 1
     options = EraseOptions(receipt=str(tmp_path / "receipt.json"), state=str(tmp_path / "state"))
     plan = plan_erase(str(place.data), place.repository, b"anna")

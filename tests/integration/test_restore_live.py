@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,6 +32,7 @@ from shenyu_data.operations.restore_undo import undo
 from shenyu_data.repository.repository import Repository, create_repository
 from shenyu_data.storage.memory import MemoryStorage
 from shenyu_data.testing.application import Application, chat, settle
+from shenyu_data.testing.killed import dies_at
 from shenyu_data.testing.scenario import PASSPHRASE, take
 
 USER = f"{1:064x}"
@@ -409,37 +411,6 @@ def test_without_an_exchange_in_one_step_it_works_too(
     assert place.passing() == []
 
 
-_STEPS = ("fsync", "rename", "link", "unlink", "write", "writev", "mkdir")
-
-
-def dies_at(place: Place, number: int, **what: Any) -> bool:
-    """Restore in a process that is killed right before its ``number``-th step on files; whether it
-    was.
-    """
-    child = os.fork()
-    if child == 0:
-        left = number
-
-        def dying(call: Any) -> Any:
-            def step(*words: Any, **more: Any) -> Any:
-                nonlocal left
-                left -= 1
-                if left < 0:
-                    os._exit(9)
-                return call(*words, **more)
-
-            return step
-
-        for name in _STEPS:
-            setattr(os, name, dying(getattr(os, name)))
-        replace.__dict__["exchange"] = dying(exchange_module.exchange)
-        try:
-            place.restore(**what)
-        finally:
-            os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
-
-
 @pytest.mark.parametrize("user_is_there", [True, False], ids=["replaced", "made"])
 def test_killed_at_any_step_a_document_is_old_or_new_and_the_next_call_tidies_up(
     place: Place, user_is_there: bool
@@ -448,6 +419,7 @@ def test_killed_at_any_step_a_document_is_old_or_new_and_the_next_call_tidies_up
     new = path.read_bytes()
     delete_chat(place, 250)
     old = path.read_bytes()
+    restore = partial(place.restore, history=b"chat-history", quiet_s=0.02)
     number = 0
     while True:
         if not user_is_there:
@@ -457,12 +429,12 @@ def test_killed_at_any_step_a_document_is_old_or_new_and_the_next_call_tidies_up
         else:
             path.write_bytes(old)
         os.utime(path, (1, 1)) if user_is_there else None
-        killed = dies_at(place, number, history=b"chat-history", quiet_s=0.02)
+        killed = dies_at(number, restore)
         if user_is_there or path.exists():
             assert path.read_bytes() in (old, new), number
         if not killed:
             break
-        stats, codes = place.restore(history=b"chat-history", quiet_s=0.02)
+        stats, codes = restore()
         assert (stats.refused, codes) == (0, []), number
         assert path.read_bytes() == new
         assert place.passing() == [], number
@@ -493,7 +465,8 @@ def test_what_a_killed_restore_left_with_something_new_in_it_is_kept_and_named(
 ) -> None:
     delete_chat(place, 250)
     path = place.data.folder / PATH
-    number = next(n for n in range(100) if dies_at(place, n, chat=str(T0 + 250)) and _left(place))
+    restore = partial(place.restore, chat=str(T0 + 250))
+    number = next(n for n in range(100) if dies_at(n, restore) and _left(place))
     (left,) = _left(place)
     (path.parent / left).write_bytes(b'[{"id": 1, "messages": ["late"]}]')
     stats, codes = place.restore(chat=str(T0 + 250))

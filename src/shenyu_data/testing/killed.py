@@ -1,0 +1,92 @@
+"""A process that is killed before any of its steps on files. For tests of whatever writes.
+
+The storages that die are in faulty.py; here it is the process itself, with the real disk.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+from shenyu_data.datadir import exchange, new_files, replace, twins
+
+STEPS = (
+    "fchmod",
+    "fsync",
+    "link",
+    "mkdir",
+    "rename",
+    "rmdir",
+    "symlink",
+    "unlink",
+    "utime",
+    "write",
+    "writev",
+)
+"""The functions of ``os`` of which each call is a step; so is an ``open`` that may create."""
+
+
+def dies_at(
+    number: int, act: Callable[[], object], *, after: tuple[ModuleType, str] | None = None
+) -> bool:
+    """Call ``act`` in a process that is killed right before its ``number``-th step on files, from
+    0; return whether it was, and False if it came to its end before.
+
+    With ``after``, a module and the name of a function in it, only the steps are counted that come
+    when that function has returned for the first time.
+    """
+    child = os.fork()
+    if child == 0:
+        try:
+            _arm(number) if after is None else _arm_after(number, *after)
+            act()
+        finally:
+            os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+
+
+def _arm_after(number: int, module: ModuleType, name: str) -> None:
+    call = module.__dict__[name]
+
+    def call_and_arm(*words: Any, **more: Any) -> Any:
+        setattr(module, name, call)
+        result = call(*words, **more)
+        _arm(number)
+        return result
+
+    setattr(module, name, call_and_arm)
+
+
+def _arm(left: int) -> None:
+    """Let this process die before its ``left``-th step from now on."""
+
+    def step() -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            os._exit(9)
+
+    def dying(call: Callable[..., Any]) -> Callable[..., Any]:
+        def stepping(*words: Any, **more: Any) -> Any:
+            step()
+            return call(*words, **more)
+
+        return stepping
+
+    real_open = os.open
+
+    def open_(path: Any, flags: int, *words: Any, **more: Any) -> int:
+        if flags & os.O_CREAT:
+            step()
+        return real_open(path, flags, *words, **more)
+
+    for name in STEPS:
+        setattr(os, name, dying(getattr(os, name)))
+    vars(os)["open"] = open_
+    vars(replace)["exchange"] = dying(exchange.exchange)
+    for module in (new_files, twins):
+        vars(module)["rename_new"] = dying(exchange.rename_new)
+        # What a killed process wrote the system still has: to wait for the disk proves nothing.
+        vars(module)["sync_all"] = dying(lambda folder: None)
