@@ -22,14 +22,16 @@ from shenyu_data.repository.repository import create_repository, open_repository
 from shenyu_data.storage.local import LocalStorage
 from shenyu_data.testing.application import Application, chat
 from shenyu_data.testing.interleaving import Interleaving
+from shenyu_data.testing.killed import dies_at
 from shenyu_data.testing.scenario import PASSPHRASE
-from tests.integration.test_compress import kill_at
 
 T0 = 1_700_000_000_000
 CHATS = 12
 COLD = range(1, 6)
 USER = "ab" * 32
 BEFORE_MS = T0 + 6
+# What changes what can be seen; the rest are steps of the snapshot that comes first.
+STEPS = ("fchmod", "link", "rename", "unlink", "utime", "writev")
 SEEDS = int(os.environ.get("SHENYU_DATA_TEST_INTERLEAVINGS", "30"))
 
 
@@ -171,11 +173,11 @@ def test_killed_at_every_write_no_chat_is_lost_and_the_next_run_finishes(
     begun = Place(tmp_path / "begun")
     if before_ms is None:
         begun.run()
-    finished = False
+    killed = True
     for at in range(1000):
         shutil.copytree(tmp_path / "begun", tmp_path / "again", symlinks=True)
         place = again(begun, tmp_path / "again")
-        finished = kill_at(at, partial(place.run, before_ms))
+        killed = dies_at(at, partial(place.run, before_ms), steps=STEPS)
         live = place.live.read_bytes() if place.live.exists() else b"[]"
         assert {*numbers(live), *in_archive(place)} == set(range(1, CHATS + 1)), at
         place.run(before_ms)
@@ -185,9 +187,10 @@ def test_killed_at_every_write_no_chat_is_lost_and_the_next_run_finishes(
         left = [path.name for path in place.live.parent.iterdir() if path.name.startswith(".")]
         assert left == []
         shutil.rmtree(tmp_path / "again")
-        if finished:
+        if not killed:
             break
-    assert finished
+    assert not killed
+    assert at > 20
 
 
 def again(place: Place, base: Path) -> Place:

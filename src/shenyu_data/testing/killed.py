@@ -6,7 +6,7 @@ The storages that die are in faulty.py; here it is the process itself, with the 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from types import ModuleType
 from typing import Any
 
@@ -29,37 +29,42 @@ STEPS = (
 
 
 def dies_at(
-    number: int, act: Callable[[], object], *, after: tuple[ModuleType, str] | None = None
+    number: int,
+    act: Callable[[], object],
+    *,
+    steps: Collection[str] = STEPS,
+    after: tuple[ModuleType, str] | None = None,
 ) -> bool:
     """Call ``act`` in a process that is killed right before its ``number``-th step on files, from
     0; return whether it was, and False if it came to its end before.
 
-    With ``after``, a module and the name of a function in it, only the steps are counted that come
-    when that function has returned for the first time.
+    Of the functions of ``os`` only calls of those in ``steps`` count. With ``after``, a module and
+    the name of a function in it, counting begins when that function has returned for the first
+    time.
     """
     child = os.fork()
     if child == 0:
         try:
-            _arm(number) if after is None else _arm_after(number, *after)
+            _arm(number, steps) if after is None else _arm_after(number, steps, *after)
             act()
         finally:
             os._exit(0)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
 
 
-def _arm_after(number: int, module: ModuleType, name: str) -> None:
+def _arm_after(number: int, steps: Collection[str], module: ModuleType, name: str) -> None:
     call = module.__dict__[name]
 
     def call_and_arm(*words: Any, **more: Any) -> Any:
         setattr(module, name, call)
         result = call(*words, **more)
-        _arm(number)
+        _arm(number, steps)
         return result
 
     setattr(module, name, call_and_arm)
 
 
-def _arm(left: int) -> None:
+def _arm(left: int, steps: Collection[str]) -> None:
     """Let this process die before its ``left``-th step from now on."""
 
     def step() -> None:
@@ -82,7 +87,7 @@ def _arm(left: int) -> None:
             step()
         return real_open(path, flags, *words, **more)
 
-    for name in STEPS:
+    for name in steps:
         setattr(os, name, dying(getattr(os, name)))
     vars(os)["open"] = open_
     vars(replace)["exchange"] = dying(exchange.exchange)
