@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from shenyu_data.operations.restore import RestoreOptions, restore
 from shenyu_data.operations.show import show_user
 from shenyu_data.repository.crypto import Secrets
 from shenyu_data.repository.erasure import DestroyedKeys, destroy_keys, sweep_dead_keys
-from shenyu_data.repository.format import KEYRINGS
+from shenyu_data.repository.format import KEYRINGS, PACKS
 from shenyu_data.repository.keyring import Keyring, write_keyring
 from shenyu_data.repository.manifest import SectionReader, layers_of
 from shenyu_data.repository.repository import Repository
@@ -276,6 +277,66 @@ def test_an_erasure_while_a_backup_runs_leaves_nothing(
     assert Keyring(storage, repository.keys).bucket(pseudonym[0]).get(pseudonym, []) == []
     taken = take(repository, past.data)
     check_whole(repository, taken)
+
+
+def neighbour(repository: Repository) -> str:
+    """Return the name of a user who shares Bob's bucket."""
+    bucket = repository.keys.user_bucket(BOB)
+    names = (f"neighbour{number}" for number in count())
+    return next(name for name in names if repository.keys.user_bucket(name.encode()) == bucket)
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_an_erasure_while_a_backup_runs_leaves_others_their_last_good_versions(
+    past: Past, full: bool
+) -> None:
+    repository = past.copy()
+    other = neighbour(repository)
+    past.data.add_user(other, [chat(1), chat(2)])
+    before = take(repository, past.data)
+    past.data.write(f"histories/{other}/chat-history.json", b'[{"id": 1')
+    past.data.prepend_chat("bob", chat(950))
+    acts = iter([True])
+
+    def meanwhile(name: str) -> None:
+        if name.startswith(PACKS) and next(acts, False):
+            remove_live(past)
+            erase(repository)
+
+    faulty = Repository(FaultyStorage(repository.storage, before_put=meanwhile), repository.keys)
+    taken = take(faulty, past.data, full=full)
+    assert next(acts, False) is False
+    good = bring_back(repository, taken.snapshot, last_good=True)
+    assert {item.code for item in good.findings} == {"restored-degraded"}
+    path = f"histories/{other}/chat-history.json".encode()
+    assert good.tree.nodes[path] == before.tree.nodes[path]
+    assert bring_back(repository, taken.snapshot).tree.nodes == without(taken.tree, "bob")
+    assert taken.stats.changes.changed == 1  # the torn one; Bob's is not there any more
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_a_keyring_that_is_replaced_after_it_was_listed_costs_nobody_a_last_good_version(
+    past: Past, full: bool
+) -> None:
+    repository = past.copy()
+    other = neighbour(repository)
+    past.data.add_user(other, [chat(1), chat(2)])
+    before = take(repository, past.data)
+    past.data.write(f"histories/{other}/chat-history.json", b'[{"id": 1')
+    acts = iter([True])
+
+    def meanwhile(name: str) -> None:
+        if name.startswith(KEYRINGS) and next(acts, False):
+            remove_live(past)
+            erase(repository)
+
+    storage = FaultyStorage(repository.storage, before_read=meanwhile)
+    taken = take(Repository(storage, repository.keys), past.data, full=full)
+    assert next(acts, False) is False
+    assert {item.code for item in taken.findings} == {"torn-document"}
+    good = bring_back(repository, taken.snapshot, last_good=True)
+    path = f"histories/{other}/chat-history.json".encode()
+    assert good.tree.nodes[path] == before.tree.nodes[path]
 
 
 @pytest.mark.parametrize("at_put", range(6))

@@ -60,9 +60,7 @@ class Side:
 
     ``erased`` are users whose keys were ever destroyed here, ``proved`` snapshots that were
     verified. ``half``: second copies of objects may be missing; ``tampered``: destroyed keys may be
-    back; ``rotating``: a rotation was cut off; ``was_disturbed``: something else happened beside a
-    backup, which may then lack last good versions of torn documents (docs/design/years.md).
-    ``old_secrets`` must open it no more.
+    back; ``rotating``: a rotation was cut off. ``old_secrets`` must open it no more.
     """
 
     def __init__(self, storage: Storage, keys: Secrets, base: Path) -> None:
@@ -75,7 +73,7 @@ class Side:
         self.present: set[bytes] = set()
         self.proved: set[bytes] = set()
         self.erased: set[bytes] = set()
-        self.half = self.tampered = self.rotating = self.was_disturbed = False
+        self.half = self.tampered = self.rotating = False
         self._target = base / "restored"
         storage.put(DICTIONARY, [load_dictionary()])
         add_slot(storage, keys, self.secret, "in use")
@@ -169,9 +167,6 @@ class Side:
             }
             nodes = self.restored(snapshot, last_good=True).nodes
             nodes = {path: node for path, node in nodes.items() if path not in above}
-            if self.was_disturbed:
-                lacking = {path for path in good if nodes.get(path) == taken.nodes[path]}
-                wanted |= {path: nodes[path] for path in lacking}
             assert nodes == wanted, _differences(nodes, wanted)
 
     def check_all(self) -> None:

@@ -239,8 +239,6 @@ class Years(LiveData):
                 side.remember(snapshot, self._expected(snapshot, tree, torn, users), self.unsure)
 
         self.notice = notice
-        if not quiet:
-            self.here.was_disturbed = self.there.was_disturbed = True
         monitor = CollectingMonitor()
         stats = None
         try:

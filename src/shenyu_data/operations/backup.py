@@ -154,7 +154,7 @@ class _Backup:
         self._monitor = monitor
         self._id = new_id()
         self._manifests = ManifestWriter(repository.storage)
-        self._tally = Tally()
+        self._tallies: dict[int, Tally] = {}
         self._packed_bytes = 0
         self._complete = True
         self._partial = False
@@ -165,6 +165,7 @@ class _Backup:
         self._tombstones = Tombstones()
         self._erased: frozenset[bytes] = frozenset()
         self._damaged: dict[int, RepositoryError] = {}
+        self._without_parent: set[int] = set()
         self._new_keys: dict[int, bytes] = {}  # packed: there may be millions
         self._layers: dict[int, list[Layer]] = {}
         self._totals: dict[int, Totals] = {}
@@ -206,19 +207,20 @@ class _Backup:
                         gone = self._compare(workers, found, changed)
                         work = self._changed_work(changed, gone)
                         redo = self._capture(workers, work, changed.names, full)
-                if redo:
-                    self._check_not_rotated()
-                    self._capture(workers, self._full_work(found, redo), 0, full)
-                self._leave_out_the_newly_buried(workers, found, full)
-        if self._tally.stored_again:
-            self._monitor.report(_stored_again(self._tally.stored_again))
+                self._redo(workers, found, redo)
+                self._leave_out_the_newly_buried(workers, found, parent)
+        tally = Tally()
+        for bucket_tally in self._tallies.values():
+            tally.add(bucket_tally)
+        if tally.stored_again:
+            self._monitor.report(_stored_again(tally.stored_again))
         stored = 0
         if self._new_keys:
             stored += self._store_keys()
             self._check_nobody_was_erased()
         self._manifests.finish()
         stored += self._manifests.stored_bytes + self._packed_bytes
-        root = self._root(parent, full, time_ms, stored, time.monotonic() - started)
+        root = self._root(parent, tally, full, time_ms, stored, time.monotonic() - started)
         stored += store_root(
             self._repository,
             root,
@@ -238,8 +240,8 @@ class _Backup:
             totals=root.totals,
             before=parent.totals if parent is not None else Totals(),
             changes=root.changes,
-            read_documents=self._tally.read_files,
-            read_bytes=self._tally.read_bytes,
+            read_documents=tally.read_files,
+            read_bytes=tally.read_bytes,
             stored_bytes=stored,
             elapsed_s=time.monotonic() - started,
         )
@@ -303,20 +305,27 @@ class _Backup:
             self._packs = there | moved_packs(self._repository.storage)
         return self._packs
 
-    def _full_work(
-        self, found: Survey, only: Collection[int] | None = None
+    def _full_work(self, found: Survey) -> Iterator[BucketWork]:
+        """Every owner of every bucket."""
+        for bucket in range(BUCKETS):
+            owners = found.bucket(bucket)
+            layers = self._layers.get(bucket, [])
+            if layers or owners.users or owners.shared:
+                yield BucketWork(bucket, owners, layers, Totals(), rewrite=True)
+
+    def _again(
+        self, found: Survey, buckets: Collection[int], parent: Root | None
     ) -> Iterator[BucketWork]:
-        """Every owner of every bucket, or ``only`` of those that are done again without the
-        parent.
+        """Every owner of the ``buckets`` that are done again, compared with ``parent`` if given.
+
+        Such a bucket is yielded even if nobody is left in it.
         """
         if self._partial:
             raise _MoreThanSome
-        for bucket in range(BUCKETS) if only is None else sorted(only):
-            owners = found.bucket(bucket)
-            layers = self._layers.get(bucket, []) if only is None else []
-            # A bucket that is done again is yielded even if nobody is left in it.
-            if only is not None or layers or owners.users or owners.shared:
-                yield BucketWork(bucket, owners, layers, Totals(), rewrite=True)
+        for bucket in sorted(buckets):
+            known = parent is not None and bucket in parent.buckets
+            layers = layers_of(parent, bucket) if parent is not None and known else []
+            yield BucketWork(bucket, found.bucket(bucket), layers, Totals(), rewrite=True)
 
     def _changed_work(
         self, changed: Survey, gone: Mapping[int, list[bytes]]
@@ -364,7 +373,13 @@ class _Backup:
         return gone
 
     def _capture(
-        self, workers: _Workers, work: Iterator[BucketWork], names: int, reread: bool
+        self,
+        workers: _Workers,
+        work: Iterator[BucketWork],
+        names: int,
+        reread: bool,
+        *,
+        again: bool = False,
     ) -> dict[int, RepositoryError]:
         """Take what ``work`` says; return the buckets whose parent could not be read."""
         tasks = (
@@ -374,7 +389,7 @@ class _Backup:
                 self._id,
                 batch,
                 reread=reread,
-                report_special=reread,
+                report_special=reread and not again,
                 listed=self._listed,
                 packs=self._find_packs(),
                 erased=self._erased,
@@ -386,7 +401,6 @@ class _Backup:
             for result in workers.run(capture_buckets, tasks):
                 progress.advance(result.owners)
                 self._report(result.findings)
-                self._tally.add(result.tally)
                 self._packed_bytes += result.packed_bytes
                 self._packs_written.update(result.packs)
                 self._complete &= result.complete
@@ -405,6 +419,7 @@ class _Backup:
             layers = [*layers, Layer(self._id, *self._manifests.add(result.section))]
         self._layers[bucket] = layers
         self._totals[bucket] = result.totals
+        self._tallies[bucket] = result.tally
         self._new_keys.pop(bucket, None)
         if result.new_keys:
             self._new_keys[bucket] = b"".join(KEYRING_ROW.pack(*row) for row in result.new_keys)
@@ -419,9 +434,18 @@ class _Backup:
         failures: list[RepositoryError] = []
         return read_tombstones(self._repository.storage, self._repository.keys, failures, names)
 
-    def _leave_out_the_newly_buried(self, workers: _Workers, found: Survey, full: bool) -> None:
+    def _redo(self, workers: _Workers, found: Survey, buckets: Collection[int]) -> None:
+        """Take buckets whose parent cannot be read once more, without it."""
+        if buckets:
+            self._check_not_rotated()
+            self._without_parent.update(buckets)
+            self._capture(workers, self._again(found, buckets, None), 0, True, again=True)
+
+    def _leave_out_the_newly_buried(
+        self, workers: _Workers, found: Survey, parent: Root | None
+    ) -> None:
         """Take the buckets of owners who were erased while this backup ran once more, without
-        them.
+        them; the others in them keep what the parent holds of theirs.
         """
         now = self._read_tombstones()
         if now.hides_more_than(self._tombstones):
@@ -429,7 +453,10 @@ class _Backup:
         self._erased = frozenset(stone.pseudonym for stone in now.since(self._tombstones))
         if self._erased:
             buckets = {pseudonym[0] for pseudonym in self._erased}
-            self._capture(workers, self._full_work(found, buckets), 0, full)
+            alone = buckets & self._without_parent
+            work = self._again(found, buckets - alone, parent)
+            damaged = self._capture(workers, work, 0, True, again=True)
+            self._redo(workers, found, alone | damaged.keys())
         self._tombstones = now
 
     def _check_not_rotated(self) -> None:
@@ -476,14 +503,19 @@ class _Backup:
         self._tombstones = now
 
     def _root(
-        self, parent: Root | None, full: bool, time_ms: int, stored: int, elapsed_s: float
+        self,
+        parent: Root | None,
+        tally: Tally,
+        full: bool,
+        time_ms: int,
+        stored: int,
+        elapsed_s: float,
     ) -> Root:
         buckets = RootBuckets()
         totals = Totals()
         for bucket in sorted(self._layers):
             buckets.add(bucket, self._layers[bucket], self._totals[bucket])
             totals = totals.plus(self._totals[bucket])
-        tally = self._tally
         adoption = self._options.adoption
         data = adoption.archive.name if adoption else os.path.abspath(self._data)
         sequence = parent.sequence + 1 if parent is not None else 1

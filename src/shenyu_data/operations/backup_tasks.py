@@ -105,6 +105,7 @@ class CapturedBucket(msgspec.Struct):
     section: Section | None
     rewritten: bool
     totals: Totals
+    tally: Tally
     new_keys: list[tuple[bytes, bytes]]
 
 
@@ -114,7 +115,6 @@ class CaptureResult(msgspec.Struct):
     buckets: list[CapturedBucket]
     damaged: list[tuple[int, RepositoryError]]
     findings: list[Finding]
-    tally: Tally
     packed_bytes: int
     packs: list[str]
     owners: int
@@ -203,20 +203,16 @@ class _Capture:
         self._keyring: Keyring = task.repository.keyring()
         self._packs = PackWriter(self._storage)
         self._segments = SegmentReader(self._storage, self._keys)
-        self._result = CaptureResult([], [], [], Tally(), 0, [], 0, True)
+        self._result = CaptureResult([], [], [], 0, [], 0, True)
 
     def run(self) -> CaptureResult:
         try:
             with DataFolders(self._task.data) as folders:
                 for work in self._task.work:
-                    tally = Tally()
                     try:
-                        bucket = self._take_bucket(folders, work, tally)
+                        self._result.buckets.append(self._take_bucket(folders, work))
                     except RepositoryError as error:
                         self._result.damaged.append((work.bucket, error))
-                        continue
-                    self._result.tally.add(tally)
-                    self._result.buckets.append(bucket)
             self._packs.finish()
         except BaseException:
             self._packs.abandon()
@@ -225,7 +221,8 @@ class _Capture:
         self._result.packs = [f"{PACKS}/{pack.hex()}" for pack in self._packs.packs]
         return self._result
 
-    def _take_bucket(self, folders: DataFolders, work: BucketWork, tally: Tally) -> CapturedBucket:
+    def _take_bucket(self, folders: DataFolders, work: BucketWork) -> CapturedBucket:
+        tally = Tally()
         reader = SectionReader(self._storage, self._keys, work.bucket, work.layers)
         rows = reader.rows()
         owner_keys = self._keyring.bucket(work.bucket)
@@ -289,7 +286,8 @@ class _Capture:
             for record in self._carry_over(reader, rows, done, owner_keys, builder):
                 if recount:
                     sums.add(record)
-        return CapturedBucket(work.bucket, builder.finish(), rewrite, sums.totals(), new_keys)
+        section, totals = builder.finish(), sums.totals()
+        return CapturedBucket(work.bucket, section, rewrite, totals, tally, new_keys)
 
     def _drop_erased(
         self, reader: SectionReader, rows: dict[bytes, Row], keys: dict[bytes, list[OwnerKeys]]

@@ -35,6 +35,9 @@ from shenyu_data.storage.protocol import Storage
 ROWS_AN_OBJECT = 1 << 16
 """About as many keys go into one object: destroying one writes its object anew."""
 
+_LISTINGS = 5
+"""So often the objects are listed while somebody else keeps replacing them."""
+
 _DIRECTORY = struct.Struct(f"<{BUCKETS}I")
 _DIRECTORY_BYTES = _DIRECTORY.size + OVERHEAD_BYTES
 
@@ -45,9 +48,14 @@ class Keyring:
     def __init__(self, storage: Storage, keys: Secrets) -> None:
         self._storage = storage
         self._keys = keys
-        names = {info.name.removesuffix(COPY_SUFFIX) for info in storage.list(KEYRINGS)}
-        self._objects = [
-            KeyringObject(storage, keys, name) for name in sorted(names) if parse_object_name(name)
+        self._objects = self._list()
+
+    def _list(self) -> list[KeyringObject]:
+        names = {info.name.removesuffix(COPY_SUFFIX) for info in self._storage.list(KEYRINGS)}
+        return [
+            KeyringObject(self._storage, self._keys, name)
+            for name in sorted(names)
+            if parse_object_name(name)
         ]
 
     @cached_property
@@ -66,7 +74,8 @@ class Keyring:
         Nearly always one each; the first seals what is new. Several when two backups met the same
         new owner at once, or after a rotation. Destroyed keys are left out, wherever they come
         from. An object neither of whose copies can be read is passed over (verify names it): its
-        owners then have no key.
+        owners then have no key. One that is gone since it was listed was replaced, by an erasure or
+        a prune: then everything is listed anew.
         """
         return self._read(bucket, None)
 
@@ -75,11 +84,25 @@ class Keyring:
         return self._read(pseudonym[0], pseudonym).get(pseudonym, [])
 
     def _read(self, bucket: int, only: bytes | None) -> dict[bytes, list[OwnerKeys]]:
+        for _ in range(_LISTINGS):
+            found, vanished = self._read_listed(bucket, only)
+            if not vanished:
+                break
+            self._objects = self._list()
+            self.__dict__.pop("tombstones", None)  # whoever erases stores a tombstone first
+        return found
+
+    def _read_listed(
+        self, bucket: int, only: bytes | None
+    ) -> tuple[dict[bytes, list[OwnerKeys]], bool]:
+        """Return the keys, and whether an object was missing that had been listed."""
         found: dict[bytes, list[OwnerKeys]] = {}
+        vanished = False
         for item in self._objects:
             try:
                 rows = item.bucket(bucket)
-            except RepositoryError:
+            except RepositoryError as error:
+                vanished |= isinstance(error, ObjectMissing)
                 continue
             for pseudonym, key in rows:
                 if only not in (None, pseudonym) or self._is_dead(pseudonym, key):
@@ -87,7 +110,7 @@ class Keyring:
                 known = found.setdefault(pseudonym, [])
                 if all(keys.key != key for keys in known):
                     known += self._keys.owner_keys(key)
-        return found
+        return found, vanished
 
     def _is_dead(self, pseudonym: bytes, key: bytes) -> bool:
         stones = self.tombstones

@@ -77,12 +77,14 @@ def take(repository: Repository, data: Application, *, full: bool = False, jobs:
     return Taken(stats.snapshot, tree, stats, monitor.findings)
 
 
-def bring_back(repository: Repository, snapshot: bytes, *, overwrite: str = "") -> Restored:
+def bring_back(
+    repository: Repository, snapshot: bytes, *, overwrite: str = "", last_good: bool = False
+) -> Restored:
     """Restore a snapshot into a new folder (or over the folder ``overwrite``) and look at it."""
     monitor = CollectingMonitor()
     with tempfile.TemporaryDirectory(prefix="shenyu-data-test-") as temporary:
         target = overwrite or f"{temporary}/restored"
-        options = RestoreOptions(overwrite=bool(overwrite))
+        options = RestoreOptions(overwrite=bool(overwrite), last_good=last_good)
         try:
             stats = restore(repository, repository.root(snapshot), target, options, monitor)
         except RepositoryError as error:
