@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,8 @@ import pytest
 
 from shenyu_data.cli.common import run
 from shenyu_data.cli.main import shenyu_data
+from shenyu_data.model.expiry_holds import Hold
+from shenyu_data.operations.holds import HoldFiles, read_holds, write_holds
 from tests.cli.conftest import Shenyu
 
 
@@ -134,6 +137,85 @@ def test_what_the_storage_keeps_moves_the_date(
             datetime.fromisoformat(told[key]) for key in ("completed_at", "erased_for_good_at")
         )
         assert good - done == timedelta(days=days)
+
+
+@pytest.mark.parametrize("chat", [(), ("--chat", "17")], ids=["user", "chat"])
+def test_whoever_is_held_is_not_erased(
+    backed_up: Path, shenyu: Shenyu, chat: tuple[str, ...]
+) -> None:
+    shenyu("cleanup", "hold", "add", "ben", *chat, "--reason", "court")
+    before = ben(backed_up)
+    said = shenyu("erase-user", "ben", "--yes", "--json")
+    assert (said.status, said.json["error"]["code"]) == (2, "user-held")
+    assert "court" in said.json["error"]["message"]
+    planned = shenyu("erase-user", "ben", "--dry-run")
+    assert planned.status == 1
+    assert "refuse" in planned.out
+    assert "court" in planned.out
+    assert ben(backed_up) == before
+    assert shenyu("erase-user", "anna", "--yes").status == 0
+
+
+def test_held_too_erases_the_user_and_the_holds(backed_up: Path, shenyu: Shenyu) -> None:
+    shenyu("cleanup", "hold", "add", "ben", "--reason", "court")
+    shenyu("cleanup", "hold", "add", "ben", "--chat", "17")
+    shenyu("cleanup", "hold", "add", "anna")
+    listed = shenyu("cleanup", "hold", "list", "--json").json
+    old = [os.open(path, os.O_RDONLY) for path in listed["files"]]
+    assert shenyu("erase-user", "ben", "--dry-run", "--held-too").status == 0
+    said = shenyu("erase-user", "ben", "--yes", "--held-too", "--json")
+    assert said.status == 0
+    assert [hold["chat"] for hold in said.json["holds"]] == [None, "17"]
+    left = shenyu("cleanup", "hold", "list", "--json")
+    assert left.status == 0
+    assert [hold["user"] for hold in left.json["holds"]] == ["anna", "held"]
+    assert all(b"ben" not in Path(path).read_bytes() for path in listed["files"])
+    for descriptor in old:
+        assert not os.read(descriptor, 1 << 20).strip(b"\0"), "the old file is overwritten"
+        os.close(descriptor)
+
+
+def test_a_hold_that_is_over_holds_nobody_and_leaves_no_name(
+    backed_up: Path, shenyu: Shenyu
+) -> None:
+    shenyu("cleanup", "hold", "add", "anna")
+    files = shenyu("cleanup", "hold", "list", "--json").json["files"]
+    both = HoldFiles(*files)
+    write_holds(both, [*read_holds(both), Hold(user="ben", until_ms=1)])
+    assert shenyu("erase-user", "ben", "--yes").status == 0
+    assert [hold.user for hold in read_holds(both)] == ["anna", "held"]
+
+
+def test_a_damaged_file_of_holds_stops_the_erasure_before_it_begins(
+    backed_up: Path, shenyu: Shenyu
+) -> None:
+    shenyu("cleanup", "hold", "add", "anna")
+    path = Path(shenyu("cleanup", "hold", "list", "--json").json["files"][0])
+    path.write_bytes(path.read_bytes().replace(b"anna", b"bnna"))
+    before = ben(backed_up)
+    for flags in ((), ("--held-too",)):
+        said = shenyu("erase-user", "ben", "--yes", "--json", *flags)
+        assert (said.status, said.json["error"]["code"]) == (3, "holds-damaged")
+    path.unlink()
+    assert shenyu("erase-user", "ben", "--yes").status == 3
+    assert ben(backed_up) == before
+    assert shenyu("erase-user", "ben", "--yes", "--held-too").status == 0
+
+
+def test_holds_that_cannot_be_written_leave_the_erasure_without_a_receipt(
+    backed_up: Path, shenyu: Shenyu
+) -> None:
+    shenyu("cleanup", "hold", "add", "ben")
+    path = Path(shenyu("cleanup", "hold", "list", "--json").json["files"][1])
+    aside = path.with_name("aside.json")
+    path.rename(aside)
+    path.symlink_to(aside)  # it is read, but nothing is written through a link
+    said = shenyu("erase-user", "ben", "--yes", "--held-too", "--json")
+    assert said.status == 3
+    assert "holds-not-forgotten" in {finding["code"] for finding in said.json["findings"]}
+    assert said.json["receipt"] is None
+    aside.rename(path)
+    assert shenyu("erase-user", "ben", "--yes", "--held-too").status == 0
 
 
 def test_a_hard_link_and_a_link_are_told_and_their_other_ends_kept(

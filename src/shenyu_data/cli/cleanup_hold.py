@@ -49,7 +49,7 @@ def add_command(call: Call, user: str, chat: str | None, until: str | None, reas
         holds, _ = read_any_holds(files)
         kept = [other for other in holds if other.what != hold.what]
         write_holds(files, joined(kept, [hold]))
-    call.finish({"hold": _json(hold, now_ms)}, f"Held: {_name(hold)}.")
+    call.finish({"hold": hold_json(hold, now_ms)}, f"Held: {hold_name(hold)}.")
 
 
 @hold_command.command("list")
@@ -80,7 +80,10 @@ def list_command(call: Call) -> None:
     ]
     text = table(("user", "chat", "until", "reason"), rows) if rows else "Nothing is held."
     call.finish(
-        {"holds": [_json(hold, now_ms) for hold in holds], "files": [files.state, files.beside]},
+        {
+            "holds": [hold_json(hold, now_ms) for hold in holds],
+            "files": [files.state, files.beside],
+        },
         text,
         findings=bool(missing),
     )
@@ -99,11 +102,11 @@ def remove_command(call: Call, user: str, chat: str | None) -> None:
         kept = [hold for hold in holds if hold.what != wanted.what]
         if len(kept) == len(holds):
             raise UsageError(
-                f"there is no such hold: {_name(wanted)}",
+                f"there is no such hold: {hold_name(wanted)}",
                 hint="`shenyu-data cleanup hold list` lists them.",
             )
         write_holds(files, kept)
-    call.finish({"removed": len(holds) - len(kept)}, f"Not held any more: {_name(wanted)}.")
+    call.finish({"removed": len(holds) - len(kept)}, f"Not held any more: {hold_name(wanted)}.")
 
 
 def _places(call: Call) -> tuple[str, HoldFiles]:
@@ -118,7 +121,8 @@ def _moment(text: str) -> int:
         raise UsageError(f"{text} is not a date", hint="Write it like 2027-01-31.") from None
 
 
-def _name(hold: Hold) -> str:
+def hold_name(hold: Hold) -> str:
+    """Say what is held, and until when."""
     chat = f"chat {printable(hold.chat)} of " if hold.chat is not None else ""
     until = f" until {_until(hold)}" if hold.until_ms is not None else ""
     return f"{chat}user {printable(hold.user)}{until}"
@@ -128,7 +132,8 @@ def _until(hold: Hold) -> str:
     return local(hold.until_ms) if hold.until_ms is not None else ""
 
 
-def _json(hold: Hold, now_ms: int) -> dict[str, object]:
+def hold_json(hold: Hold, now_ms: int) -> dict[str, object]:
+    """Return a hold as ``--json`` has it."""
     return {
         "user": printable(hold.user),
         "chat": printable(hold.chat) if hold.chat is not None else None,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from shenyu_data.cli.cleanup_hold import hold_json, hold_name
 from shenyu_data.cli.common import Call, common
 from shenyu_data.cli.confirm import confirm_by_name, yes_option
 from shenyu_data.cli.open import open_for
@@ -18,6 +19,7 @@ from shenyu_data.model.findings import printable
 from shenyu_data.operations.places import state_folder, state_of
 
 if TYPE_CHECKING:
+    from shenyu_data.model.expiry_holds import Hold
     from shenyu_data.operations.erase import ErasePlan, EraseStats
     from shenyu_data.repository.receipts import Receipt
 
@@ -29,42 +31,53 @@ _LISTED = 20
 @click.option("--dry-run", is_flag=True, help="Say what would be erased, and stop.")
 @click.option("--receipt", metavar="FILE", help="Where to write the receipt.")
 @click.option("--reason", metavar="TEXT", help="Why, to be written into the receipt.")
+@click.option("--held-too", is_flag=True, help="Also a user who is held, or has a chat that is.")
 @common
 @yes_option
 def erase_user_command(
-    call: Call, user: str, dry_run: bool, receipt: str | None, reason: str | None
+    call: Call, user: str, dry_run: bool, receipt: str | None, reason: str | None, held_too: bool
 ) -> None:
     """Erase a user for good: the live documents and, by key, every backup.
 
     USER is the name as in users/NAME.json. Nothing brings the user back: no key, no older snapshot,
     no import. At a terminal the name is asked for; elsewhere it needs --yes. A signed receipt is
-    written, by default into the current folder; `receipt verify` checks it. Exits with 1 if
+    written, by default into the current folder; `receipt verify` checks it. Whoever is held, by
+    `cleanup hold`, is not erased without --held-too; the holds then go as well. Exits with 1 if
     something that it names remains elsewhere, 3 if something could not be erased: then there is no
     receipt, and running it again goes on.
     """
     repository = open_for(call, "shenyu_data.operations.erase")
     from shenyu_data.operations.erase import EraseOptions, erase, plan_erase
+    from shenyu_data.operations.holds import hold_files, read_any_holds, refuse_held
     from shenyu_data.operations.receipts import check_place, receipt_name
 
     name = os.fsencode(user)
-    plan = plan_erase(call.data, repository, name)
-    place = receipt or receipt_name(name, plan.pseudonym, iso(time.time_ns() // 1_000_000))
+    state, now_ms = state_of(state_folder(os.environ), call.data), time.time_ns() // 1_000_000
+    files = hold_files(state, call.data, call.settings.config_file, os.environ)
+    plan = plan_erase(call.data, repository, name, read_any_holds(files)[0])
+    place = receipt or receipt_name(name, plan.pseudonym, iso(now_ms))
     check_place(place)
     if dry_run:
-        call.finish({**_plan_json(plan), "dry_run": True}, "Would erase" + _plan_text(plan))
+        refused = bool(plan.held(now_ms)) and not held_too
+        text = "Would refuse to erase" if refused else "Would erase"
+        document = {**_plan_json(plan, now_ms), "dry_run": True}
+        call.finish(document, text + _plan_text(plan, now_ms), findings=refused)
         return
+    refuse_held(files, name, now_ms, held_too=held_too)
     if not call.yes and not call.as_json:
-        say("About to erase" + _plan_text(plan))
+        say("About to erase" + _plan_text(plan, now_ms))
     confirm_by_name(call, printable(name))
     options = EraseOptions(
         receipt=place,
-        state=state_of(state_folder(os.environ), call.data),
+        state=state,
         reason=reason,
         versions_kept_s=call.settings.versions_kept_s,
+        hold_files=files,
+        held_too=held_too,
     )
     stats = erase(call.data, repository, plan, options, call.monitor)
     call.finish(
-        {**_plan_json(plan), **_stats_json(stats, place), "dry_run": False},
+        {**_plan_json(plan, now_ms), **_stats_json(stats, place), "dry_run": False},
         _stats_text(plan, stats, place),
         findings=bool(call.monitor.count("warning", "error")),
         failed=not stats.complete,
@@ -72,7 +85,7 @@ def erase_user_command(
     )
 
 
-def _plan_json(plan: ErasePlan) -> dict[str, Any]:
+def _plan_json(plan: ErasePlan, now_ms: int) -> dict[str, Any]:
     return {
         "user": printable(plan.user),
         "pseudonym": plan.pseudonym.hex(),
@@ -82,6 +95,7 @@ def _plan_json(plan: ErasePlan) -> dict[str, Any]:
         "keys_count": plan.keys,
         "keyring_objects_count": plan.keyring_objects,
         "erased_before": iso(plan.erased_ms) if plan.erased_ms is not None else None,
+        "holds": [hold_json(hold, now_ms) for hold in plan.holds],
     }
 
 
@@ -102,7 +116,7 @@ def _stats_json(stats: EraseStats, place: str) -> dict[str, Any]:
     }
 
 
-def _plan_text(plan: ErasePlan) -> str:
+def _plan_text(plan: ErasePlan, now_ms: int) -> str:
     lines = [f" the user {printable(plan.user)}, for good:"]
     lines.append(
         f"  live      {number(len(plan.documents), 'document')}, {size(plan.document_bytes)}"
@@ -114,10 +128,15 @@ def _plan_text(plan: ErasePlan) -> str:
         f"  backups   {number(plan.snapshots, 'snapshot')}, made unreadable by destroying "
         f"{number(plan.keys, 'key')} in {number(plan.keyring_objects, 'keyring object')}"
     )
+    lines += [f"  held      {hold_name(hold)}{_why(hold)}" for hold in plan.held(now_ms)]
     if plan.erased_ms is not None:
         lines.append(f"  before    erased on {local(plan.erased_ms)}; what came since goes as well")
     lines.append("This cannot be undone, by nobody and with no key.")
     return "\n".join(lines)
+
+
+def _why(hold: Hold) -> str:
+    return f": {printable(hold.reason)}" if hold.reason else ""
 
 
 def _stats_text(plan: ErasePlan, stats: EraseStats, place: str) -> str:

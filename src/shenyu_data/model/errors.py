@@ -11,6 +11,7 @@
     │   ├── ChatNotFound            there is no such chat there
     │   ├── NothingToTakeBack       no in-place operation is left to be undone
     │   ├── OwnerErased             the user was erased; what the snapshot holds cannot be read
+    │   ├── OwnerHeld               somebody holds what was to be erased
     │   └── TargetNotEmpty          the folder to restore into already holds something
     ├── InvalidReceipt              the receipt of an erasure does not hold               exit 3
     ├── HoldsDamaged                what must not be cleaned up cannot be told        exit 3
@@ -104,6 +105,12 @@ class OwnerErased(UsageError):
     """The user was erased: what the snapshot holds of it cannot be read any more."""
 
     code = "user-erased"
+
+
+class OwnerHeld(UsageError):
+    """The user, or a chat of the user, is held: it is not erased unless that is said."""
+
+    code = "user-held"
 
 
 class NothingToTakeBack(UsageError):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import stat
 import time
 from collections import Counter
-from datetime import UTC, datetime
+from collections.abc import Iterable
 
 import msgspec
 
@@ -26,9 +26,12 @@ from shenyu_data.model.errors import (
     ShenyuDataError,
     UsageError,
 )
+from shenyu_data.model.expiry_holds import Hold
 from shenyu_data.model.findings import Finding, printable
 from shenyu_data.model.layout import USERS, is_path_of, is_plain_name, path_of
 from shenyu_data.model.monitor import Monitor
+from shenyu_data.operations.erase_dates import good_ms_of, iso, versions_unknown
+from shenyu_data.operations.holds import HoldFiles, forget_holds, holds_of, refuse_held
 from shenyu_data.operations.journal import Journals, Swap, open_journals
 from shenyu_data.operations.live_writer import sweep_imports
 from shenyu_data.operations.quarantine import Quarantine
@@ -74,17 +77,20 @@ class EraseOptions(msgspec.Struct, frozen=True, kw_only=True):
     ``state`` is the folder of the journals of what was done to the data directory.
 
     ``versions_kept_s`` says for how long the storage keeps what is deleted, None: not known.
+    ``hold_files`` is where it stands what is held; ``held_too``: erase the user all the same.
     """
 
     receipt: str
     state: str
     reason: str | None = None
     versions_kept_s: int | None = None
+    hold_files: HoldFiles | None = None
+    held_too: bool = False
 
 
 class ErasePlan(msgspec.Struct, frozen=True, kw_only=True):
     """What there is of a user. ``documents`` are the live ones' paths, links and the like included;
-    ``erased_ms`` is when it was erased before, if it was.
+    ``erased_ms`` is when it was erased before, if it was; ``holds`` are the user's.
     """
 
     user: bytes
@@ -97,6 +103,11 @@ class ErasePlan(msgspec.Struct, frozen=True, kw_only=True):
     keyring_objects: int
     erased_ms: int | None
     failures: list[RepositoryError]
+    holds: list[Hold] = []
+
+    def held(self, now_ms: int) -> list[Hold]:
+        """Return the holds that are in force."""
+        return [hold for hold in self.holds if not hold.is_over(now_ms)]
 
 
 class EraseStats(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,8 +126,10 @@ class EraseStats(msgspec.Struct, frozen=True, kw_only=True):
     elapsed_s: float
 
 
-def plan_erase(data: str, repository: Repository, user: bytes) -> ErasePlan:
-    """Look for everything of a user; change nothing.
+def plan_erase(
+    data: str, repository: Repository, user: bytes, holds: Iterable[Hold] = ()
+) -> ErasePlan:
+    """Look for everything of a user; change nothing. ``holds`` are all there are, of anybody.
 
     Raise OwnerNotFound if neither the data directory nor the repository ever held the user,
     UsageError if it cannot be a user's name.
@@ -147,6 +160,7 @@ def plan_erase(data: str, repository: Repository, user: bytes) -> ErasePlan:
         keyring_objects=holdings.keyring_objects,
         erased_ms=stones[-1].time_ms if stones else None,
         failures=holdings.failures,
+        holds=holds_of(holds, user),
     )
 
 
@@ -168,11 +182,14 @@ def erase(
     """Erase a user. What cannot be done is reported, and then there is no receipt.
 
     Raise UsageError if the receipt's place is taken, or if something else is just changing the data
-    directory, before anything is done; DataDirectoryError
-    or StorageError if that fails on the way: running it again finishes.
+    directory, OwnerHeld if the user is held, HoldsDamaged if that cannot be told, before anything
+    is done; DataDirectoryError or StorageError if that fails on the way: running it again finishes.
     """
     check_place(options.receipt)
-    with open_journals(options.state) as journals:
+    with open_journals(options.state) as journals:  # beside which nobody can add a hold
+        if options.hold_files is not None:
+            now_ms = time.time_ns() // 1_000_000
+            refuse_held(options.hold_files, plan.user, now_ms, held_too=options.held_too)
         with open_root(data) as root:
             sweep_imports(root, journals)
         return _Erasure(data, repository, plan, options, journals, monitor).run()
@@ -212,7 +229,7 @@ class _Erasure:
         for journal in self._journals:
             journal.forget(self._plan.user)
         Quarantine(self._options.state).forget(self._plan.user)
-        forgotten = self._forget_in_catalog()
+        forgotten = self._forget_in_catalog() and self._forget_holds()
         complete = quiet and self._remover.complete and forgotten and not destroyed.failures
         return EraseStats(
             complete=complete,
@@ -234,6 +251,25 @@ class _Erasure:
             self._report(
                 Finding(
                     code="catalog-not-forgotten",
+                    severity="error",
+                    path="",
+                    message=error.message,
+                    hint=error.hint,
+                )
+            )
+            return False
+        return True
+
+    def _forget_holds(self) -> bool:
+        """Take the user out of the files of holds; return whether that was done."""
+        if self._options.hold_files is None:
+            return True
+        try:
+            forget_holds(self._options.hold_files, self._plan.user)
+        except ShenyuDataError as error:
+            self._report(
+                Finding(
+                    code="holds-not-forgotten",
                     severity="error",
                     path="",
                     message=error.message,
@@ -279,9 +315,9 @@ class _Erasure:
             user_bytes_hex=self._plan.user.hex(),
             repository=keys.repository_id.hex(),
             pseudonym=self._plan.pseudonym.hex(),
-            erased_at=_iso(destroyed.tombstone.time_ms),
-            completed_at=_iso(now_ms),
-            erased_for_good_at=_iso(good_ms) if good_ms is not None else None,
+            erased_at=iso(destroyed.tombstone.time_ms),
+            completed_at=iso(now_ms),
+            erased_for_good_at=iso(good_ms) if good_ms is not None else None,
             live=self._live(),
             backups=BackupsErased(
                 snapshots=self._plan.snapshots,
@@ -310,11 +346,11 @@ class _Erasure:
             keeps_versions=keeps,
             versions_kept_s=kept_s,
             old_versions=None if old is None else old.left,
-            locked_until=_iso(locked_ms) if locked_ms is not None else None,
+            locked_until=iso(locked_ms) if locked_ms is not None else None,
         )
-        good_ms = _good_ms(now_ms, kept_s, keeps, old)
+        good_ms = good_ms_of(now_ms, kept_s, keeps, old)
         if good_ms is None:
-            self._report(_versions_unknown(keeps, old))
+            self._report(versions_unknown(keeps, old))
         return told, good_ms
 
     def _live(self) -> LiveErased:
@@ -352,47 +388,3 @@ def _keeps_coming_back() -> Finding:
         message=f"the application went on writing documents of the user for {LONGEST_LOOK_S:.0f} s",
         hint="Sign the user out, or stop the application, then run it again.",
     )
-
-
-def _good_ms(
-    now_ms: int, kept_s: int | None, keeps: bool | None, old: OldVersions | None
-) -> int | None:
-    """Return when the storage will have dropped the keys, None if nobody knows.
-
-    What the configuration says of it counts, but for locks, which nothing shortens.
-    """
-    if keeps is not False and (old is None or old.left):
-        if old is not None and old.held:
-            return None
-        expires_ms = int(1000 * old.expires_s) if old is not None and old.expires_s else None
-        dropped_ms = expires_ms if kept_s is None else now_ms + 1000 * kept_s
-        locked_ms = int(1000 * old.locked_s) if old is not None and old.locked_s else 0
-        return None if dropped_ms is None else max(dropped_ms, locked_ms)
-    return now_ms + 1000 * (kept_s or 0)
-
-
-def _versions_unknown(keeps: bool | None, old: OldVersions | None) -> Finding:
-    may = "keeps" if keeps else "may keep"
-    what = f"the storage {may} old versions of what is deleted, and nobody said for how long"
-    hint = 'Set `versions_kept` in the configuration ("30d", or "0d" if it keeps none).'
-    if old is not None and old.held:
-        what = "the storage locks old versions of keys, and does not say until when"
-        hint = "Lift the legal hold, or allow s3:GetObjectRetention: see docs/erasure.md."
-    elif old is not None and old.locked_s is not None:
-        until = _iso(int(1000 * old.locked_s))
-        what = (
-            f"the storage locks old versions of keys until {until}, and nothing removes them then"
-        )
-        hint = "Set a lifecycle rule that expires noncurrent versions: see docs/erasure.md."
-    return Finding(
-        code="versions-kept-unknown",
-        severity="warning",
-        path="",
-        message=f"{what}: until it drops them, whoever has the repository key can read the "
-        "user's backups there",
-        hint=hint,
-    )
-
-
-def _iso(time_ms: int) -> str:
-    return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from typing import NamedTuple
 
-from shenyu_data.model.errors import HoldsDamaged, ShenyuDataError
+from shenyu_data.model.errors import HoldsDamaged, OwnerHeld, ShenyuDataError
 from shenyu_data.model.expiry_holds import Hold, decode, encode, joined
-from shenyu_data.storage.atomic import make_private, write_file
+from shenyu_data.model.findings import printable
+from shenyu_data.storage.atomic import make_private, overwrite, write_file
 
 _NAME = "holds.json"
 _MOST_BYTES = 64 << 20
@@ -88,6 +90,62 @@ def write_holds(files: HoldFiles, holds: Sequence[Hold]) -> None:
                 f"cannot write the file of holds {path}: {error.strerror}",
                 hint="Check the free space, owner and mode of its folder, and do it again.",
             ) from error
+
+
+def holds_of(holds: Iterable[Hold], user: bytes) -> list[Hold]:
+    """Return the holds on a user and on chats of that user, those that are over too."""
+    return [hold for hold in holds if os.fsencode(hold.user) == user]
+
+
+def refuse_held(files: HoldFiles, user: bytes, now_ms: int, *, held_too: bool) -> None:
+    """Raise OwnerHeld if a user, or a chat of that user, is held and that is not to be passed over
+    (``held_too``); HoldsDamaged if that cannot be told.
+    """
+    if held_too:
+        _read(files)  # one that is damaged would only be met when all is done
+        return
+    for hold in holds_of(read_holds(files), user):
+        if not hold.is_over(now_ms):
+            chat = "" if hold.chat is None else f"the chat {printable(hold.chat)} of "
+            why = f": {printable(hold.reason)}" if hold.reason else ""
+            raise OwnerHeld(
+                f"{chat}the user {printable(user)} is held{why}",
+                hint="`shenyu-data cleanup hold list` says by what; --held-too erases the user all "
+                "the same, with the holds.",
+            )
+
+
+def forget_holds(files: HoldFiles, user: bytes) -> int:
+    """Take a user's holds out of both copies, and overwrite what these were before; return how many
+    there were. Raise ShenyuDataError if that cannot be done.
+    """
+    holds, _ = _read(files)
+    gone = holds_of(holds, user)
+    if not gone:
+        return 0
+    _, twin = _one(files.state)
+    with ExitStack() as stack:
+        before = []
+        for path in (files.state, twin or files.beside):
+            with suppress(FileNotFoundError):
+                before.append(_open_to_overwrite(path))
+                stack.callback(os.close, before[-1])
+        write_holds(files, [hold for hold in holds if hold not in gone])
+        for descriptor in before:  # by now nameless
+            overwrite(descriptor)
+    return len(gone)
+
+
+def _open_to_overwrite(path: str) -> int:
+    try:
+        return os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise ShenyuDataError(
+            f"cannot write the file of holds {path}: {error.strerror}",
+            hint="Check its owner and mode, and do it again.",
+        ) from error
 
 
 def _read(files: HoldFiles) -> tuple[list[Hold], list[str]]:
