@@ -23,6 +23,7 @@ from shenyu_data.repository.manifest import SectionReader, layers_of
 from shenyu_data.repository.repository import Repository
 from shenyu_data.storage.memory import MemoryStorage
 from shenyu_data.testing.application import chat
+from shenyu_data.testing.beside import Beside, Meanwhile
 from shenyu_data.testing.faulty import MOMENTS, Crash, FaultyStorage, Moment
 from shenyu_data.testing.scenario import Past, Taken, bring_back, check_whole, look, rich_past, take
 from shenyu_data.testing.tree import Tree
@@ -315,25 +316,24 @@ def test_an_erasure_while_a_backup_runs_leaves_others_their_last_good_versions(
 
 
 @pytest.mark.parametrize("full", [False, True])
-def test_a_keyring_that_is_replaced_after_it_was_listed_costs_nobody_a_last_good_version(
-    past: Past, full: bool
+@pytest.mark.parametrize("at_call", range(3, 60, 6))
+def test_an_erasure_at_any_moment_costs_nobody_else_a_last_good_version(
+    past: Past, at_call: int, full: bool
 ) -> None:
+    """It replaces keyring objects, perhaps between their being listed and read."""
     repository = past.copy()
     other = neighbour(repository)
     past.data.add_user(other, [chat(1), chat(2)])
     before = take(repository, past.data)
     past.data.write(f"histories/{other}/chat-history.json", b'[{"id": 1')
-    acts = iter([True])
 
-    def meanwhile(name: str) -> None:
-        if name.startswith(KEYRINGS) and next(acts, False):
-            remove_live(past)
-            erase(repository)
+    def erase_bob() -> None:
+        remove_live(past)
+        erase(repository)
 
-    storage = FaultyStorage(repository.storage, before_read=meanwhile)
-    taken = take(Repository(storage, repository.keys), past.data, full=full)
-    assert next(acts, False) is False
-    assert {item.code for item in taken.findings} == {"torn-document"}
+    beside = Beside(repository.storage, Meanwhile("call", at_call, erase_bob))
+    taken = take(Repository(beside, repository.keys), past.data, full=full)
+    assert {item.code for item in taken.findings} <= {"torn-document", "copy-mended"}
     good = bring_back(repository, taken.snapshot, last_good=True)
     path = f"histories/{other}/chat-history.json".encode()
     assert good.tree.nodes[path] == before.tree.nodes[path]

@@ -480,6 +480,23 @@ def test_of_two_rotations_at_once_one_at_least_gives_way(past: Past) -> None:
         assert look(repository, read=False).findings == []
 
 
+@pytest.mark.parametrize("at_call", range(24))
+def test_a_rotation_beside_which_another_one_is_done_is_done_too_or_gives_way(
+    past: Past, at_call: int
+) -> None:
+    storage = past.repository.storage
+
+    def rotate_too() -> None:
+        rotate(open_repository(storage, past.recovery_key), past.recovery_key)
+
+    beside = Beside(storage, Meanwhile("call", at_call, rotate_too))
+    with suppress(ShenyuDataError):
+        rotate(Repository(beside, past.repository.keys, past.repository.slot), past.recovery_key)
+    repository = open_repository(storage, past.recovery_key)
+    check_whole(repository, past.taken[-1])
+    assert all(slot.opens for slot in list_keys(repository, {}, []))
+
+
 # --------------------------------------------------------------------------------- damage
 
 

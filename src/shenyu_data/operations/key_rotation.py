@@ -12,6 +12,7 @@ call: the old slots, which go last, are how it is known that one is under way.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -37,7 +38,7 @@ from shenyu_data.repository.generations import (
     reseal_keyrings,
     write_generation,
 )
-from shenyu_data.repository.keyslots import MAX_GENERATION, add_slot, opens, read_slots
+from shenyu_data.repository.keyslots import MAX_GENERATION, Slot, add_slot, opens, read_slots
 from shenyu_data.repository.keytext import new_recovery_key
 from shenyu_data.repository.repository import Repository
 from shenyu_data.storage.protocol import Storage
@@ -77,8 +78,7 @@ def plan_rotation(repository: Repository) -> RotationPlan:
     """Say what rotating means now. Raise UsageError if it cannot be done."""
     keys, storage = repository.keys, repository.storage
     slots = read_slots(storage, [])
-    listed = {item.id: item for item in list_keys(repository, {}, [])}
-    old = _old_slots(storage, keys)
+    old = _old_slots(slots, keys)
     unfinished = bool(old)
     if not unfinished:
         if keys.generation >= MAX_GENERATION:
@@ -87,10 +87,13 @@ def plan_rotation(repository: Repository) -> RotationPlan:
                 hint="Copy the snapshots into a new repository: `shenyu-data copy`.",
             )
         old = [name for name in slots if slots[name].generation]
+    listed = {item.id: item for item in list_keys(repository, {}, [])}
+    ids = (name.partition("/")[2] for name in old)
     return RotationPlan(
         unfinished=unfinished,
         generation=keys.generation if unfinished else keys.generation + 1,
-        leaving=[listed[name.partition("/")[2]] for name in old],
+        # One that is gone by now went with somebody else's rotation: beginning this one says so.
+        leaving=[listed[item] for item in ids if item in listed],
         keyrings=len(outdated_keyrings(storage, keys, following=not unfinished)),
     )
 
@@ -130,18 +133,14 @@ def finish_rotation(repository: Repository, monitor: Monitor) -> RotationStats:
     sweep_dead_keys(storage, keys)  # an erasure that ran meanwhile
     _destroy_generations(storage, keys)
     mend_copies(storage)  # of what an interrupted rotation stored once
-    old = _old_slots(storage, keys)
+    old = _old_slots(read_slots(storage, []), keys)
     for name in old:
         _destroy(storage, name)
     return RotationStats(keyrings=keyrings, slots=len(old))
 
 
-def _old_slots(storage: Storage, keys: Secrets) -> list[str]:
-    return [
-        name
-        for name, slot in read_slots(storage, []).items()
-        if 0 < slot.generation < keys.generation
-    ]
+def _old_slots(slots: Mapping[str, Slot], keys: Secrets) -> list[str]:
+    return [name for name, slot in slots.items() if 0 < slot.generation < keys.generation]
 
 
 def _check_alone(storage: Storage, keys: Secrets) -> None:

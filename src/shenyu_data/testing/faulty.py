@@ -37,8 +37,8 @@ class FaultyStorage:
     together.
     Puts that would take more than ``room_bytes`` in all raise StorageFull (see :meth:`make_room`).
     Objects in ``unreadable`` cannot be read, as if their sectors were bad. Every put waits
-    ``delay_s``. ``before_put`` and ``before_read`` are called with each name that is put or read,
-    before anything else happens: a place to let another backup run.
+    ``delay_s``. ``before_put`` is called with each put's name before anything else happens: a place
+    to let another backup run.
     """
 
     def __init__(
@@ -53,7 +53,6 @@ class FaultyStorage:
         unreadable: Container[str] = (),
         delay_s: float = 0.0,
         before_put: Callable[[str], None] | None = None,
-        before_read: Callable[[str], None] | None = None,
     ) -> None:
         self.inner = inner
         self.puts = 0
@@ -67,7 +66,6 @@ class FaultyStorage:
         self._unreadable = unreadable
         self._delay_s = delay_s
         self._before_put = before_put
-        self._before_read = before_read
         self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -106,8 +104,6 @@ class FaultyStorage:
 
     def read(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
         """As the inner storage, unless the object is unreadable."""
-        if self._before_read is not None:
-            self._before_read(name)
         self._check_alive()
         if name in self._unreadable:
             raise ObjectDamaged(f"{name} is damaged: it cannot be read: Input/output error")
