@@ -145,3 +145,28 @@ def test_a_lost_or_damaged_file_of_holds_stops_every_cleanup(saved: Path, shenyu
     paths[1].unlink()
     shenyu("cleanup", "hold", "add", "held")
     assert shenyu("cleanup", "--keep-newest", "0", "--dry-run").status == 0
+
+
+def test_a_hold_on_nobody_says_so(place: Path, shenyu: Shenyu) -> None:
+    """It is written: the user may come. But a mistyped name must not pass for a held user."""
+    said = shenyu("cleanup", "hold", "add", "bne")
+    assert said.status == 0
+    assert "There is no such user now" in said.out
+    assert "no such user" not in shenyu("cleanup", "hold", "add", "ben").out
+    assert shenyu("cleanup", "hold", "add", "bne", "--json").json["user_is_there"] is False
+
+
+@pytest.mark.parametrize("name", ["ben/", "../ben", "..", ""])
+def test_what_cannot_be_a_name_cannot_be_held(place: Path, shenyu: Shenyu, name: str) -> None:
+    said = shenyu("cleanup", "hold", "add", "--", name)
+    assert said.status == 2
+    assert "cannot be a user's name" in said.err
+    held = shenyu("cleanup", "hold", "list", "--json").json["holds"]
+    assert name not in [hold["user"] for hold in held]
+
+
+def test_a_cleanup_of_nobody_is_refused(saved: Path, shenyu: Shenyu) -> None:
+    for name in ("bne", "ben/", "../users"):
+        said = shenyu("cleanup", "--keep-newest", "0", "--user", name, "--yes", "--json")
+        assert (said.status, said.json["error"]["code"]) == (2, "user-not-found")
+    assert ids(saved) == [5, 4, 3, 2, 1]

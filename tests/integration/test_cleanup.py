@@ -15,7 +15,7 @@ import pytest
 
 from shenyu_data.datadir import replace
 from shenyu_data.datadir.replace import Live
-from shenyu_data.model.errors import NothingToTakeBack
+from shenyu_data.model.errors import NothingToTakeBack, OwnerNotFound
 from shenyu_data.model.expiry import Policy, Rule
 from shenyu_data.model.expiry_holds import Hold
 from shenyu_data.model.monitor import CollectingMonitor
@@ -482,3 +482,21 @@ def test_a_full_disk_leaves_every_document_as_it_was(
     now = contents(place)
     assert {name: now[name] for name in now} == {name: before[name] for name in now}
     assert set(before) - set(now) == {f"histories/{BEN}/1.json", f"histories/{BEN}/2.json"}
+
+
+@pytest.mark.parametrize(
+    "name", ["../../outside", f"{ANNA}/", f"../histories/{ANNA}", "..", "", "nobody", "n" * 300]
+)
+def test_a_name_that_is_no_users_leads_nowhere(place: Place, name: str) -> None:
+    """Not out of the directory, and not past a hold of whoever else it would lead to."""
+    outside = place.root.parent / "outside"
+    outside.mkdir()
+    (outside / "chat-history.json").write_text(json.dumps([dated(1)]))
+    before, beside = place.tree(), read_tree(outside)
+    users = frozenset([os.fsencode(name)])
+    with pytest.raises(OwnerNotFound):
+        place.plan(ALL, Hold(user=ANNA), users=users, unsaved_too=True)
+    with pytest.raises(OwnerNotFound):
+        place.clean(ALL, Hold(user=ANNA), users=users, unsaved_too=True)
+    assert place.tree() == before
+    assert read_tree(outside) == beside

@@ -16,6 +16,7 @@ from shenyu_data.model.findings import Finding, printable
 from shenyu_data.operations.holds import (
     HoldFiles,
     hold_files,
+    is_user_there,
     read_any_holds,
     write_holds,
 )
@@ -44,12 +45,15 @@ def add_command(call: Call, user: str, chat: str | None, until: str | None, reas
     if until_ms is not None and until_ms <= now_ms:
         raise UsageError(f"{until} is past", hint="Give a day that is to come.")
     hold = Hold(user=user, chat=chat, until_ms=until_ms, reason=reason, added_ms=now_ms)
+    there = is_user_there(call.data, os.fsencode(user))
     state, files = _places(call)
     with open_journals(state):
         holds, _ = read_any_holds(files)
         kept = [other for other in holds if other.what != hold.what]
         write_holds(files, joined(kept, [hold]))
-    call.finish({"hold": hold_json(hold, now_ms)}, f"Held: {hold_name(hold)}.")
+    missing = "" if there else " There is no such user now: see that the name is right."
+    document = {"hold": hold_json(hold, now_ms), "user_is_there": there}
+    call.finish(document, f"Held: {hold_name(hold)}.{missing}")
 
 
 @hold_command.command("list")
@@ -71,7 +75,7 @@ def list_command(call: Call) -> None:
         )
     rows = [
         (
-            printable(hold.user),
+            _user(hold),
             printable(hold.chat) if hold.chat is not None else "(all)",
             "over" if hold.is_over(now_ms) else _until(hold),
             printable(hold.reason),
@@ -125,7 +129,11 @@ def hold_name(hold: Hold) -> str:
     """Say what is held, and until when."""
     chat = f"chat {printable(hold.chat)} of " if hold.chat is not None else ""
     until = f" until {_until(hold)}" if hold.until_ms is not None else ""
-    return f"{chat}user {printable(hold.user)}{until}"
+    return f"{chat}user {_user(hold)}{until}"
+
+
+def _user(hold: Hold) -> str:
+    return printable(os.fsencode(hold.user))
 
 
 def _until(hold: Hold) -> str:
@@ -135,7 +143,7 @@ def _until(hold: Hold) -> str:
 def hold_json(hold: Hold, now_ms: int) -> dict[str, object]:
     """Return a hold as ``--json`` has it."""
     return {
-        "user": printable(hold.user),
+        "user": _user(hold),
         "chat": printable(hold.chat) if hold.chat is not None else None,
         "until": iso(hold.until_ms) if hold.until_ms is not None else None,
         "reason": printable(hold.reason),

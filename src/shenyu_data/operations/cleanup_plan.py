@@ -12,11 +12,14 @@ from typing import NamedTuple
 
 import msgspec
 
-from shenyu_data.datadir.scan import DataFolders
+from shenyu_data.datadir.folder import open_root
+from shenyu_data.datadir.scan import DataFolders, scan_user
 from shenyu_data.datadir.survey import Survey, survey
+from shenyu_data.model.errors import OwnerNotFound
 from shenyu_data.model.expiry import Policy
 from shenyu_data.model.expiry_holds import Hold, Holds
 from shenyu_data.model.findings import printable
+from shenyu_data.model.layout import is_plain_name
 from shenyu_data.model.monitor import Monitor
 from shenyu_data.operations.cleanup_owner import Amounts, OwnerPlan, OwnerPlanner, PlannedChat
 from shenyu_data.operations.cleanup_saved import SavedChats, Witnesses, find_witnesses
@@ -238,10 +241,12 @@ def plan_cleanup(
 ) -> CleanupPlan:
     """Say what :func:`shenyu_data.operations.cleanup.cleanup` would do now. Writes nothing.
 
-    Raise DataDirectoryError if the directory cannot be listed, RepositoryError or StorageError if
-    it cannot be told what is verified.
+    Raise OwnerNotFound if one of the options' users is not there, DataDirectoryError if the
+    directory cannot be listed, RepositoryError or StorageError if it cannot be told what is
+    verified.
     """
     started = time.monotonic()
+    _check_users(data, options.users or frozenset())
     planner = Planner(repository, data, options, monitor)
     collected = _Collected(options.every)
     for part in planner.plans(options.users):
@@ -259,6 +264,18 @@ def plan_cleanup(
         affected=collected.affected,
         elapsed_s=time.monotonic() - started,
     )
+
+
+def _check_users(data: str, users: Iterable[bytes]) -> None:
+    # A name with a slash in it could lead out, or be another name of somebody whom a hold names.
+    with open_root(data), DataFolders(data) as folders:
+        for user in sorted(users):
+            if not is_plain_name(user) or not scan_user(folders, user).entries:
+                raise OwnerNotFound(
+                    f"there is no user {printable(user)} in {data}",
+                    hint="A user is named as in users/NAME.json; `shenyu-data users list` lists "
+                    "them.",
+                )
 
 
 class _Collected:

@@ -12,9 +12,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from typing import NamedTuple
 
-from shenyu_data.model.errors import HoldsDamaged, OwnerHeld, ShenyuDataError
+from shenyu_data.datadir.folder import open_root
+from shenyu_data.datadir.scan import DataFolders, scan_user
+from shenyu_data.model.errors import HoldsDamaged, OwnerHeld, ShenyuDataError, UsageError
 from shenyu_data.model.expiry_holds import Hold, decode, encode, joined
 from shenyu_data.model.findings import printable
+from shenyu_data.model.layout import is_plain_name
 from shenyu_data.storage.atomic import make_private, overwrite, write_file
 
 _NAME = "holds.json"
@@ -46,6 +49,20 @@ def hold_files(
     return HoldFiles(
         os.path.join(state, _NAME), os.path.join(folder, f"shenyu-data.{mark}.{_NAME}")
     )
+
+
+def is_user_there(data: str, user: bytes) -> bool:
+    """Return whether a user who is to be held is in the data directory.
+
+    Raise UsageError if nobody can have that name, DataDirectoryError.
+    """
+    if not is_plain_name(user):
+        raise UsageError(
+            f"{printable(user)!r} cannot be a user's name",
+            hint="A user is named as in users/NAME.json.",
+        )
+    with open_root(data), DataFolders(data) as folders:
+        return bool(scan_user(folders, user).entries)
 
 
 def read_holds(files: HoldFiles) -> list[Hold]:
