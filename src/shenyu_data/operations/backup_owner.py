@@ -95,6 +95,9 @@ class OwnerBackup:
         self._tally = tally
         self._findings: list[Finding] = []
         self._settled = True
+        self.moved = False
+        """Whether something vanished or was exchanged since it was listed: what it held may stand
+        elsewhere by now, in a file that was not listed, or that was read before."""
         self._snapshot_before = b""
         self._files_before: dict[tuple[int, bytes], FileEntry] = {}
         self._other_before: list[Entry] = []
@@ -190,12 +193,14 @@ class OwnerBackup:
                     entry, read = self._read_file(found, folder, base, before)
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             self._settled = False  # it vanished since it was listed
+            self.moved = True
             return None
         except OSError as error:
             if error.errno == errno.ELOOP:
                 self._settled = False  # it is a link now
                 return None
             return self._unreadable(found, before, error), found
+        self.moved |= read.st_ino != seen.st_ino
         tally = self._tally
         tally.read_files += 1
         tally.read_bytes += entry.size

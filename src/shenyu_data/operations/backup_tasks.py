@@ -41,6 +41,9 @@ from shenyu_data.repository.repository import Repository
 
 _NEVER = bytes(16)  # a signature that no description has
 
+_TRIES = 4
+"""So often an owner is taken whose documents move from one file into another meanwhile."""
+
 
 class BucketWork(msgspec.Struct):
     """One bucket to look at or to take. ``layers`` are the parent's; none: everything is new."""
@@ -241,11 +244,9 @@ class _Capture:
         for owner, shared in owners:
             if shared:
                 pseudonym = self._keys.shared_pseudonym(work.bucket)
-                complete = self._task.listed.shared
-                scan = scan_shared(folders, work.owners.shared, complete=complete)
             else:
                 pseudonym = self._keys.user_pseudonym(owner)
-                scan = scan_user(folders, owner, compressed=owner in work.owners.compressed)
+            scan = self._scan(folders, work, owner)
             if pseudonym in self._task.erased:
                 continue
             done.add(pseudonym)
@@ -260,7 +261,7 @@ class _Capture:
             if pseudonym not in owner_keys:
                 owner_keys[pseudonym] = candidates
                 new_keys.append((pseudonym, candidates[0].key))
-            taken = self._take_owner(folders, owner, shared, before, scan, candidates, tally)
+            taken = self._take_owner(folders, work, owner, before, scan, candidates, tally)
             if before is not None and not recount:
                 sums.add(before.record, -1)
             if taken.record is None:
@@ -317,30 +318,44 @@ class _Capture:
             gone -= shared
         return sorted(gone)
 
+    def _scan(self, folders: DataFolders, work: BucketWork, owner: bytes) -> Scan:
+        """Look at everything of an owner; an empty name is that of shared documents."""
+        if owner:
+            return scan_user(folders, owner, compressed=owner in work.owners.compressed)
+        complete = self._task.listed.shared
+        return scan_shared(folders, work.owners.shared, complete=complete)
+
     def _take_owner(
         self,
         folders: DataFolders,
+        work: BucketWork,
         owner: bytes,
-        shared: bool,
         before: Before | None,
         scan: Scan,
         candidates: list[OwnerKeys],
         tally: Tally,
     ) -> Taken:
         segments = before.record.segments if before is not None else []
-        writer = DocumentWriter(candidates, self._packs, segments, self._segments)
-        backup = OwnerBackup(
-            folders,
-            owner,
-            shared,
-            before,
-            writer,
-            candidates,
-            usable=self._task.packs,
-            reread=self._task.reread,
-            tally=tally,
-        )
-        taken = backup.take(scan)
+        for attempt in range(1, _TRIES + 1):
+            writer = DocumentWriter(candidates, self._packs, segments, self._segments)
+            counts = Tally()
+            backup = OwnerBackup(
+                folders,
+                owner,
+                not owner,
+                before,
+                writer,
+                candidates,
+                usable=self._task.packs,
+                reread=self._task.reread,
+                tally=counts,
+            )
+            taken = backup.take(scan)
+            if not backup.moved or attempt == _TRIES:
+                break
+            scan = self._scan(folders, work, owner)
+            self._result.complete &= scan.complete
+        tally.add(counts)
         self._result.findings += taken.findings
         if self._task.report_special:
             self._result.findings += _special_files(scan, owner)

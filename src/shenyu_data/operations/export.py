@@ -187,6 +187,8 @@ class _Export:
             for scan, owner in scans(folders, [] if shared else [name], [name] if shared else []):
                 source.findings += scan.findings
                 self._write_entry(form, form.owner(source, scan, owner))
+                if source.moved and owner:  # too much to be written out once more
+                    source.tell_moved(owner)
         finally:
             source.close()
         self._add(source)

@@ -27,6 +27,8 @@ from shenyu_data.model.findings import Finding, printable
 from shenyu_data.model.layout import GZIP_SUFFIX, HISTORIES, USERS, Place, kind_of, path_of
 from shenyu_data.model.records import MAX_PARSED_BYTES, gunzip
 
+_TRIES = 4  # of an owner whose documents move from one file into another meanwhile
+
 MOST_TASK_BYTES = 4 << 20
 """Of documents in one task; what is more the main process reads itself."""
 
@@ -95,6 +97,9 @@ class Source:
         self.counts = Counts()
         self.lost: dict[str, int] = {}
         self.findings: list[Finding] = []
+        self.moved = False
+        """Whether something vanished or was exchanged since it was listed: what it held may stand
+        elsewhere by now, in a file that was not listed, or that was read before."""
         self._folder: tuple[bytes, int] | None = None
 
     def close(self) -> None:
@@ -128,6 +133,7 @@ class Source:
                 return item
             return self._redacted(item, found, owner, self._redactor)
         except FileNotFoundError:
+            self.moved = True
             return None
         except OSError as error:
             self.counts.unreadable += 1
@@ -152,6 +158,7 @@ class Source:
             self.counts.files += 1
             return Item(kind="file", path=path, data=None, same=same, **_attributes(seen))
         data, seen, outline, _ = capture(self.folder_of(path), name, kind, path, seen)
+        self.moved |= seen.st_ino != found.stat.st_ino
         torn = outline.state == "torn"
         if kind == "history" and self.selection.by_time and not torn:
             chosen = self._chosen(path, data, seen.st_mtime_ns)
@@ -243,6 +250,19 @@ class Source:
         if left or _version(before) != _version(after):
             self.torn(path)
 
+    def tell_moved(self, owner: bytes) -> None:
+        """Take note that documents of an owner moved while they were written out."""
+        self.findings.append(
+            Finding(
+                code="moved-meanwhile",
+                severity="error",
+                path=printable(path_of(owner, Place.HISTORY_FOLDER, b"")),
+                message="documents of it were moved or removed while they were exported: some may "
+                "be missing in the export",
+                hint="Export again when no compress or decompress is at work.",
+            )
+        )
+
     def torn(self, path: bytes) -> None:
         """Take note of a document that is torn."""
         self.counts.torn += 1
@@ -275,8 +295,7 @@ def export_owners(task: ExportTask) -> ExportPart:
                     left.append((name, shared))
                     continue
                 size += count
-                source.findings += scan.findings
-                texts.append(b"".join(task.form.owner(source, scan, owner)))
+                texts.append(_text(task, folders, source, scan, owner))
         finally:
             source.close()
         return ExportPart(
@@ -287,6 +306,26 @@ def export_owners(task: ExportTask) -> ExportPart:
             owners=len(task.users),
             left=left,
         )
+
+
+def _text(
+    task: ExportTask, folders: DataFolders, source: Source, scan: Scan, owner: bytes
+) -> bytes:
+    """Return what an owner becomes, looked at anew if documents moved while they were read."""
+    counts, lost, findings = source.counts, source.lost, source.findings
+    for attempt in range(1, _TRIES + 1):
+        source.moved = False
+        source.counts, source.lost, source.findings = Counts(), {}, list(scan.findings)
+        text = b"".join(task.form.owner(source, scan, owner))
+        if not (source.moved and owner) or attempt == _TRIES:
+            break
+        scan = scan_user(folders, owner)
+    counts.add(source.counts)
+    for field, count in source.lost.items():
+        lost[field] = lost.get(field, 0) + count
+    findings += source.findings
+    source.counts, source.lost, source.findings = counts, lost, findings
+    return text
 
 
 def limit(folders: DataFolders, form: Form) -> None:
