@@ -533,6 +533,26 @@ def test_a_user_who_came_back_after_an_erasure_in_both_is_copied_again(
     check_whole(destination, taken)
 
 
+def test_who_came_back_and_was_erased_in_the_destination_again_is_not_copied_from_before_that(
+    past: Past, state: Path
+) -> None:
+    source, destination = past.copy(), new_repository()
+    bring(source, destination, state)
+    erase(source, b"bob")
+    erase(destination, b"bob")
+    past.data.prepend_chat("bob", chat(7000))
+    back = take(source, past.data)
+    pseudonym = destination.keys.user_pseudonym(b"bob")
+    time_ms = source.root(back.snapshot).time_ms + 1
+    destroy_keys(destination.storage, destination.keys, pseudonym, time_ms)
+    done = bring(source, destination, state)
+    assert done.stats.copied == [back.snapshot]
+    assert done.stats.erased_users == 1
+    tree = bring_back(destination, back.snapshot).tree
+    assert not any(b"/bob" in path for path in tree.nodes)
+    assert look(destination).errors == {}
+
+
 def test_a_user_erased_in_the_source_alone_is_told_of_while_the_copy_holds_him(
     past: Past, state: Path
 ) -> None:

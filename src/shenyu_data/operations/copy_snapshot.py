@@ -278,6 +278,7 @@ class SnapshotCopy:
                     place.source,
                     place.destination,
                     self._root.id,
+                    self._root.time_ms,
                     batch,
                     self._packs,
                     self._damaged_too,

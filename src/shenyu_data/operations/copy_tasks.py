@@ -25,6 +25,7 @@ from shenyu_data.repository.keyring import Keyring
 from shenyu_data.repository.manifest import Layer, Row, Section, SectionBuilder, SectionReader
 from shenyu_data.repository.packs import PackWriter, SegmentReader
 from shenyu_data.repository.repository import Repository
+from shenyu_data.repository.tombstones import Tombstone
 
 _NEVER = bytes(16)  # a signature that no scan has
 
@@ -40,11 +41,14 @@ class CopyWork(msgspec.Struct):
 
 
 class CopyTask(msgspec.Struct):
-    """Buckets to make for the snapshot ``origin``; ``packs`` are those that are really there."""
+    """Buckets to make for the snapshot ``origin``, which was taken at ``time_ms``; ``packs`` are
+    those that are really there.
+    """
 
     source: Repository
     destination: Repository
     origin: bytes
+    time_ms: int
     work: list[CopyWork]
     packs: frozenset[bytes]
     damaged_too: bool
@@ -141,8 +145,8 @@ class _Copy:
         done = set()
         for pseudonym, moves in self._owners(work):
             done.add(pseudonym)
-            if keyring.tombstones.of(pseudonym) and not all(move.back for move in moves):
-                self._result.erased.append(pseudonym)  # a copy brings nobody back
+            if self._stays_erased(keyring.tombstones.of(pseudonym), moves):
+                self._result.erased.append(pseudonym)
                 continue
             row = rows.get(pseudonym)
             candidates = owner_keys.get(pseudonym)
@@ -166,6 +170,16 @@ class _Copy:
                     totals.add(record)
                     builder.add(pseudonym, row.signature, candidates[0], record)
         return CopiedBucket(work.bucket, builder.finish(), rewrite, totals.totals(), new_keys)
+
+    def _stays_erased(self, stones: list[Tombstone], moves: list[Move]) -> bool:
+        """Whether the owner was erased in the destination and this copy may not bring it back: it
+        may bring who was erased in both and came back, but not what was taken before the
+        destination erased it.
+        """
+        return bool(stones) and not (
+            all(move.back for move in moves)
+            and all(stone.time_ms < self._task.time_ms for stone in stones)
+        )
 
     def _drop_erased(
         self,
