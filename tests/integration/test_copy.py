@@ -541,14 +541,17 @@ def test_who_came_back_and_was_erased_in_the_destination_again_is_not_copied_fro
     erase(source, b"bob")
     erase(destination, b"bob")
     past.data.prepend_chat("bob", chat(7000))
-    back = take(source, past.data)
+    take(source, past.data)
+    past.data.prepend_chat("bob", chat(7001))
+    later = take(source, past.data)
+    bring(source, destination, state, "latest~1")
     pseudonym = destination.keys.user_pseudonym(b"bob")
-    time_ms = source.root(back.snapshot).time_ms + 1
-    destroy_keys(destination.storage, destination.keys, pseudonym, time_ms)
+    time_ms = source.root(later.snapshot).time_ms
+    assert destroy_keys(destination.storage, destination.keys, pseudonym, time_ms).objects
     done = bring(source, destination, state)
-    assert done.stats.copied == [back.snapshot]
+    assert done.stats.copied == [later.snapshot]
     assert done.stats.erased_users == 1
-    tree = bring_back(destination, back.snapshot).tree
+    tree = bring_back(destination, later.snapshot).tree
     assert not any(b"/bob" in path for path in tree.nodes)
     assert look(destination).errors == {}
 
