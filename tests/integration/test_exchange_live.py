@@ -17,6 +17,7 @@ from shenyu_data.model.chats import read_history
 from shenyu_data.model.chats_union import union
 from shenyu_data.model.errors import ArchiveError, DataDirectoryError, NothingToTakeBack
 from shenyu_data.model.monitor import CollectingMonitor
+from shenyu_data.operations.backup import BackupOptions, backup
 from shenyu_data.operations.erase import EraseOptions, erase, plan_erase
 from shenyu_data.operations.export import ExportOptions, export
 from shenyu_data.operations.import_data import (
@@ -28,9 +29,11 @@ from shenyu_data.operations.import_data import (
 from shenyu_data.operations.restore_live import LiveOptions, LiveStats
 from shenyu_data.operations.restore_undo import undo
 from shenyu_data.repository.repository import Repository, create_repository
+from shenyu_data.repository.snapshots import list_snapshots
 from shenyu_data.storage import atomic
 from shenyu_data.storage.memory import MemoryStorage
 from shenyu_data.testing.killed import dies_at
+from shenyu_data.testing.scenario import bring_back
 from shenyu_data.testing.tree import Item, build_tree, read_tree
 
 HISTORY = b"histories/anna/chat-history.json"
@@ -185,6 +188,22 @@ def test_rename_puts_documents_beside_what_is_there_once(place: Place) -> None:
     beside = [name for name in place.names() if b".imported-" in name]
     assert sorted(place.read(name) for name in beside) == sorted(THEIRS.values())
     assert not [name for name in beside if name.startswith(b"users/") and name.endswith(b".json")]
+
+
+def test_what_is_put_beside_a_users_document_is_erased_with_the_user(
+    place: Place, tmp_path: Path
+) -> None:
+    """From the live data, and from the backups: it must not count as shared."""
+    place.bring_in(place.exported(THEIRS), policy="rename")
+    assert any(b".imported-" in name for name in place.names())
+    backup(str(place.data), place.repository, BackupOptions(), CollectingMonitor())
+    options = EraseOptions(receipt=str(tmp_path / "receipt.json"), state=str(tmp_path / "state"))
+    plan = plan_erase(str(place.data), place.repository, b"anna")
+    assert erase(str(place.data), place.repository, plan, options, CollectingMonitor()).complete
+    assert not [name for name in place.names() if b"anna" in name]
+    newest = list_snapshots(place.repository.storage, place.repository.keys, [])[-1]
+    restored = bring_back(place.repository, newest.id)
+    assert not [path for path in restored.tree.nodes if b"anna" in path]
 
 
 def test_from_a_pipe_it_is_imported_without_a_plan(place: Place) -> None:

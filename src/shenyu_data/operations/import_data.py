@@ -385,8 +385,8 @@ class _Planner:
             if is_same(entry, live):
                 return "unchanged"
             if self._policy == "rename":
-                other = beside(entry, contents_digest(entry)).rpartition(b"/")[2]
-                return "rename" if read_live(folder, other, "other") is None else "unchanged"
+                there = _is_there(root, beside(entry, contents_digest(entry)))
+                return "unchanged" if there else "rename"
             result = becomes(entry, live, self._policy)
         finally:
             os.close(folder)
@@ -416,6 +416,19 @@ class _Planner:
             damaged=items.damaged,
             names=items.names,
         )
+
+
+def _is_there(root: int, path: bytes) -> bool:
+    """Whether a document stands at a path. Raises OSError if something else is in its way."""
+    above, _, name = path.rpartition(b"/")
+    try:
+        folder = open_folder(root, above)
+    except FileNotFoundError:
+        return False
+    try:
+        return read_live(folder, name, "other") is not None
+    finally:
+        os.close(folder)
 
 
 def open_export(path: str) -> BinaryIO:

@@ -15,7 +15,7 @@ from shenyu_data.model.activity import last_activity
 from shenyu_data.model.chats import read_history
 from shenyu_data.model.chats_union import union
 from shenyu_data.model.documents import Unparsable
-from shenyu_data.model.layout import GZIP_SUFFIX, JSON_SUFFIX
+from shenyu_data.model.layout import GZIP_SUFFIX, JSON_SUFFIX, Place, path_of
 from shenyu_data.operations.import_items import MOST_NAME_BYTES, Entry
 from shenyu_data.operations.journal import Digests, Step
 from shenyu_data.operations.live_document import Change, Edit, Refused, kept_attributes
@@ -151,11 +151,15 @@ def _live_clock_ns(entry: Entry, live: Live) -> int:
 
 
 def beside(entry: Entry, digest: bytes) -> bytes:
-    """Return the name under which a document comes to stand beside the one that is there.
+    """Return the path at which a document comes to stand beside the one that is there.
 
-    It has a digest of the contents in it: importing them again finds them there.
+    It has a digest of the contents in it: importing them again finds them there. A user's document
+    comes into the folder of that user's histories: there it is the user's, and erased with all
+    else; in ``users/`` it would be nobody's, or somebody else's.
     """
     folder, name = os.path.split(entry.path)
+    if entry.kind == "user" and entry.user is not None:
+        folder = path_of(entry.user, Place.HISTORY_FOLDER, b"")
     label = b".imported-" + digest.hex()[:8].encode()
     suffix = b""
     if entry.kind == "history":  # a user of that name there is none
