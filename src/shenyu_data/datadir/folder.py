@@ -72,14 +72,31 @@ def open_folder(root: int, path: bytes) -> int:
 
 
 def make_folder(root: int, path: bytes, *, mode: int = 0o700) -> int:
-    """As :func:`open_folder`, but make what is missing of the path, with ``mode``."""
+    """As :func:`open_folder`, but make what is missing of the path, with ``mode``; as root, for
+    whoever the folder it stands in belongs to.
+    """
     descriptor = os.open(b".", FOLDER_FLAGS, dir_fd=root)
     for part in path.split(b"/") if path else ():
         try:
+            made = False
             with suppress(FileExistsError):
                 os.mkdir(part, mode, dir_fd=descriptor)
+                made = True
             below = os.open(part, FOLDER_FLAGS, dir_fd=descriptor)
+            if made and (owner := owner_of_new(descriptor)) is not None:
+                os.fchown(below, *owner)
         finally:
             os.close(descriptor)
         descriptor = below
     return descriptor
+
+
+def owner_of_new(folder: int) -> tuple[int, int] | None:
+    """Return whom what is made in an open folder is to be given to; None: it is left to the system.
+
+    What root makes for an application that is not root would be of no use to that.
+    """
+    if os.geteuid() != 0:
+        return None
+    found = os.fstat(folder)
+    return found.st_uid, found.st_gid

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from shenyu_data.datadir.capture import capture
 from shenyu_data.datadir.exchange import exchange, is_open_for_writing
-from shenyu_data.datadir.folder import FILE_FLAGS
+from shenyu_data.datadir.folder import FILE_FLAGS, owner_of_new
 from shenyu_data.model.layout import DISPLACED_PREFIX, KEPT_PREFIX, NEW_PREFIX, Kind
 from shenyu_data.model.records import MAX_PARSED_BYTES
 from shenyu_data.storage.atomic import set_attributes, write_all
@@ -47,7 +47,9 @@ class Live(NamedTuple):
 
 
 class Attributes(NamedTuple):
-    """What the new document gets; ``mtime_ns`` None: the time it is written."""
+    """What the new document gets; ``mtime_ns`` None: the time it is written. ``owner`` None: ours
+    or, as root, that of the document before or else of the folder.
+    """
 
     mode: int
     owner: tuple[int, int] | None
@@ -103,6 +105,8 @@ def put(
         try:
             fill(lambda piece: write_all(descriptor, [piece]))
             mode, owner, mtime_ns = attributes
+            if owner is None and os.geteuid() == 0:
+                owner = owner_of_new(folder) if live is None else _owner(live)
             set_attributes(descriptor, mode=mode, owner=owner, mtime_ns=mtime_ns)
             os.fsync(descriptor)
         finally:
@@ -182,6 +186,10 @@ def check_same(folder: int, name: bytes, live: Live) -> None:
             raise Changed
     finally:
         os.close(descriptor)
+
+
+def _owner(live: Live) -> tuple[int, int]:
+    return live.stat.st_uid, live.stat.st_gid
 
 
 def _holds(descriptor: int, data: bytes) -> bool:
