@@ -16,8 +16,14 @@ from typing import NamedTuple
 
 from shenyu_data.datadir.capture import capture
 from shenyu_data.datadir.exchange import exchange, is_open_for_writing
-from shenyu_data.datadir.folder import FILE_FLAGS, owner_of_new
-from shenyu_data.model.layout import DISPLACED_PREFIX, KEPT_PREFIX, NEW_PREFIX, Kind
+from shenyu_data.datadir.folder import FILE_FLAGS, make_folder, owner_of_new
+from shenyu_data.model.layout import (
+    DISPLACED_PREFIX,
+    KEPT_PREFIX,
+    NEW_PREFIX,
+    Kind,
+    folder_for_kept,
+)
 from shenyu_data.model.records import MAX_PARSED_BYTES
 from shenyu_data.storage.atomic import set_attributes, write_all
 
@@ -156,6 +162,26 @@ def keep(folder: int, token: str, name: bytes) -> bytes:
     os.rename(displaced_name(token), kept, src_dir_fd=folder, dst_dir_fd=folder)
     os.fsync(folder)
     return kept
+
+
+def keep_for_owner(root: int, folder: int, token: str, path: bytes) -> bytes:
+    """As :func:`keep`, of the document ``path`` under ``root``, in the folder where its owner's
+    documents are; return its path there.
+    """
+    above, _, name = path.rpartition(b"/")
+    into = folder_for_kept(path)
+    if into != above:
+        kept = kept_name(token, name)
+        with suppress(OSError):  # something stands in its way, or another file system
+            other = make_folder(root, into)
+            try:
+                os.rename(displaced_name(token), kept, src_dir_fd=folder, dst_dir_fd=other)
+                os.fsync(other)
+            finally:
+                os.close(other)
+            os.fsync(folder)
+            return b"%b/%b" % (into, kept)
+    return b"%b/%b" % (above, keep(folder, token, name))
 
 
 def is_quiet(folder: int, name: bytes, quiet_ns: int, now_ns: int) -> bool:

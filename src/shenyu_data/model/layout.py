@@ -68,6 +68,17 @@ def is_path_of(owner: bytes, path: bytes) -> bool:
     return path in (*files, folder) or path.startswith(folder + b"/")
 
 
+def folder_for_kept(path: bytes) -> bytes:
+    """Given a document's path, return the folder in which what cannot be merged of it is kept.
+
+    Beside it; but of a user's document in the folder of that user's histories. In ``users/`` it
+    would be a user of its own, which no erasure of this one finds.
+    """
+    folder, _, name = path.rpartition(b"/")
+    found = owner_of_user_file(name) if folder == USERS else None
+    return folder if found is None else path_of(found[0], Place.HISTORY_FOLDER, b"")
+
+
 def owner_of_user_file(name: bytes) -> tuple[bytes, Place] | None:
     """Given a name in ``users/``, return whose file it is and its place, or None if nobody's."""
     if name.endswith(JSON_SUFFIX):

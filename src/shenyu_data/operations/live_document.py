@@ -23,7 +23,7 @@ from shenyu_data.datadir.replace import (
     Live,
     displaced_name,
     is_quiet,
-    keep,
+    keep_for_owner,
     kept_name,
     new_token,
     put,
@@ -106,10 +106,13 @@ class _Displaced:
 
 
 class LiveDocument:
-    """A document at ``name`` in an open folder, which this takes over and closes in the end."""
+    """A document at ``path`` under the open folder ``root``. It stands in the open ``folder``,
+    which this takes over and closes in the end.
+    """
 
     def __init__(
         self,
+        root: int,
         folder: int,
         path: bytes,
         kind: Kind,
@@ -117,6 +120,7 @@ class LiveDocument:
         digests: Digests,
         quiet_s: float = QUIET_S,
     ) -> None:
+        self._root = root
         self._folder = folder
         self._path = path
         self._name = path.rpartition(b"/")[2]
@@ -342,7 +346,7 @@ class LiveDocument:
         return Change(data, kept_attributes(live) if live else Attributes(0o600, None, None))
 
     def _keep(self, item: _Displaced) -> None:
-        kept = keep(self._folder, item.token, self._name)
+        kept = keep_for_owner(self._root, self._folder, item.token, self._path)
         item.open = False
         self._journal.write(Settled(item.token))
         self._report_kept(kept)
@@ -353,13 +357,13 @@ class LiveDocument:
         kept = kept_name(token, self._name)
         attributes = Attributes(0o600, None, None)
         put(self._folder, kept, token, None, lambda write: write(data), attributes)
-        self._report_kept(kept)
+        self._report_kept(self._path.rpartition(b"/")[0] + b"/" + kept)
 
     def _report_kept(self, kept: bytes) -> None:
         self._report(
             "displaced-kept",
             "the application wrote to it while it was replaced, and that could not be merged; it "
-            f"is kept as {printable(kept)} in the same folder",
+            f"is kept as {printable(kept)}",
         )
 
     def _look_at_live(self, *, due: bool) -> bool:

@@ -12,7 +12,13 @@ from contextlib import suppress
 
 from shenyu_data.datadir.folder import make_folder, open_folder
 from shenyu_data.datadir.new_files import sweep
-from shenyu_data.datadir.replace import InTheWay, displaced_name, is_quiet, keep, read_live
+from shenyu_data.datadir.replace import (
+    InTheWay,
+    displaced_name,
+    is_quiet,
+    keep_for_owner,
+    read_live,
+)
 from shenyu_data.model.findings import Finding, printable
 from shenyu_data.model.layout import NEW_PREFIX, Kind
 from shenyu_data.model.monitor import Monitor
@@ -82,7 +88,9 @@ class LiveWriter:
         except OSError as error:
             self._fail(path, error)
             return
-        document = LiveDocument(folder, path, kind, self._journal, self._digests, self._quiet_s)
+        document = LiveDocument(
+            self._root, folder, path, kind, self._journal, self._digests, self._quiet_s
+        )
         try:
             change = document.change(edit)
         except Refused as refused:
@@ -226,13 +234,13 @@ def _recover(root: int, swap: Swap, digests: Digests, quiet_s: float, monitor: M
         if quiet and as_it_was:
             os.unlink(displaced_name(swap.token), dir_fd=folder)
             return
-        kept = keep(folder, swap.token, swap.path.rpartition(b"/")[2])
+        kept = keep_for_owner(root, folder, swap.token, swap.path)
         monitor.report(
             conflict_finding(
                 "displaced-kept",
                 swap.path,
                 "the application wrote to it while an operation that was killed replaced it; what "
-                f"it wrote is kept as {printable(kept)} in the same folder",
+                f"it wrote is kept as {printable(kept)}",
             )
         )
     finally:
