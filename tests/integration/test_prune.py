@@ -1,6 +1,7 @@
 """Prune: what is kept restores, what nothing needs goes, whatever else happens meanwhile."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -13,11 +14,12 @@ from shenyu_data.operations.backup import BackupOptions, backup
 from shenyu_data.operations.prune import PruneStats, prune
 from shenyu_data.operations.prune_plan import PruneOptions, PrunePlan, plan_prune
 from shenyu_data.repository import packs
-from shenyu_data.repository.format import PRUNES
+from shenyu_data.repository.format import COPY_SUFFIX, PRUNES, SNAPSHOTS
 from shenyu_data.repository.repository import Repository
 from shenyu_data.storage.memory import MemoryStorage
 from shenyu_data.storage.protocol import ObjectInfo
 from shenyu_data.testing.application import Application, chat
+from shenyu_data.testing.beside import Beside, Meanwhile
 from shenyu_data.testing.faulty import MOMENTS, Crash, FaultyStorage, Moment
 from shenyu_data.testing.scenario import (
     Past,
@@ -694,3 +696,24 @@ def test_a_dropped_snapshot_that_is_there_again_keeps_what_it_needs(past: Past) 
     faulty = Repository(FaultyStorage(storage, before_put=meanwhile), past.repository.keys)
     run(faulty, options(grace_s=0))
     check_whole(past.repository, past.taken[0])
+
+
+@pytest.mark.parametrize("lost", ["", COPY_SUFFIX])
+@pytest.mark.parametrize("at_call", range(2, 8))
+def test_a_backup_that_mends_a_copy_does_not_bring_a_dropped_snapshot_back(
+    past: Past, lost: str, at_call: int
+) -> None:
+    storage = past.repository.storage
+    dropped = past.taken[0].snapshot
+    storage.delete(f"{SNAPSHOTS}/{dropped.hex()}{lost}")
+
+    def prune_now() -> None:
+        run(past.repository, options(grace_s=0))
+
+    beside = Repository(
+        Beside(storage, Meanwhile("call", at_call, prune_now)), past.repository.keys
+    )
+    with suppress(ShenyuDataError):
+        take(beside, past.data)
+    assert dropped not in ids(past.repository)
+    assert look(past.repository).errors == {}

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import TYPE_CHECKING, Literal, TypeVar
+from collections.abc import Collection, Iterator, Mapping
+from typing import Literal
 
 import msgspec
 
@@ -24,20 +24,20 @@ from shenyu_data.model.monitor import Monitor
 from shenyu_data.operations.backup_owner import Tally
 from shenyu_data.operations.backup_tasks import (
     BucketWork,
-    CapturedBucket,
     CaptureTask,
     CompareTask,
     Listed,
     capture_buckets,
     compare,
 )
+from shenyu_data.operations.backup_work import Workers, batches
+from shenyu_data.operations.snapshot_parts import SnapshotParts
 from shenyu_data.operations.store_root import store_root
-from shenyu_data.operations.workers import open_executor, run_tasks
+from shenyu_data.operations.workers import open_executor
 from shenyu_data.repository.copies import mend_copies
 from shenyu_data.repository.erasure import sweep_dead_keys
 from shenyu_data.repository.format import (
     BUCKETS,
-    KEYRING_ROW,
     KEYRINGS,
     PACKS,
     SNAPSHOTS,
@@ -50,9 +50,8 @@ from shenyu_data.repository.format import (
     new_id,
     parse_object_name,
 )
-from shenyu_data.repository.keyring import rewrite_keyrings, write_keyring
 from shenyu_data.repository.keyslots import read_slots
-from shenyu_data.repository.manifest import Layer, ManifestWriter, RootBuckets, layers_of
+from shenyu_data.repository.manifest import layers_of
 from shenyu_data.repository.moves import moved_packs
 from shenyu_data.repository.prunes import PruneWatch
 from shenyu_data.repository.repository import Repository
@@ -62,18 +61,9 @@ from shenyu_data.repository.tombstones import (
     read_tombstones,
 )
 
-if TYPE_CHECKING:
-    from concurrent.futures import Executor
-
-MAX_LAYERS = 12
-"""A bucket with this many sections is written whole again by the next backup that changes it."""
-
 _SMALL = 400  # owners: below, starting processes costs more than it saves
 _COMPARED_A_TASK = 4000
 _CAPTURED_A_TASK = 1000
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 class Adoption(msgspec.Struct, frozen=True, kw_only=True):
@@ -153,7 +143,6 @@ class _Backup:
         self._options = options
         self._monitor = monitor
         self._id = new_id()
-        self._manifests = ManifestWriter(repository.storage)
         self._tallies: dict[int, Tally] = {}
         self._packed_bytes = 0
         self._complete = True
@@ -166,9 +155,7 @@ class _Backup:
         self._erased: frozenset[bytes] = frozenset()
         self._damaged: dict[int, RepositoryError] = {}
         self._without_parent: set[int] = set()
-        self._new_keys: dict[int, bytes] = {}  # packed: there may be millions
-        self._layers: dict[int, list[Layer]] = {}
-        self._totals: dict[int, Totals] = {}
+        self._parts = SnapshotParts(repository, self._id, None)
 
     def run(self) -> BackupStats:
         started = time.monotonic()
@@ -194,9 +181,10 @@ class _Backup:
                 self._complete = found.complete
                 self._listed = Listed(found.users_complete, found.complete)
             jobs = self._options.jobs if found.names > _SMALL else 1
-            self._take_over(parent)
+            self._packs = None if parent is not None else frozenset()  # nothing to share with
+            self._parts = SnapshotParts(self._repository, self._id, parent)
             with open_executor(jobs) as executor:
-                workers = _Workers(executor, jobs)
+                workers = Workers(executor, jobs)
                 if full:
                     redo = self._capture(workers, self._full_work(found), found.names, full)
                 elif parent is not None and self._partial:
@@ -214,12 +202,12 @@ class _Backup:
             tally.add(bucket_tally)
         if tally.stored_again:
             self._monitor.report(_stored_again(tally.stored_again))
-        stored = 0
-        if self._new_keys:
-            stored += self._store_keys()
-            self._check_nobody_was_erased()
-        self._manifests.finish()
-        stored += self._manifests.stored_bytes + self._packed_bytes
+        stored = self._parts.store_keys()
+        if stored:
+            self._tombstones = self._parts.check_nobody_was_erased(
+                self._tombstones, self._erased, _just_erased()
+            )
+        stored += self._parts.store_manifests() + self._packed_bytes
         root = self._root(parent, tally, full, time_ms, stored, time.monotonic() - started)
         stored += store_root(
             self._repository,
@@ -288,15 +276,6 @@ class _Backup:
         for user in self._options.only_users or ():
             found.add_user(self._repository.keys.user_bucket(user), user, compressed=True)
 
-    def _take_over(self, parent: Root | None) -> None:
-        """Begin with the buckets as they are in the parent."""
-        if parent is None:
-            self._packs = frozenset()  # nothing to share with
-            return
-        for bucket, ref in parent.buckets.items():
-            self._layers[bucket] = layers_of(parent, bucket)
-            self._totals[bucket] = ref.totals
-
     def _find_packs(self) -> frozenset[bytes]:
         """Return the packs there are, listed once something has to be taken."""
         if self._packs is None:
@@ -309,7 +288,7 @@ class _Backup:
         """Every owner of every bucket."""
         for bucket in range(BUCKETS):
             owners = found.bucket(bucket)
-            layers = self._layers.get(bucket, [])
+            layers = self._parts.layers(bucket)
             if layers or owners.users or owners.shared:
                 yield BucketWork(bucket, owners, layers, Totals(), rewrite=True)
 
@@ -333,27 +312,27 @@ class _Backup:
         for bucket in range(BUCKETS):
             owners = changed.bucket(bucket)
             if owners.users or owners.shared or bucket in gone:
-                layers = self._layers.get(bucket, [])
+                layers = self._parts.layers(bucket)
                 yield BucketWork(
                     bucket,
                     owners,
                     layers,
-                    self._totals.get(bucket, Totals()),
+                    self._parts.totals(bucket),
                     gone.get(bucket, []),
-                    rewrite=overgrown(layers),
+                    rewrite=self._parts.overgrown(bucket),
                 )
 
-    def _compare(self, workers: _Workers, found: Survey, changed: Survey) -> dict[int, list[bytes]]:
+    def _compare(self, workers: Workers, found: Survey, changed: Survey) -> dict[int, list[bytes]]:
         """Put what differs from the parent into ``changed``; return who is gone, by bucket."""
         gone: dict[int, list[bytes]] = {}
         buried = frozenset(stone.pseudonym for stone in self._tombstones)
         work = (
-            BucketWork(bucket, found.bucket(bucket), self._layers.get(bucket, []))
+            BucketWork(bucket, found.bucket(bucket), self._parts.layers(bucket))
             for bucket in range(BUCKETS)
         )
         tasks = (
             CompareTask(self._repository, self._data, batch, self._listed, buried)
-            for batch in _batches(work, workers.share(found.names, _COMPARED_A_TASK))
+            for batch in batches(work, workers.share(found.names, _COMPARED_A_TASK))
         )
         with self._monitor.task("Comparing", BUCKETS, "buckets") as progress:
             for results in workers.run(compare, tasks):
@@ -374,7 +353,7 @@ class _Backup:
 
     def _capture(
         self,
-        workers: _Workers,
+        workers: Workers,
         work: Iterator[BucketWork],
         names: int,
         reread: bool,
@@ -394,7 +373,7 @@ class _Backup:
                 packs=self._find_packs(),
                 erased=self._erased,
             )
-            for batch in _batches(work, workers.share(names, _CAPTURED_A_TASK))
+            for batch in batches(work, workers.share(names, _CAPTURED_A_TASK))
         )
         damaged = dict(self._damaged)
         with self._monitor.task("Backing up", names, "users") as progress:
@@ -405,36 +384,25 @@ class _Backup:
                 self._packs_written.update(result.packs)
                 self._complete &= result.complete
                 damaged.update(result.damaged)
-                for bucket in result.buckets:
-                    self._add_bucket(bucket)
+                for item in result.buckets:
+                    self._tallies[item.bucket] = item.tally
+                    self._parts.add(
+                        item.bucket,
+                        item.section,
+                        item.totals,
+                        item.new_keys,
+                        rewritten=item.rewritten,
+                    )
         for error in damaged.values():
             self._monitor.report(_damaged_parent(error))
         self._damaged = {}
         return damaged
 
-    def _add_bucket(self, result: CapturedBucket) -> None:
-        bucket = result.bucket
-        layers = [] if result.rewritten else self._layers.get(bucket, [])
-        if result.section is not None:
-            layers = [*layers, Layer(self._id, *self._manifests.add(result.section))]
-        self._layers[bucket] = layers
-        self._totals[bucket] = result.totals
-        self._tallies[bucket] = result.tally
-        self._new_keys.pop(bucket, None)
-        if result.new_keys:
-            self._new_keys[bucket] = b"".join(KEYRING_ROW.pack(*row) for row in result.new_keys)
-
-    def _store_keys(self) -> int:
-        rows = {
-            bucket: KEYRING_ROW.iter_unpack(packed) for bucket, packed in self._new_keys.items()
-        }
-        return write_keyring(self._repository.storage, self._repository.keys, rows)
-
     def _read_tombstones(self, names: Collection[str] | None = None) -> Tombstones:
         failures: list[RepositoryError] = []
         return read_tombstones(self._repository.storage, self._repository.keys, failures, names)
 
-    def _redo(self, workers: _Workers, found: Survey, buckets: Collection[int]) -> None:
+    def _redo(self, workers: Workers, found: Survey, buckets: Collection[int]) -> None:
         """Take buckets whose parent cannot be read once more, without it."""
         if buckets:
             self._check_not_rotated()
@@ -442,7 +410,7 @@ class _Backup:
             self._capture(workers, self._again(found, buckets, None), 0, True, again=True)
 
     def _leave_out_the_newly_buried(
-        self, workers: _Workers, found: Survey, parent: Root | None
+        self, workers: Workers, found: Survey, parent: Root | None
     ) -> None:
         """Take the buckets of owners who were erased while this backup ran once more, without
         them; the others in them keep what the parent holds of theirs.
@@ -471,37 +439,6 @@ class _Backup:
                 hint="Run the backup again.",
             )
 
-    def _check_nobody_was_erased(self) -> None:
-        """Destroy the keys that were stored for owners who were erased, and give up.
-
-        An erasure first stores its tombstone, then destroys the keys it finds; a backup first
-        stores its keys, then looks for tombstones: one of the two sees the other.
-        """
-        now = self._read_tombstones()
-        lately = {stone.pseudonym for stone in now.since(self._tombstones)} - self._erased
-        hidden = now.hides_more_than(self._tombstones)
-        if lately or hidden:
-            mine = {
-                row
-                for packed in self._new_keys.values()
-                for row in KEYRING_ROW.iter_unpack(packed)
-                if hidden or row[0] in lately
-            }
-            # Only these: another backup may have met somebody again who had come back.
-            rewrite_keyrings(
-                self._repository.storage,
-                self._repository.keys,
-                {pseudonym[0] for pseudonym, _ in mine},
-                lambda *row: row not in mine,
-            )
-            if hidden:
-                raise erased_under_a_newer_key()
-            raise ShenyuDataError(
-                "a user was erased just when the snapshot was about to be stored; it was not",
-                hint="Run the backup again.",
-            )
-        self._tombstones = now
-
     def _root(
         self,
         parent: Root | None,
@@ -511,15 +448,10 @@ class _Backup:
         stored: int,
         elapsed_s: float,
     ) -> Root:
-        buckets = RootBuckets()
-        totals = Totals()
-        for bucket in sorted(self._layers):
-            buckets.add(bucket, self._layers[bucket], self._totals[bucket])
-            totals = totals.plus(self._totals[bucket])
         adoption = self._options.adoption
         data = adoption.archive.name if adoption else os.path.abspath(self._data)
         sequence = parent.sequence + 1 if parent is not None else 1
-        return Root(
+        root = Root(
             id=self._id,
             parent=parent.id if parent is not None else None,
             sequence=adoption.sequence if adoption else sequence,
@@ -528,7 +460,7 @@ class _Backup:
             tag=self._options.tag,
             data=printable(data),
             program=__version__,
-            totals=totals,
+            totals=Totals(),
             changes=Changes(new=tally.new, changed=tally.changed, gone=tally.gone),
             incomplete=not self._complete or bool(adoption and adoption.damaged),
             read_bytes=tally.read_bytes,
@@ -538,51 +470,22 @@ class _Backup:
             safety=self._options.safety,
             slot=self._repository.slot,
             adopted=adoption.archive if adoption else None,
-            origins=buckets.origins,
-            manifests=buckets.manifests,
-            buckets=buckets.buckets,
+            origins=[],
+            manifests=[],
+            buckets={},
         )
+        return self._parts.in_root(root)
 
     def _report(self, findings: list[Finding]) -> None:
         for finding in findings:
             self._monitor.report(finding)
 
 
-class _Workers:
-    """The executor and how work is shared out over it."""
-
-    def __init__(self, executor: Executor | None, jobs: int) -> None:
-        self._executor = executor
-        self._jobs = jobs
-
-    def share(self, names: int, a_task: int) -> float:
-        """Return how many names a task should have: ``a_task``, or fewer so that nobody idles."""
-        return max(1.0, min(a_task, names / (2 * self._jobs)))
-
-    def run(self, function: Callable[[T], R], tasks: Iterator[T]) -> Iterator[R]:
-        """Yield the results as they come."""
-        return run_tasks(self._executor, function, tasks, waiting=self._jobs + 1)
-
-
-def _batches(work: Iterator[BucketWork], names: float) -> Iterator[list[BucketWork]]:
-    batch: list[BucketWork] = []
-    size = 0
-    for item in work:
-        batch.append(item)
-        size += len(item.owners.users) + len(item.owners.shared) + len(item.gone)
-        if size >= names:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
-
-
-def overgrown(layers: list[Layer]) -> bool:
-    """Whether a bucket should be written whole: many sections, or more in deltas than in the
-    first.
-    """
-    deltas = sum(layer.index_bytes for layer in layers[1:])
-    return len(layers) >= MAX_LAYERS or (bool(layers) and deltas > layers[0].index_bytes)
+def _just_erased() -> ShenyuDataError:
+    return ShenyuDataError(
+        "a user was erased just when the snapshot was about to be stored; it was not",
+        hint="Run the backup again.",
+    )
 
 
 def _stored_again(documents: int) -> Finding:

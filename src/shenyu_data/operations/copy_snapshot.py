@@ -15,7 +15,6 @@ import msgspec
 from shenyu_data.model.errors import RepositoryError, ShenyuDataError, StorageError
 from shenyu_data.model.findings import Finding
 from shenyu_data.model.monitor import Monitor
-from shenyu_data.operations.backup import overgrown
 from shenyu_data.operations.copy_journal import Journal, remove_journal
 from shenyu_data.operations.copy_sort import SortTask, Spool, Weight, sort_buckets
 from shenyu_data.operations.copy_tasks import (
@@ -24,25 +23,23 @@ from shenyu_data.operations.copy_tasks import (
     CopyWork,
     copy_buckets,
 )
+from shenyu_data.operations.snapshot_parts import SnapshotParts
 from shenyu_data.operations.store_root import store_root
 from shenyu_data.operations.workers import run_tasks
 from shenyu_data.repository.format import (
     PACKS,
     ObjectKind,
     Root,
-    Totals,
     object_name,
     parse_object_name,
 )
-from shenyu_data.repository.keyring import rewrite_keyrings, write_keyring
-from shenyu_data.repository.manifest import Layer, ManifestWriter, RootBuckets, layers_of
+from shenyu_data.repository.manifest import layers_of
 from shenyu_data.repository.moves import moved_packs
 from shenyu_data.repository.prunes import PruneWatch, read_records
 from shenyu_data.repository.repository import Repository
 from shenyu_data.repository.snapshots import snapshot_ids
 from shenyu_data.repository.tombstones import (
     Tombstones,
-    erased_under_a_newer_key,
     read_tombstones,
 )
 
@@ -127,12 +124,10 @@ class SnapshotCopy:
         self._watch = PruneWatch(storage, place.destination.keys)
         self._packs = _pack_ids(place.destination)
         self._packs_written: set[bytes] = set()
-        self._manifests = ManifestWriter(storage)
-        self._layers: dict[int, list[Layer]] = {}
-        self._totals: dict[int, Totals] = {}
+        base = reference.destination if reference is not None else None
+        self._parts = SnapshotParts(place.destination, root.id, base)
         self._done: set[int] = set()
         self._resumed_packs: set[bytes] = set()
-        self._new_keys: dict[int, list[tuple[bytes, bytes]]] = {}
         self._erased: set[bytes] = set()
         self._erased_since = False
         self._tombstones = self._read_tombstones()
@@ -141,10 +136,6 @@ class SnapshotCopy:
         self._damaged = False
         self._findings: list[Finding] = []
         self._documents = self._read_bytes = self._stored_bytes = 0
-        if reference is not None:
-            for bucket, ref in reference.destination.buckets.items():
-                self._layers[bucket] = layers_of(reference.destination, bucket)
-                self._totals[bucket] = ref.totals
 
     def run(self) -> Copied:
         """Copy the snapshot. If something is damaged in the source there is no snapshot, unless
@@ -266,10 +257,10 @@ class SnapshotCopy:
         count = size = 0
         left = sorted((weights.keys() | self._buried_buckets()) - self._done)
         for bucket in left:
-            layers = self._layers.get(bucket, [])
-            totals = self._totals.get(bucket, Totals())
+            layers = self._parts.layers(bucket)
+            totals = self._parts.totals(bucket)
             moved = spool.bucket(bucket)
-            batch.append(CopyWork(bucket, moved, layers, totals, overgrown(layers)))
+            batch.append(CopyWork(bucket, moved, layers, totals, self._parts.overgrown(bucket)))
             weight = weights.get(bucket, Weight())
             count += weight.moves
             size += weight.size
@@ -293,51 +284,34 @@ class SnapshotCopy:
             return set()
         since = self._reference.destination.sequence
         stones = (stone for stone in self._tombstones if stone.sequence >= since)
-        return {stone.pseudonym[0] for stone in stones} & self._layers.keys()
+        return {stone.pseudonym[0] for stone in stones} & set(self._parts.buckets)
 
     def _take(self, result: CopyResult) -> None:
         self._erased.update(result.erased)
         self._packs_written.update(result.packs)
-        for bucket in result.buckets:
-            self._done.add(bucket.bucket)
-            layers = [] if bucket.rewritten else self._layers.get(bucket.bucket, [])
-            if bucket.section is not None:
-                place = self._manifests.add(bucket.section)
-                layers = [*layers, Layer(self._root.id, *place)]
-            self._layers[bucket.bucket] = layers
-            self._totals[bucket.bucket] = bucket.totals
-            if bucket.new_keys:
-                self._new_keys[bucket.bucket] = bucket.new_keys
+        for item in result.buckets:
+            self._done.add(item.bucket)
+            self._parts.add(
+                item.bucket, item.section, item.totals, item.new_keys, rewritten=item.rewritten
+            )
 
     def _finish(self) -> Root:
         destination, source = self._place.destination, self._root
         self._check_nobody_was_erased()
-        if self._new_keys:
-            keys = destination.keys
-            self._stored_bytes += write_keyring(destination.storage, keys, self._new_keys)
+        if keys_bytes := self._parts.store_keys():
             self._check_nobody_was_erased()
-        self._manifests.finish()
-        self._stored_bytes += self._manifests.stored_bytes
+        self._stored_bytes += keys_bytes + self._parts.store_manifests()
         if self._resumed_packs and not _pack_ids(destination).issuperset(self._resumed_packs):
             raise StorageError(
                 "what an earlier run had copied was deleted meanwhile, as nothing used it",
                 hint="Run the copy again: it copies what is missing.",
             )
-        buckets = RootBuckets()
-        totals = Totals()
-        for bucket in sorted(self._layers):
-            buckets.add(bucket, self._layers[bucket], self._totals[bucket])
-            totals = totals.plus(self._totals[bucket])
         there = source.parent in set(snapshot_ids(destination.storage))
         root = msgspec.structs.replace(
-            source,
+            self._parts.in_root(source),
             parent=source.parent if there else None,
-            totals=totals,
             incomplete=source.incomplete or self._left_out,
             stored_bytes=self._stored_bytes,
-            origins=buckets.origins,
-            manifests=buckets.manifests,
-            buckets=buckets.buckets,
         )
         relies_on = self._reference.destination if self._reference is not None else None
         names = {object_name(ObjectKind.PACK, pack) for pack in self._packs_written}
@@ -351,29 +325,11 @@ class SnapshotCopy:
         return read_tombstones(destination.storage, destination.keys, [])
 
     def _check_nobody_was_erased(self) -> None:
-        """As at the end of a backup: whoever erases stores the tombstone and then looks for keys, a
-        copy stores its keys and then looks for tombstones.
-        """
-        now = self._read_tombstones()
-        lately = {stone.pseudonym for stone in now.since(self._tombstones)}
-        hidden = now.hides_more_than(self._tombstones)
-        if lately or hidden:
-            destination = self._place.destination
-            rows = (row for rows in self._new_keys.values() for row in rows)
-            mine = {row for row in rows if hidden or row[0] in lately}
-            # Only these: another copy or backup may have met somebody again who had come back.
-            rewrite_keyrings(
-                destination.storage,
-                destination.keys,
-                {pseudonym[0] for pseudonym, _ in mine},
-                lambda *row: row not in mine,
-            )
-            if hidden:
-                raise erased_under_a_newer_key()
-            raise ShenyuDataError(
-                "a user was erased from the destination while a snapshot was being copied",
-                hint="Run the copy again.",
-            )
+        otherwise = ShenyuDataError(
+            "a user was erased from the destination while a snapshot was being copied",
+            hint="Run the copy again.",
+        )
+        self._parts.check_nobody_was_erased(self._tombstones, (), otherwise)
 
     def _note(self, damages: list[Finding], *, left_out: bool) -> None:
         self._findings += damages

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TypeVar
 
 from shenyu_data.model.errors import ObjectExists, ObjectMissing, RepositoryError, StorageError
@@ -43,6 +44,7 @@ def mend_copies(
 
     A backup killed between the two leaves such a state, and so does a lost file. A copy is only
     ever taken byte for byte from its twin: whether that is sound is checked by whoever reads it.
+    If the twin is gone by then, somebody removed both, and the copy goes again.
     """
     mended = []
     for folder in folders:
@@ -56,11 +58,23 @@ def mend_copies(
             for missing, twin in ((base, base + COPY_SUFFIX), (base + COPY_SUFFIX, base)):
                 if missing not in names:
                     try:
-                        _put_if_missing(storage, missing, [storage.read(twin)])
+                        stored = _put_if_missing(storage, missing, [storage.read(twin)])
                     except RepositoryError:
                         continue  # its twin cannot be read either: verify names both
+                    if stored and not _exists(storage, twin):
+                        with suppress(ObjectMissing):
+                            storage.destroy(missing)
+                        continue
                     mended.append(missing)
     return mended
+
+
+def _exists(storage: Storage, name: str) -> bool:
+    try:
+        storage.read(name, 0, 1)
+    except ObjectMissing:
+        return False
+    return True
 
 
 def _put_if_missing(storage: Storage, name: str, chunks: Sequence[bytes]) -> int:
