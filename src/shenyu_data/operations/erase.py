@@ -283,7 +283,7 @@ class _Erasure:
         """Return the names that replacements of the user's file may have left in ``users/``."""
         found: list[bytes] = []
         for journal in self._journals:
-            for line in journal.lines():
+            for line in journal.read():
                 if isinstance(line, Swap) and is_path_of(self._plan.user, line.path):
                     folder, _, name = line.path.rpartition(b"/")
                     found += replacement_names(line.token, name) if folder == USERS else []

@@ -301,10 +301,8 @@ def _forget(finding: Finding) -> None:
 def _is_unfinished_fresh(journals: Journals) -> bool:
     """Whether the last operation is an import into what was an empty directory, and was killed."""
     for journal in journals.newest_first():
-        lines = journal.lines()
-        began = next((line for line in lines if isinstance(line, Began)), None)
-        ended = any(isinstance(line, Ended) for line in lines)
-        return began is not None and began.operation == IMPORT_FRESH and not ended
+        began = journal.began()
+        return began is not None and began.operation == IMPORT_FRESH and not journal.is_ended()
     return False
 
 

@@ -19,7 +19,14 @@ from blake3 import blake3
 from shenyu_data.model.errors import ShenyuDataError, UsageError
 from shenyu_data.model.layout import is_path_of
 from shenyu_data.repository.repository import Repository
-from shenyu_data.storage.atomic import make_private, overwrite, sync_folder, write_file
+from shenyu_data.storage.atomic import (
+    make_private,
+    new_file,
+    overwrite,
+    sync_folder,
+    write_all,
+    write_file,
+)
 
 KEPT_JOURNALS = 50
 """Older ones are removed when a new one begins; only the newest can be taken back."""
@@ -28,7 +35,7 @@ IMPORT = "import"
 IMPORT_FRESH = "import into an empty directory"
 """Operations that write many new documents at once, see datadir/new_files.py."""
 
-_MOST_BYTES = 256 << 20
+_TAIL_BYTES = 4096  # in which the last line lies, if it says that the operation ended
 
 
 class Began(msgspec.Struct, frozen=True, tag="began", kw_only=True):
@@ -147,7 +154,7 @@ class Journal:
             descriptor = os.open(self._path, flags, 0o600)
             try:
                 # Begins with a line end: a line cut off by a crash must not take this one along.
-                os.write(descriptor, b"".join(b"\n" + _encode(line) for line in lines))
+                write_all(descriptor, [b"".join(b"\n" + _encode(line) for line in lines)])
                 if durable:
                     os.fsync(descriptor)
             finally:
@@ -165,32 +172,58 @@ class Journal:
         """Return 8 hexadecimal digits of its name, by which temporary files tell whose they are."""
         return self.name.removesuffix(".jsonl").rpartition("-")[2]
 
-    def lines(self) -> list[Line]:
-        """Return what was written; a line that was cut off is left out."""
-        found: list[Line] = []
+    def read(self) -> Iterator[Line]:
+        """Yield what was written, line by line; a line that was cut off is left out."""
         with open(self._path, "rb") as file:
-            for text in file.read(_MOST_BYTES).split(b"\n"):
+            for text in file:
                 with suppress(msgspec.DecodeError):
-                    if text:
-                        found.append(_decode(text))
-        return found
+                    if len(text) > 1:
+                        yield _decode(text)
+
+    def lines(self) -> list[Line]:
+        """Return what was written, all of it at once."""
+        return list(self.read())
+
+    def began(self) -> Began | None:
+        """Return the beginning; None if that was cut off."""
+        first = next(self.read(), None)
+        return first if isinstance(first, Began) else None
+
+    def is_ended(self) -> bool:
+        """Whether the operation came to its end: that is the last thing it writes."""
+        with open(self._path, "rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - _TAIL_BYTES))
+            for text in file.read().split(b"\n"):
+                with suppress(msgspec.DecodeError):
+                    if text and isinstance(_decode(text), Ended):
+                        return True
+        return False
 
     def forget(self, owner: bytes) -> bool:
         """Write the journal anew without what it says of a user; return whether there was any.
 
         If nothing is left to take back it says so: an undo must not go on to an older operation.
         """
-        lines = self.lines()
-        kept = [line for line in lines if not _is_about(line, owner)]
-        if len(kept) == len(lines):
+        some = steps = False
+        for line in self.read():
+            about = _is_about(line, owner)
+            some |= about
+            steps |= isinstance(line, Step) and not about
+        if not some:
             return False
-        if not any(isinstance(line, Step) for line in kept):
-            kept.append(TakenBack())
         old = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            text = b"".join(b"\n" + _encode(line) for line in kept)
-            write_file(self.name, [text], folder=folder, replace=True)
+            with (
+                new_file(self.name, folder=folder, replace=True) as descriptor,
+                open(descriptor, "wb", closefd=False) as file,
+            ):
+                for line in self.read():
+                    if not _is_about(line, owner):
+                        file.write(b"\n" + _encode(line))
+                if not steps:
+                    file.write(b"\n" + _encode(TakenBack()))
             overwrite(old)
         finally:
             os.close(folder)

@@ -25,7 +25,6 @@ from shenyu_data.model.monitor import Monitor
 from shenyu_data.operations.journal import (
     IMPORT,
     IMPORT_FRESH,
-    Began,
     Digests,
     Ended,
     Folder,
@@ -191,28 +190,35 @@ def recover(
     """
     sweep_imports(root, journals)
     for journal in list(journals.newest_first()):
-        lines = journal.lines()
-        if any(isinstance(line, Ended) for line in lines):
+        if journal.is_ended():
             continue
-        of_none = any(isinstance(line, Began) and not line.repository for line in lines)
+        began = journal.began()
+        of_none = began is not None and not began.repository
         if isinstance(repository, bytes) and not of_none:
             continue
         digests = Digests(journals.key() if of_none else repository)
-        settled = {line.token for line in lines if isinstance(line, Settled)}
-        for line in lines:
-            if isinstance(line, Swap) and line.token not in settled:
-                _recover(root, line, digests, quiet_s, monitor)
+        for swap in _unsettled(journal):
+            _recover(root, swap, digests, quiet_s, monitor)
         journal.write(Ended())
+
+
+def _unsettled(journal: Journal) -> list[Swap]:
+    found: dict[str, Swap] = {}
+    for line in journal.read():
+        if isinstance(line, Swap):
+            found[line.token] = line
+        elif isinstance(line, Settled):
+            found.pop(line.token, None)
+    return list(found.values())
 
 
 def sweep_imports(root: int, journals: Journals) -> None:
     """Remove what imports that were killed left under names that nobody reads."""
     runs = []
     for journal in journals.newest_first():
-        lines = journal.lines()
-        began = next((line for line in lines if isinstance(line, Began)), None)
-        ended = any(isinstance(line, Ended) for line in lines)
-        if began is not None and began.operation in (IMPORT, IMPORT_FRESH) and not ended:
+        began = journal.began()
+        imported = began is not None and began.operation in (IMPORT, IMPORT_FRESH)
+        if imported and not journal.is_ended():
             runs.append(journal.run)
     if runs:
         sweep(root, runs)

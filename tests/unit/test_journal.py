@@ -1,0 +1,95 @@
+"""Journals: durable to the last byte, of any length, and read without a copy in memory."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from shenyu_data.model.errors import ShenyuDataError
+from shenyu_data.operations import journal as module
+from shenyu_data.operations.journal import (
+    Began,
+    Ended,
+    Journal,
+    Settled,
+    Step,
+    Swap,
+    TakenBack,
+    open_journals,
+)
+
+BEGAN = Began(operation="cleanup", time_ms=1, repository=b"r" * 16, data="d", snapshot=None)
+
+
+def begun(folder: Path) -> Journal:
+    with open_journals(str(folder)) as journals:
+        return journals.begin(BEGAN)
+
+
+def step(user: bytes) -> Step:
+    path = b"histories/%b/chat-history.json" % user
+    return Step(path=path, user=user, chat=None, snapshot=None, before=None, wrote=None)
+
+
+def swap(token: str) -> Swap:
+    return Swap(path=b"users/anna.json", token=token, before=b"b", wrote=b"w")
+
+
+def test_a_line_of_which_the_disk_takes_only_a_part_is_not_taken_for_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that is filling up takes what fits and says so only by the number of bytes."""
+    journal = begun(tmp_path)
+    room = [20]
+    write = os.write
+
+    def some(descriptor: int, data: bytes) -> int:
+        if room[0] == 0:
+            raise OSError(28, os.strerror(28))
+        size = write(descriptor, bytes(data)[: room[0]])
+        room[0] -= size
+        return size
+
+    monkeypatch.setattr(os, "write", some)
+    monkeypatch.setattr(os, "writev", lambda descriptor, parts: some(descriptor, b"".join(parts)))
+    with pytest.raises(ShenyuDataError, match="No space left"):
+        journal.write(swap("0" * 16))
+    monkeypatch.undo()
+    journal.write(Ended())
+    assert journal.lines() == [BEGAN, Ended()]
+
+
+@pytest.mark.parametrize("last", [[Ended()], [Ended(), TakenBack()]])
+def test_whether_it_ended_is_told_by_its_last_lines(
+    tmp_path: Path, last: list[module.Line]
+) -> None:
+    journal = begun(tmp_path)
+    assert not journal.is_ended()
+    journal.write(*(swap(f"{number:016x}") for number in range(200)))
+    assert not journal.is_ended()
+    journal.write(*last)
+    assert journal.is_ended()
+    assert journal.began() == BEGAN
+
+
+def test_a_journal_of_any_length_is_read_to_its_end_and_forgets_a_user(tmp_path: Path) -> None:
+    journal = begun(tmp_path)
+    path = tmp_path / journal.name
+    with path.open("ab") as file:  # larger than a process would want to hold
+        for _ in range(300):
+            file.seek(1 << 20, os.SEEK_CUR)  # a hole
+            file.write(b"\n")
+    journal.write(step(b"ben"), step(b"anna"), Settled("1" * 16), Ended())
+    assert journal.forget(b"anna")
+    assert [line for line in journal.read() if isinstance(line, Step)] == [step(b"ben")]
+    assert journal.is_ended()
+    assert not journal.forget(b"anna")
+
+
+def test_a_journal_in_which_nothing_is_left_to_take_back_says_so(tmp_path: Path) -> None:
+    journal = begun(tmp_path)
+    journal.write(step(b"anna"), Ended())
+    assert journal.forget(b"anna")
+    assert journal.lines() == [BEGAN, Ended(), TakenBack()]
