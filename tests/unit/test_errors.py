@@ -25,6 +25,7 @@ CONTRACT = {
     "NothingToTakeBack": ("nothing-to-take-back", 2),
     "ChatNotFound": ("chat-not-found", 2),
     "RepositoryError": ("repository", 4),
+    "ServiceError": ("service", 3),
     "ShenyuDataError": ("failed", 3),
     "SnapshotNotFound": ("snapshot-not-found", 2),
     "StorageError": ("storage", 3),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from typing import Any
 
 import click
@@ -11,12 +12,13 @@ from shenyu_data.cli.common import Call, common
 from shenyu_data.cli.open import open_for
 from shenyu_data.cli.render import fields, table
 from shenyu_data.model.ages import format_age
-from shenyu_data.model.config import PermissionsTable
+from shenyu_data.model.config import PermissionsTable, ServiceTable
 from shenyu_data.model.errors import DataDirectoryError, RepositoryError
 from shenyu_data.model.expiry import describe
 from shenyu_data.model.findings import Finding
 from shenyu_data.model.retention import Retention
 from shenyu_data.operations.configuration import Settings
+from shenyu_data.operations.places import state_folder, state_of
 from shenyu_data.storage.open import usual_cache
 
 
@@ -52,12 +54,25 @@ def check(call: Call) -> None:
                 code=error.code, severity="error", path="", message=error.message, hint=error.hint
             )
         )
+    down = _service_down(data)
+    if down is not None:
+        call.monitor.report(down)
     call.finish(
         {"settings": _effective(call), "snapshots_count": snapshots},
         f"The configuration is right: {data} is there, and {repository.storage.location} opens "
         f"and holds {snapshots} snapshots that can be read.",
-        findings=bool(failures),
+        findings=bool(failures) or down is not None,
     )
+
+
+def _service_down(data: str) -> Finding | None:
+    """Return what to tell of a service that a recovery stopped, and none is known to have started.
+
+    It must not be forgotten; so the one who asks whether all is well is told.
+    """
+    from shenyu_data.operations.recover_record import Records, left_down  # late: 10 ms
+
+    return left_down(Records(state_of(state_folder(os.environ), data)).load())
 
 
 def _effective(call: Call) -> dict[str, Any]:
@@ -81,6 +96,7 @@ def _effective(call: Call) -> dict[str, Any]:
         "grace": (format_age(settings.grace_s), sources["grace"]),
         "permissions": (_said(settings.permissions), sources["permissions"]),
         "cleanup": (dict(describe(settings.cleanup)), sources["cleanup"]),
+        "service": (_service(settings.service), sources["service"]),
         "passphrase": (passphrase, source),
     }
     return {key: {"value": value, "source": source} for key, (value, source) in values.items()}
@@ -114,6 +130,17 @@ def _rules(retention: Retention) -> dict[str, Any]:
 
 def _said(table: PermissionsTable) -> dict[str, Any]:
     return {name: value for name, value in fields(table).items() if value is not None}
+
+
+def _service(table: ServiceTable | None) -> dict[str, Any] | None:
+    """Return the commands as a person would type them."""
+    if table is None:
+        return None
+    return {
+        name: shlex.join(value) if isinstance(value, list) else value
+        for name, value in fields(table).items()
+        if value is not None
+    }
 
 
 def _as_text(value: Any) -> str:

@@ -89,7 +89,7 @@ def _repair(call: Call, data: str, options: RepairOptions, *, dry_run: bool) -> 
     repository = repository_of(call)
     if dry_run or not call.yes:
         plan = plan_repair(repository, data, options, call.monitor)
-        text = _describe(plan.items, f"Would mend in {data}:", plan.left)
+        text = describe(plan.items, f"Would mend in {data}:", plan.left)
         if dry_run or not plan.changes:
             document = {
                 **_head(data, options, dry_run=dry_run),
@@ -138,7 +138,7 @@ def stats_json(stats: RepairStats) -> dict[str, Any]:
 
 def summary(stats: RepairStats, head: str) -> str:
     """Return what a repair did as a person reads it."""
-    text = _describe(stats.items, head, stats.left)
+    text = describe(stats.items, head, stats.left)
     text += f"\n  {number(stats.changed, 'document')} mended in {stats.elapsed_s:.1f} s"
     for count, word in (
         (stats.removed, "taken away"),
@@ -158,7 +158,8 @@ def summary(stats: RepairStats, head: str) -> str:
     return text
 
 
-def _describe(items: list[RepairItem], head: str, left: int) -> str:
+def describe(items: list[RepairItem], head: str, left: int) -> str:
+    """Return what a repair does or would do, under a head, as people read it."""
     if not items:
         return "Nothing to mend."
     rows = [

@@ -140,6 +140,27 @@ class CleanupTable(ExpiryTable, frozen=True, kw_only=True, forbid_unknown_fields
         )
 
 
+Seconds = Annotated[int, Meta(ge=1, le=86_400)]
+
+
+class ServiceTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The table ``[service]``: how ``recover`` stops and starts the application. Commands are lists
+    of words, run without a shell.
+    """
+
+    stop: list[str]
+    start: list[str]
+    status: list[str] | None = None
+    stop_timeout_s: Seconds = 120
+    start_timeout_s: Seconds = 120
+
+    def __post_init__(self) -> None:
+        for name in ("stop", "start", "status"):
+            words = getattr(self, name)
+            if words is not None and (not words or not words[0] or "\0" in "".join(words)):
+                raise ValueError(f"`{name}` is not a command: a list of words, a program first")
+
+
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the configuration file says; every key may be left out."""
 
@@ -155,6 +176,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     retention: RetentionTable | None = None
     permissions: PermissionsTable | None = None
     cleanup: CleanupTable | None = None
+    service: ServiceTable | None = None
 
     def __post_init__(self) -> None:
         for rate in (self.upload_limit, self.download_limit):
@@ -182,6 +204,7 @@ DESCRIPTIONS = {
     "retention": "What prune keeps. With any keep_ key, only what these say.",
     "permissions": "Modes and owners that the files of the data directory should have.",
     "cleanup": "What cleanup removes. Nothing by default.",
+    "service": "How recover stops and starts the application.",
 }
 """What each key of the configuration file means."""
 
@@ -218,10 +241,20 @@ CLEANUP_DESCRIPTIONS = {
 }
 """What each key of the table ``[cleanup]`` means."""
 
+SERVICE_DESCRIPTIONS = {
+    "stop": "The command that stops the application, as a list of words; no shell.",
+    "start": "The command that starts it, and returns.",
+    "status": "A command that exits with 0 if it runs, and with anything else if not.",
+    "stop_timeout_s": "How many seconds it may take to stop. Default: 120.",
+    "start_timeout_s": "How many seconds it may take to start. Default: 120.",
+}
+"""What each key of the table ``[service]`` means."""
+
 _TABLES = {
     "retention": RETENTION_DESCRIPTIONS,
     "permissions": PERMISSIONS_DESCRIPTIONS,
     "cleanup": CLEANUP_DESCRIPTIONS,
+    "service": SERVICE_DESCRIPTIONS,
 }
 
 

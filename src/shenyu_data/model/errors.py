@@ -13,6 +13,7 @@
     │   ├── OwnerErased             the user was erased; what the snapshot holds cannot be read
     │   ├── OwnerHeld               somebody holds what was to be erased
     │   └── TargetNotEmpty          the folder to restore into already holds something
+    ├── ServiceError                the application could not be stopped or started   exit 3
     ├── InvalidReceipt              the receipt of an erasure does not hold               exit 3
     ├── HoldsDamaged                what must not be cleaned up cannot be told        exit 3
     ├── DataDirectoryError          the live data directory cannot be used            exit 3
@@ -132,6 +133,18 @@ class InvalidReceipt(ShenyuDataError):
 
     code = "invalid-receipt"
     exit_status = EXIT_FAILED
+
+
+class ServiceError(ShenyuDataError):
+    """A command that stops, starts or looks after the application failed; ``output`` is what it
+    printed last.
+    """
+
+    code = "service"
+
+    def __init__(self, message: str, *, hint: str = "", output: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.output = output
 
 
 class HoldsDamaged(ShenyuDataError):

@@ -11,7 +11,13 @@ from typing import Literal
 
 import msgspec
 
-from shenyu_data.model.config import CONFIG_NAME, Config, PermissionsTable, parse_config
+from shenyu_data.model.config import (
+    CONFIG_NAME,
+    Config,
+    PermissionsTable,
+    ServiceTable,
+    parse_config,
+)
 from shenyu_data.model.errors import ConfigError
 from shenyu_data.model.expiry import Policy
 from shenyu_data.model.rates import parse_rate
@@ -39,6 +45,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     grace_s: int
     cleanup: Policy
     permissions: PermissionsTable
+    service: ServiceTable | None
     storage: StorageOptions
     sources: dict[str, Source]
 
@@ -89,6 +96,7 @@ def load_settings(
     sources["grace"] = "file" if grace_s is not None else "default"
     sources["permissions"] = "file" if config.permissions is not None else "default"
     sources["cleanup"] = "file" if config.cleanup else "default"
+    sources["service"] = "file" if config.service else "default"
     return Settings(
         config_file=path,
         data=choose("data", data, "SHENYU_DATA_DIR", config.data),
@@ -103,6 +111,7 @@ def load_settings(
         grace_s=grace_s if grace_s is not None else DEFAULT_GRACE_S,
         permissions=config.permissions or PermissionsTable(),
         cleanup=config.cleanup.policy() if config.cleanup else Policy(),
+        service=config.service,
         storage=StorageOptions(
             cache=os.path.join(base, config.cache) if config.cache else None,
             upload_limit=parse_rate(config.upload_limit) if config.upload_limit else None,

@@ -35,6 +35,8 @@ from shenyu_data.operations.holds import HoldFiles, forget_holds, holds_of, refu
 from shenyu_data.operations.journal import Journals, Swap, open_journals
 from shenyu_data.operations.live_writer import sweep_imports
 from shenyu_data.operations.quarantine import Quarantine
+from shenyu_data.operations.recover_record import Records
+from shenyu_data.operations.recover_report import forget_user as forget_in_reports
 from shenyu_data.operations.receipts import check_place, write_receipt
 from shenyu_data.repository.erasure import (
     DestroyedKeys,
@@ -186,7 +188,8 @@ def erase(
     is done; DataDirectoryError or StorageError if that fails on the way: running it again finishes.
     """
     check_place(options.receipt)
-    with open_journals(options.state) as journals:  # beside which nobody can add a hold
+    # Beside which nobody can add a hold, nor a recovery write the user's name down again.
+    with Records(options.state).alone(), open_journals(options.state) as journals:
         if options.hold_files is not None:
             now_ms = time.time_ns() // 1_000_000
             refuse_held(options.hold_files, plan.user, now_ms, held_too=options.held_too)
@@ -229,6 +232,7 @@ class _Erasure:
         for journal in self._journals:
             journal.forget(self._plan.user)
         Quarantine(self._options.state).forget(self._plan.user)
+        forget_in_reports(self._options.state, self._plan.user)
         forgotten = self._forget_in_catalog() and self._forget_holds()
         complete = quiet and self._remover.complete and forgotten and not destroyed.failures
         return EraseStats(

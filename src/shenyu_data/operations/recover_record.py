@@ -1,0 +1,294 @@
+"""What ``recover`` remembers between its steps, and reports in the end: one value, written whole
+and durable before and after each step, so that a run that was killed goes on where it was.
+
+It holds names of users, in paths of documents, and no words of theirs.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from typing import Literal
+
+import msgspec
+
+from shenyu_data.model.config import ServiceTable
+from shenyu_data.model.errors import ShenyuDataError, UsageError
+from shenyu_data.model.findings import Finding, printable
+from shenyu_data.operations.repair import RepairItem
+from shenyu_data.operations.service import shown
+from shenyu_data.storage.atomic import make_private, overwrite, write_file
+
+StepName = Literal["stop", "snapshot", "validate", "repair", "validate-again", "start"]
+STEPS: tuple[StepName, ...] = ("stop", "snapshot", "validate", "repair", "validate-again", "start")
+"""The six steps of the guide, in their order."""
+
+Outcome = Literal["done", "skipped", "failed", "interrupted"]
+ServiceState = Literal["untouched", "stopping", "stopped", "starting", "running", "down"]
+
+FOLDER = "recover"
+RECORD = "record.json"
+_MOST_BYTES = 64 << 20
+
+
+class StepTaken(msgspec.Struct, frozen=True, kw_only=True):
+    """One step as it went. ``output`` is what its command printed last."""
+
+    name: StepName
+    began: str
+    elapsed_s: float
+    outcome: Outcome
+    message: str
+    output: str = ""
+
+
+class Count(msgspec.Struct, frozen=True):
+    """How many findings have a code."""
+
+    code: str
+    count: int
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """One finding of a validation."""
+
+    path: str
+    code: str
+    severity: str
+
+
+class Found(msgspec.Struct, frozen=True, kw_only=True):
+    """What a validation found: ``first`` are the first of the findings."""
+
+    errors: int
+    warnings: int
+    codes: list[Count]
+    first: list[Seen]
+
+
+class Mended(msgspec.Struct, frozen=True, kw_only=True):
+    """What the repair did, in the numbers of RepairStats; ``documents`` are the first of them."""
+
+    safety_snapshot: str | None
+    documents: list[RepairItem]
+    changed: int
+    removed: int
+    left: int
+    refused: int
+    busy: int
+    failed: int
+    damaged: int
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True):
+    """The step that failed and the error that ended it."""
+
+    step: StepName
+    code: str
+    message: str
+    hint: str
+    exit_status: int
+
+
+class Recovery(msgspec.Struct, frozen=True, kw_only=True):
+    """A recovery. ``ended`` is None while it is under way, or was killed.
+
+    ``runs`` counts how often it was begun or gone on with; ``done`` are the steps that hold since
+    the service was last stopped, ``steps`` all that were taken. ``ours``: the service was stopped
+    by a recovery, which therefore must start it. ``boot`` tells when the system was last started.
+    ``cut_off`` are documents that a repair was changing when it was killed.
+    """
+
+    id: str
+    began: str
+    ended: str | None = None
+    program: str
+    data: str
+    repository: str
+    runs: int = 1
+    service: ServiceTable | None
+    service_state: ServiceState = "untouched"
+    ours: bool = False
+    boot: str = ""
+    done: list[StepName] = []
+    steps: list[StepTaken] = []
+    safety_snapshots: list[str] = []
+    before: Found | None = None
+    repair: Mended | None = None
+    cut_off: list[str] = []
+    after: Found | None = None
+    failure: Failure | None = None
+
+    @property
+    def is_down(self) -> bool:
+        """Whether a recovery stopped the service, and none is known to have started it."""
+        return self.ours and self.service_state not in ("untouched", "running")
+
+
+def down_line(recovery: Recovery) -> str:
+    """Return what to tell of a service that is down."""
+    line = "THE SERVICE IS DOWN"
+    if recovery.service is not None:
+        line += f"; start it: {shown(recovery.service.start)}"
+    return line
+
+
+def left_down(recovery: Recovery | None) -> Finding | None:
+    """Return the finding about a recovery that stopped the service, after which none is known to
+    have started it.
+    """
+    if recovery is None or not recovery.is_down:
+        return None
+    return Finding(
+        code="service-down",
+        severity="error",
+        path="",
+        message=f"{down_line(recovery)}. A recovery stopped it, and none is known to have started "
+        "it since",
+        hint="Or run `shenyu-data recover`: it starts the service at its end.",
+    )
+
+
+def now() -> str:
+    """Return the time, as the record has it."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def boot_id() -> str:
+    """Return what tells one start of the system from the next; empty if nothing does."""
+    with suppress(OSError), open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read(100).strip()
+    return ""
+
+
+class Records:
+    """The record about one data directory; ``state`` is the folder of its journals."""
+
+    def __init__(self, state: str) -> None:
+        self.folder = os.path.join(state, FOLDER)
+
+    @property
+    def path(self) -> str:
+        """Where the record is, if there is one."""
+        return os.path.join(self.folder, RECORD)
+
+    def load(self) -> Recovery | None:
+        """Return the recovery that is under way, was killed, or left the service down; else None.
+
+        Raise ShenyuDataError if that cannot be told.
+        """
+        try:
+            with open(self.path, "rb") as file:
+                return msgspec.json.decode(file.read(_MOST_BYTES), type=Recovery)
+        except FileNotFoundError:
+            return None
+        except (OSError, msgspec.DecodeError) as error:
+            raise ShenyuDataError(
+                f"cannot read {self.path}, which says how far the last recovery came: {error}",
+                hint="See whether the application runs, start it if not, and remove that file.",
+            ) from error
+
+    def store(self, recovery: Recovery) -> None:
+        """Write the record; it is durable when this returns. Raise ShenyuDataError."""
+        write_private(self.folder, RECORD, msgspec.json.encode(recovery))
+
+    def remove(self) -> None:
+        """Forget the record: the recovery came to its end. Raise ShenyuDataError."""
+        try:
+            os.unlink(self.path)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise ShenyuDataError(
+                f"cannot remove {self.path}: {error.strerror}", hint="Remove it by hand."
+            ) from error
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Let nobody else recover meanwhile. Raise UsageError if somebody does, ShenyuDataError if
+        the folder cannot be used.
+        """
+        try:
+            make_private(self.folder)
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+            lock = os.open(os.path.join(self.folder, "lock"), flags, 0o600)
+        except OSError as error:
+            raise ShenyuDataError(
+                f"cannot use {self.folder}: {error.strerror}; nothing was stopped",
+                hint="Check its owner and mode, or set XDG_STATE_HOME.",
+            ) from error
+        try:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise UsageError(
+                    "another recovery of this data directory is under way",
+                    hint="Wait until it is done; if there is none, its process is still there.",
+                ) from None
+            yield
+        finally:
+            os.close(lock)
+
+
+def write_private(folder: str, name: str, text: bytes) -> None:
+    """Write a file for its owner alone, whole and durable, in place of one that is there. Raise
+    ShenyuDataError.
+    """
+    try:
+        make_private(folder)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            write_file(name, [text], folder=descriptor, replace=True)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise ShenyuDataError(
+            f"cannot write {os.path.join(folder, name)}: {error.strerror}",
+            hint="Make room, or set XDG_STATE_HOME.",
+        ) from error
+
+
+def without(recovery: Recovery, user: bytes) -> Recovery:
+    """Return the record without the paths that lead to a user's documents."""
+
+    def others(paths: list[str]) -> list[str]:
+        return [path for path in paths if not _is_about(path, user)]
+
+    def seen(found: Found | None) -> Found | None:
+        if found is None:
+            return None
+        first = [one for one in found.first if not _is_about(one.path, user)]
+        return msgspec.structs.replace(found, first=first)
+
+    mended = recovery.repair
+    if mended is not None:
+        documents = [item for item in mended.documents if not _is_about(item.path, user)]
+        mended = msgspec.structs.replace(mended, documents=documents)
+    return msgspec.structs.replace(
+        recovery,
+        before=seen(recovery.before),
+        after=seen(recovery.after),
+        repair=mended,
+        cut_off=others(recovery.cut_off),
+    )
+
+
+def _is_about(path: str, user: bytes) -> bool:
+    name = printable(user)
+    return path.startswith((f"users/{name}.json", f"histories/{name}/")) or path == (
+        f"histories/{name}"
+    )
+
+
+def rewrite(path: str, text: bytes) -> None:
+    """Write a file anew, and overwrite what it held. Raise OSError."""
+    folder, name = os.path.split(path)
+    old = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        write_private(folder, name, text)
+        overwrite(old)
+    finally:
+        os.close(old)

@@ -1,0 +1,420 @@
+"""The six steps of one recovery, each written down before and after it. Called by ``recover``.
+
+That the service was stopped is durable before it is. Whatever step fails, the service is started
+again: what a repair left half done is whole documents, old or new, and no worse than before.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from shenyu_data.model.errors import EXIT_FAILED, EXIT_INTERRUPTED, ServiceError, ShenyuDataError
+from shenyu_data.model.findings import Finding, printable
+from shenyu_data.model.monitor import Monitor, Task
+from shenyu_data.operations.backup import BackupOptions, backup
+from shenyu_data.operations.journal import Began, Ended, Journals, Step, open_journals
+from shenyu_data.operations.recover_record import (
+    STEPS,
+    Count,
+    Failure,
+    Found,
+    Mended,
+    Outcome,
+    Records,
+    Recovery,
+    Seen,
+    StepName,
+    StepTaken,
+    boot_id,
+    now,
+)
+from shenyu_data.operations.recover_report import write_report
+from shenyu_data.operations.repair import RepairOptions, repair
+from shenyu_data.operations.service import Service
+from shenyu_data.operations.validate import ValidateOptions, validate
+from shenyu_data.repository.repository import Repository
+from shenyu_data.repository.snapshots import snapshot_ids
+
+if TYPE_CHECKING:
+    from shenyu_data.operations.recover import RecoverOptions
+
+MOST_DOCUMENTS = 10_000
+"""A report lists this many documents; of the rest it gives the numbers."""
+
+_MOST_FINDINGS = 1000
+_TAG = "before-recover"
+
+
+def repair_options(options: RecoverOptions) -> RepairOptions:
+    """Return what the step ``repair`` is called with."""
+    return RepairOptions(state=options.state, quiet_s=options.quiet_s, jobs=options.jobs)
+
+
+class Seeing:
+    """A Monitor that counts findings, and keeps the first, instead of passing them on."""
+
+    def __init__(self, monitor: Monitor, *, passing_on: bool = False) -> None:
+        self._monitor = monitor
+        self._passing_on = passing_on
+        self._codes: Counter[str] = Counter()
+        self._first: list[Seen] = []
+
+    def task(self, title: str, total: int | None, unit: str) -> Task:
+        """As the monitor behind it."""
+        return self._monitor.task(title, total, unit)
+
+    def report(self, finding: Finding) -> None:
+        """Count a finding."""
+        self._codes[finding.code] += 1
+        if len(self._first) < _MOST_FINDINGS:
+            self._first.append(Seen(finding.path, finding.code, finding.severity))
+        if self._passing_on:
+            self._monitor.report(finding)
+
+    def found(self, errors: int, warnings: int) -> Found:
+        """Return what was seen."""
+        codes = [Count(code, count) for code, count in sorted(self._codes.items())]
+        return Found(errors=errors, warnings=warnings, codes=codes, first=self._first)
+
+
+class _Over(Exception):
+    """A step failed, and no other is to be taken but the last."""
+
+
+class Run:
+    """One run of a recovery."""
+
+    def __init__(
+        self,
+        repository: Repository,
+        data: str,
+        options: RecoverOptions,
+        records: Records,
+        recovery: Recovery,
+        service: Service | None,
+        monitor: Monitor,
+    ) -> None:
+        self.recovery = recovery
+        self.report: str | None = None
+        self._repository = repository
+        self._data = data
+        self._options = options
+        self._records = records
+        self._service = service
+        self._monitor = monitor
+        self._output = ""
+
+    def prepare(self) -> None:
+        """See that all can be written down. Raise ShenyuDataError if not, before anything is done;
+        unless the service is down: then it is started whatever else fails.
+        """
+        try:
+            if self._service is not None:
+                self._service.reserve()
+            self._records.store(self.recovery)
+        except ShenyuDataError:
+            if not self.recovery.is_down:
+                raise
+
+    def run(self) -> None:
+        """Take the steps, start the service, write the report."""
+        try:
+            if not self._only_start_is_left():
+                self._take("stop", self._stop)
+                self._take("snapshot", self._snapshot)
+                self._take("validate", self._validate)
+                self._take("repair", self._mend)
+                self._take("validate-again", self._validate_again)
+        except _Over:
+            pass
+        except KeyboardInterrupt as error:  # between two steps
+            self.recovery = msgspec.structs.replace(
+                self.recovery, failure=_failure("stop", error, "interrupted")
+            )
+        with suppress(_Over):
+            self._take("start", self._start)
+        self._finish()
+
+    def _only_start_is_left(self) -> bool:
+        """Whether a run was killed while it started the service, with all else done."""
+        done = set(STEPS[:-1]) <= set(self.recovery.done)
+        return done and self.recovery.service_state == "starting" and self._service is not None
+
+    def _take(self, name: StepName, work: Callable[[], str]) -> None:
+        """Take a step and write down how it went. Raise _Over if it failed."""
+        began, clock = now(), time.monotonic()
+        self._output = ""
+        outcome: Outcome = "done"
+        error: BaseException | None = None
+        try:
+            message = work()
+            if isinstance(message, _Skipped):
+                outcome, message = "skipped", str(message)
+            if name not in self.recovery.done and name != "start":
+                self._set(done=[*self.recovery.done, name])
+        except KeyboardInterrupt as interrupt:
+            outcome, message, error = "interrupted", "interrupted", interrupt
+        except Exception as raised:
+            error = raised
+            outcome = "failed"
+            message = raised.message if isinstance(raised, ShenyuDataError) else repr(raised)
+            message = printable(message)
+            if isinstance(raised, ServiceError):
+                self._output = raised.output
+        taken = StepTaken(
+            name=name,
+            began=began,
+            elapsed_s=round(time.monotonic() - clock, 3),
+            outcome=outcome,
+            message=message,
+            output=self._output,
+        )
+        failure = self.recovery.failure
+        if error is not None and failure is None:
+            failure = _failure(name, error, message)
+        self._set(steps=[*self.recovery.steps, taken], failure=failure, durable=False)
+        if error is not None:
+            raise _Over
+
+    def _set(self, *, durable: bool = True, **values: Any) -> None:
+        """Change the record. Raise ShenyuDataError if it cannot be written."""
+        self.recovery = msgspec.structs.replace(self.recovery, **values)
+        if durable:
+            self._records.store(self.recovery)
+
+    def _stop(self) -> str:
+        service, state = self._service, self.recovery.service_state
+        if service is None:
+            self._set(done=[])  # who knows what happened since
+            return _Skipped("the service is not stopped, as told")
+        running = service.running()
+        killed = self.recovery.runs > 1
+        if killed and state != "untouched":
+            same = state == "stopped" and self.recovery.boot == boot_id()
+            if running is False or (running is None and same):
+                return _Skipped("it is stopped: a run that was cut off did that")
+        if running is False:
+            self._set(service_state="down", done=[])
+            return _Skipped("it did not run")
+        # Durable before the command: whoever comes after a kill must know who stopped it.
+        self._set(service_state="stopping", ours=True, boot=boot_id(), done=[])
+        try:
+            with self._telling("Stopping the service"):
+                self._output = service.stop()
+            message = "stopped"
+        except ServiceError as error:
+            if service.has_status or state == "untouched":
+                raise
+            # Stopped by a run before this one, perhaps; repairs need not be told.
+            self._output = error.output
+            message = f"{error.message}; a run before this one may have stopped it already"
+        self._set(service_state="stopped")
+        return message
+
+    def _snapshot(self) -> str:
+        if self._holds("snapshot") and self.recovery.safety_snapshots:
+            last = self.recovery.safety_snapshots[-1]
+            if bytes.fromhex(last) in set(snapshot_ids(self._repository.storage)):
+                return _Skipped(f"snapshot {last[:8]} holds what is there since it was stopped")
+        seen = Seeing(self._monitor)
+        options = BackupOptions(safety=True, tag=_TAG, jobs=self._options.jobs)
+        stats = backup(self._data, self._repository, options, seen)
+        taken = stats.snapshot.hex()
+        self._set(safety_snapshots=[*self.recovery.safety_snapshots, taken])
+        torn = " (torn documents are in it as they are)" if stats.degraded else ""
+        return f"saved in snapshot {taken[:8]}{torn}"
+
+    def _validate(self) -> str:
+        if self._holds("validate") and self.recovery.before is not None:
+            return _Skipped("done before the run was cut off")
+        seen = Seeing(self._monitor)
+        stats = validate(self._data, ValidateOptions(jobs=self._options.jobs), seen)
+        found = seen.found(stats.errors, stats.warnings)
+        self._set(before=found)
+        return _counted(found)
+
+    def _mend(self) -> str:
+        if self._holds("repair") and self.recovery.repair is not None:
+            return _Skipped("done before the run was cut off")
+        if self.recovery.runs > 1:
+            self._set(cut_off=_cut_off(self._options.state, self.recovery))
+        stats = repair(self._repository, self._data, repair_options(self._options), self._monitor)
+        mended = Mended(
+            safety_snapshot=stats.safety.hex() if stats.safety is not None else None,
+            documents=stats.items[:MOST_DOCUMENTS],
+            changed=stats.changed,
+            removed=stats.removed,
+            left=stats.left,
+            refused=stats.refused,
+            busy=stats.busy,
+            failed=stats.failed,
+            damaged=stats.damaged,
+        )
+        self._set(repair=mended)
+        parts = [f"{stats.changed:,} mended", f"{stats.removed:,} taken away"]
+        not_done = stats.left + stats.refused + stats.busy + stats.failed
+        return ", ".join([*parts, f"{not_done:,} left as they are"])
+
+    def _validate_again(self) -> str:
+        seen = Seeing(self._monitor, passing_on=True)
+        stats = validate(self._data, ValidateOptions(jobs=self._options.jobs), seen)
+        found = seen.found(stats.errors, stats.warnings)
+        self._set(after=found)
+        return _counted(found)
+
+    def _holds(self, name: StepName) -> bool:
+        """Whether a run before this one took a step, with the service stopped since."""
+        return name in self.recovery.done
+
+    def _start(self) -> str:
+        service, recovery = self._service, self.recovery
+        if service is None:
+            if recovery.is_down and recovery.service is not None:
+                if _runs(Service(recovery.service, self._records.folder)):
+                    self._keep(service_state="running")
+                    return _Skipped("it runs")
+                return _Skipped("a recovery before this one left it stopped")
+            return _Skipped("the service is not started, as told")
+        if recovery.service_state == "untouched":
+            return _Skipped("it was not stopped")
+        if recovery.failure is not None:
+            if not recovery.ours:
+                return _Skipped("it did not run before, and is left so")
+            if self._options.leave_stopped:
+                self._keep(service_state="down")
+                return _Skipped("left stopped, as told")
+        if _runs(service):
+            self._keep(service_state="running")
+            return _Skipped("it runs")
+        self._keep(service_state="starting")
+        try:
+            with self._telling("Starting the service"):
+                self._output = service.start()
+        except BaseException:
+            self._keep(service_state="down", ours=True)
+            raise
+        self._keep(service_state="running")
+        return "started"
+
+    def _keep(self, **values: Any) -> None:
+        """Change the record; what it was to be written down for happens even if it cannot be."""
+        with suppress(Exception):
+            self._set(**values)
+
+    def _finish(self) -> None:
+        recovery = msgspec.structs.replace(self.recovery, ended=now())
+        self.recovery = recovery
+        places = [self._options.report, None] if self._options.report is not None else [None]
+        for place in places:
+            try:
+                self.report = write_report(recovery, self._options.state, place)
+                break
+            except ShenyuDataError as error:
+                self._monitor.report(
+                    Finding(
+                        code="report-not-written",
+                        severity="error",
+                        path="",
+                        message=f"the report of the recovery: {error.message}",
+                        hint=error.hint,
+                    )
+                )
+        try:
+            if recovery.is_down:
+                self._records.store(recovery)
+            else:
+                self._records.remove()
+        except ShenyuDataError:
+            # Left as it was written last, under way: the next recovery begins with what it says.
+            return
+
+    @contextmanager
+    def _telling(self, title: str) -> Iterator[None]:
+        """Show what goes on; that nobody is left to see it must not keep the service down."""
+        task: Task | None = None
+        with suppress(OSError):
+            task = self._monitor.task(title, None, "steps")
+            task.__enter__()
+        try:
+            yield
+        finally:
+            if task is not None:
+                with suppress(OSError):
+                    task.__exit__(None, None, None)
+
+
+class _Skipped(str):
+    """Why a step did nothing."""
+
+
+def _failure(name: StepName, error: BaseException, message: str) -> Failure:
+    if isinstance(error, KeyboardInterrupt):
+        return Failure(
+            step=name,
+            code="interrupted",
+            message="interrupted",
+            hint="Nothing is lost. Run `shenyu-data recover` again.",
+            exit_status=EXIT_INTERRUPTED,
+        )
+    if not isinstance(error, ShenyuDataError):
+        return Failure(
+            step=name,
+            code="failed",
+            message=message,
+            hint="Nothing is lost. Run it again with --verbose, and report it.",
+            exit_status=EXIT_FAILED,
+        )
+    return Failure(
+        step=name,
+        code=error.code,
+        message=message,
+        hint=printable(error.hint),
+        # Something was done, if only a stop: never the status of a wrong call.
+        exit_status=max(error.exit_status, EXIT_FAILED),
+    )
+
+
+def _counted(found: Found) -> str:
+    if not found.errors and not found.warnings:
+        return "nothing is wrong"
+    return f"{found.errors:,} errors, {found.warnings:,} warnings"
+
+
+def _runs(service: Service) -> bool:
+    """Whether the service is known to run; if that cannot be told, it is to be started."""
+    try:
+        return service.running() is True
+    except ServiceError:
+        return False
+
+
+def _cut_off(state: str, recovery: Recovery) -> list[str]:
+    """Return what repairs of this recovery were changing, or had changed, when they were killed."""
+    began_ms = _milliseconds(recovery.began)
+    found = set(recovery.cut_off)
+    with open_journals(state) as journals:
+        for lines in _lines_since(journals, began_ms):
+            if not any(isinstance(line, Ended) for line in lines):
+                found |= {printable(line.path) for line in lines if isinstance(line, Step)}
+    return sorted(found)[:MOST_DOCUMENTS]
+
+
+def _lines_since(journals: Journals, began_ms: int) -> Iterator[list[object]]:
+    for journal in journals.newest_first():
+        lines: list[object] = list(journal.lines())
+        began = next((line for line in lines if isinstance(line, Began)), None)
+        if began is None or began.time_ms < began_ms:
+            return
+        if began.operation == "repair":
+            yield lines
+
+
+def _milliseconds(time_text: str) -> int:
+    return int(datetime.fromisoformat(time_text).timestamp() * 1000)
