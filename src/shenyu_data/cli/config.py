@@ -70,7 +70,10 @@ def _service_down(data: str) -> Finding | None:
 
     It must not be forgotten; so the one who asks whether all is well is told.
     """
-    from shenyu_data.operations.recover_record import Records, left_down  # late: 10 ms
+    from shenyu_data.operations.recover_record import (  # late: `show` needs none of it
+        Records,
+        left_down,
+    )
 
     return left_down(Records(state_of(state_folder(os.environ), data)).load())
 

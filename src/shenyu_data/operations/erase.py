@@ -35,9 +35,9 @@ from shenyu_data.operations.holds import HoldFiles, forget_holds, holds_of, refu
 from shenyu_data.operations.journal import Journals, Swap, open_journals
 from shenyu_data.operations.live_writer import sweep_imports
 from shenyu_data.operations.quarantine import Quarantine
+from shenyu_data.operations.receipts import check_place, write_receipt
 from shenyu_data.operations.recover_record import Records
 from shenyu_data.operations.recover_report import forget_user as forget_in_reports
-from shenyu_data.operations.receipts import check_place, write_receipt
 from shenyu_data.repository.erasure import (
     DestroyedKeys,
     destroy_keys,

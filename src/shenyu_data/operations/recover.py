@@ -26,7 +26,8 @@ from shenyu_data.operations.recover_record import (
     now,
 )
 from shenyu_data.operations.recover_report import check_report
-from shenyu_data.operations.recover_steps import Run, Seeing, repair_options
+from shenyu_data.operations.recover_seen import Seeing
+from shenyu_data.operations.recover_steps import Run, repair_options
 from shenyu_data.operations.repair import RepairPlan, plan_repair
 from shenyu_data.operations.service import Service, shown
 from shenyu_data.operations.validate import ValidateOptions, validate

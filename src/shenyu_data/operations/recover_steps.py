@@ -7,10 +7,9 @@ again: what a repair left half done is whole documents, old or new, and no worse
 from __future__ import annotations
 
 import time
-from collections import Counter
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -19,23 +18,21 @@ from shenyu_data.model.errors import EXIT_FAILED, EXIT_INTERRUPTED, ServiceError
 from shenyu_data.model.findings import Finding, printable
 from shenyu_data.model.monitor import Monitor, Task
 from shenyu_data.operations.backup import BackupOptions, backup
-from shenyu_data.operations.journal import Began, Ended, Journals, Step, open_journals
 from shenyu_data.operations.recover_record import (
     STEPS,
-    Count,
     Failure,
     Found,
     Mended,
     Outcome,
     Records,
     Recovery,
-    Seen,
     StepName,
     StepTaken,
     boot_id,
     now,
 )
 from shenyu_data.operations.recover_report import write_report
+from shenyu_data.operations.recover_seen import MOST_DOCUMENTS, Seeing, documents_cut_off
 from shenyu_data.operations.repair import RepairOptions, repair
 from shenyu_data.operations.service import Service
 from shenyu_data.operations.validate import ValidateOptions, validate
@@ -45,43 +42,12 @@ from shenyu_data.repository.snapshots import snapshot_ids
 if TYPE_CHECKING:
     from shenyu_data.operations.recover import RecoverOptions
 
-MOST_DOCUMENTS = 10_000
-"""A report lists this many documents; of the rest it gives the numbers."""
-
-_MOST_FINDINGS = 1000
 _TAG = "before-recover"
 
 
 def repair_options(options: RecoverOptions) -> RepairOptions:
     """Return what the step ``repair`` is called with."""
     return RepairOptions(state=options.state, quiet_s=options.quiet_s, jobs=options.jobs)
-
-
-class Seeing:
-    """A Monitor that counts findings, and keeps the first, instead of passing them on."""
-
-    def __init__(self, monitor: Monitor, *, passing_on: bool = False) -> None:
-        self._monitor = monitor
-        self._passing_on = passing_on
-        self._codes: Counter[str] = Counter()
-        self._first: list[Seen] = []
-
-    def task(self, title: str, total: int | None, unit: str) -> Task:
-        """As the monitor behind it."""
-        return self._monitor.task(title, total, unit)
-
-    def report(self, finding: Finding) -> None:
-        """Count a finding."""
-        self._codes[finding.code] += 1
-        if len(self._first) < _MOST_FINDINGS:
-            self._first.append(Seen(finding.path, finding.code, finding.severity))
-        if self._passing_on:
-            self._monitor.report(finding)
-
-    def found(self, errors: int, warnings: int) -> Found:
-        """Return what was seen."""
-        codes = [Count(code, count) for code, count in sorted(self._codes.items())]
-        return Found(errors=errors, warnings=warnings, codes=codes, first=self._first)
 
 
 class _Over(Exception):
@@ -135,9 +101,9 @@ class Run:
         except _Over:
             pass
         except KeyboardInterrupt as error:  # between two steps
-            self.recovery = msgspec.structs.replace(
-                self.recovery, failure=_failure("stop", error, "interrupted")
-            )
+            taken = self.recovery.steps
+            failure = _failure(taken[-1].name if taken else "stop", error, "interrupted")
+            self._set(failure=failure, durable=False)
         with suppress(_Over):
             self._take("start", self._start)
         self._finish()
@@ -148,40 +114,42 @@ class Run:
         return done and self.recovery.service_state == "starting" and self._service is not None
 
     def _take(self, name: StepName, work: Callable[[], str]) -> None:
-        """Take a step and write down how it went. Raise _Over if it failed."""
+        """Take a step and write down how it went. Raise _Over if it failed, or that did."""
         began, clock = now(), time.monotonic()
         self._output = ""
-        outcome: Outcome = "done"
-        error: BaseException | None = None
+
+        def steps(outcome: Outcome, message: str) -> list[StepTaken]:
+            taken = StepTaken(
+                name=name,
+                began=began,
+                elapsed_s=round(time.monotonic() - clock, 3),
+                outcome=outcome,
+                message=printable(message),
+                output=self._output,
+            )
+            return [*self.recovery.steps, taken]
+
         try:
             message = work()
-            if isinstance(message, _Skipped):
-                outcome, message = "skipped", str(message)
-            if name not in self.recovery.done and name != "start":
-                self._set(done=[*self.recovery.done, name])
+            taken = steps("skipped" if isinstance(message, _Skipped) else "done", str(message))
+            if name == "start":
+                self._keep(steps=taken)
+            else:
+                self._set(steps=taken, done=[*self.recovery.done, name])
+            return
         except KeyboardInterrupt as interrupt:
-            outcome, message, error = "interrupted", "interrupted", interrupt
+            failure = _failure(name, interrupt, "interrupted")
+            taken = steps("interrupted", "interrupted")
         except Exception as raised:
-            error = raised
-            outcome = "failed"
-            message = raised.message if isinstance(raised, ShenyuDataError) else repr(raised)
-            message = printable(message)
             if isinstance(raised, ServiceError):
                 self._output = raised.output
-        taken = StepTaken(
-            name=name,
-            began=began,
-            elapsed_s=round(time.monotonic() - clock, 3),
-            outcome=outcome,
-            message=message,
-            output=self._output,
-        )
-        failure = self.recovery.failure
-        if error is not None and failure is None:
-            failure = _failure(name, error, message)
-        self._set(steps=[*self.recovery.steps, taken], failure=failure, durable=False)
-        if error is not None:
-            raise _Over
+            elif not isinstance(raised, ShenyuDataError | OSError):
+                self._output = traceback.format_exc(limit=-8)  # nobody foresaw it
+            message = raised.message if isinstance(raised, ShenyuDataError) else repr(raised)
+            failure = _failure(name, raised, message)
+            taken = steps("failed", message)
+        self._set(steps=taken, failure=self.recovery.failure or failure, durable=False)
+        raise _Over
 
     def _set(self, *, durable: bool = True, **values: Any) -> None:
         """Change the record. Raise ShenyuDataError if it cannot be written."""
@@ -199,7 +167,7 @@ class Run:
         if killed and state != "untouched":
             same = state == "stopped" and self.recovery.boot == boot_id()
             if running is False or (running is None and same):
-                return _Skipped("it is stopped: a run that was cut off did that")
+                return _Skipped("it is stopped since before the last run was cut off")
         if running is False:
             self._set(service_state="down", done=[])
             return _Skipped("it did not run")
@@ -244,7 +212,7 @@ class Run:
         if self._holds("repair") and self.recovery.repair is not None:
             return _Skipped("done before the run was cut off")
         if self.recovery.runs > 1:
-            self._set(cut_off=_cut_off(self._options.state, self.recovery))
+            self._set(cut_off=documents_cut_off(self._options.state, self.recovery))
         stats = repair(self._repository, self._data, repair_options(self._options), self._monitor)
         mended = Mended(
             safety_snapshot=stats.safety.hex() if stats.safety is not None else None,
@@ -367,14 +335,14 @@ def _failure(name: StepName, error: BaseException, message: str) -> Failure:
         return Failure(
             step=name,
             code="failed",
-            message=message,
+            message=printable(message),
             hint="Nothing is lost. Run it again with --verbose, and report it.",
             exit_status=EXIT_FAILED,
         )
     return Failure(
         step=name,
         code=error.code,
-        message=message,
+        message=printable(message),
         hint=printable(error.hint),
         # Something was done, if only a stop: never the status of a wrong call.
         exit_status=max(error.exit_status, EXIT_FAILED),
@@ -393,28 +361,3 @@ def _runs(service: Service) -> bool:
         return service.running() is True
     except ServiceError:
         return False
-
-
-def _cut_off(state: str, recovery: Recovery) -> list[str]:
-    """Return what repairs of this recovery were changing, or had changed, when they were killed."""
-    began_ms = _milliseconds(recovery.began)
-    found = set(recovery.cut_off)
-    with open_journals(state) as journals:
-        for lines in _lines_since(journals, began_ms):
-            if not any(isinstance(line, Ended) for line in lines):
-                found |= {printable(line.path) for line in lines if isinstance(line, Step)}
-    return sorted(found)[:MOST_DOCUMENTS]
-
-
-def _lines_since(journals: Journals, began_ms: int) -> Iterator[list[object]]:
-    for journal in journals.newest_first():
-        lines: list[object] = list(journal.lines())
-        began = next((line for line in lines if isinstance(line, Began)), None)
-        if began is None or began.time_ms < began_ms:
-            return
-        if began.operation == "repair":
-            yield lines
-
-
-def _milliseconds(time_text: str) -> int:
-    return int(datetime.fromisoformat(time_text).timestamp() * 1000)

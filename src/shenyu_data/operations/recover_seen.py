@@ -1,0 +1,72 @@
+"""What a recovery sees and remembers of it: the findings of a validation, and the documents that a
+repair was changing when it was killed. Called by its steps.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from datetime import datetime
+
+from shenyu_data.model.findings import Finding, printable
+from shenyu_data.model.monitor import Monitor, Task
+from shenyu_data.operations.journal import Began, Ended, Journals, Step, open_journals
+from shenyu_data.operations.recover_record import Count, Found, Recovery, Seen
+
+MOST_DOCUMENTS = 10_000
+"""A report lists this many documents; of the rest it gives the numbers."""
+
+MOST_FINDINGS = 1000
+"""The same for findings."""
+
+
+class Seeing:
+    """A Monitor that counts findings, and keeps the first, instead of passing them on."""
+
+    def __init__(self, monitor: Monitor, *, passing_on: bool = False) -> None:
+        self._monitor = monitor
+        self._passing_on = passing_on
+        self._codes: Counter[str] = Counter()
+        self._first: list[Seen] = []
+
+    def task(self, title: str, total: int | None, unit: str) -> Task:
+        """As the monitor behind it."""
+        return self._monitor.task(title, total, unit)
+
+    def report(self, finding: Finding) -> None:
+        """Count a finding."""
+        self._codes[finding.code] += 1
+        if len(self._first) < MOST_FINDINGS:
+            self._first.append(Seen(finding.path, finding.code, finding.severity))
+        if self._passing_on:
+            self._monitor.report(finding)
+
+    def found(self, errors: int, warnings: int) -> Found:
+        """Return what was seen."""
+        codes = [Count(code, count) for code, count in sorted(self._codes.items())]
+        return Found(errors=errors, warnings=warnings, codes=codes, first=self._first)
+
+
+def documents_cut_off(state: str, recovery: Recovery) -> list[str]:
+    """Return what repairs of this recovery had changed, or were about to, when they were killed."""
+    began_ms = _milliseconds(recovery.began)
+    found = set(recovery.cut_off)
+    with open_journals(state) as journals:
+        for lines in _lines_since(journals, began_ms):
+            if not any(isinstance(line, Ended) for line in lines):
+                found |= {printable(line.path) for line in lines if isinstance(line, Step)}
+    return sorted(found)[:MOST_DOCUMENTS]
+
+
+def _lines_since(journals: Journals, began_ms: int) -> Iterator[list[object]]:
+    for journal in journals.newest_first():
+        lines: list[object] = list(journal.lines())
+        began = next((line for line in lines if isinstance(line, Began)), None)
+        if began is None or began.time_ms < began_ms:
+            return
+        if began.operation == "repair":
+            yield lines
+
+
+def _milliseconds(time_text: str) -> int:
+    return int(datetime.fromisoformat(time_text).timestamp() * 1000)
