@@ -281,3 +281,17 @@ def test_config_check_tells_of_snapshots_that_cannot_be_read(
     said = shenyu("config", "check", "--json")
     assert (said.status, said.json["snapshots_count"]) == (1, 0)
     assert [item["code"] for item in said.json["findings"]] == ["object-damaged"]
+
+
+def test_the_commands_of_the_service_are_shown_and_their_programs_checked(
+    backed_up: Path, shenyu: Shenyu
+) -> None:
+    with_config(backed_up, '[service]\nstop = ["true"]\nstart = ["sh", "-c", "a b"]')
+    value, source = settings(shenyu)["service"]
+    assert source == "file"
+    assert (value["stop"], value["start"], value["stop_timeout_s"]) == ("true", "sh -c 'a b'", 120)
+    assert shenyu("config", "check").status == 0
+    with_config(backed_up, '[service]\nstop = ["true"]\nstart = ["/no/such"]')
+    said = shenyu("config", "check")
+    assert said.status == 2
+    assert "/no/such" in said.err

@@ -38,6 +38,7 @@ CALLS = {
     "chats show": ["chats", "show", "1739100649795"],
     "validate": ["validate"],
     "repair": ["repair", "--yes"],
+    "recover": ["recover", "--no-service", "--yes"],
     "compress": ["compress", "--yes"],
     "decompress": ["decompress", "--yes"],
     "permissions check": ["permissions", "check", "--folder-mode", "755"],

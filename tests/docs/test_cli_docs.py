@@ -22,6 +22,7 @@ from shenyu_data.model.config import (
     DESCRIPTIONS,
     ENVIRONMENT,
     RETENTION_DESCRIPTIONS,
+    SERVICE_DESCRIPTIONS,
     Config,
     RetentionTable,
     parse_config,
@@ -202,6 +203,12 @@ def test_every_retention_key_is_documented() -> None:
     assert list(listed) == list(described) == list(RetentionTable.__struct_fields__)
 
 
+def test_every_service_key_is_documented() -> None:
+    part = sections(CONFIGURATION, 2)["The service"]
+    listed = {codes(row[0])[0]: row[2] for row in rows(part)}
+    assert listed == SERVICE_DESCRIPTIONS
+
+
 def test_the_retention_that_is_shown_is_the_default() -> None:
     part = sections(CONFIGURATION, 2)["What is kept"]
     (example,) = re.findall(r"^```toml\n(.*?)```", part, re.MULTILINE | re.DOTALL)
@@ -278,6 +285,9 @@ def test_the_json_of_every_verb_has_the_shape_that_is_shown(
     given["restore"] = call("restore", "latest", "--to", "target")
     os.utime(history, (1, 1))
     given["repair"] = call("repair", "--yes")
+    history.write_text("[")
+    os.utime(history, (1, 1))
+    given["recover"] = call("recover", "--no-service", "--yes")
     monkeypatch.setenv("SHENYU_DATA_NEW_PASSPHRASE", "another")
     for name in ("users list", "chats list"):
         given[name] = call(*name.split())

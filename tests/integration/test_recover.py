@@ -52,7 +52,7 @@ STEPS = ["stop", "snapshot", "validate", "repair", "validate-again", "start"]
 
 
 class Place(NamedTuple):
-    """A data directory with a snapshot, a service that runs as long as the file ``up`` is there, and
+    """A data directory with a snapshot, a service that runs as long as there is a file ``up``, and
     where what is remembered goes.
     """
 
@@ -292,7 +292,7 @@ def test_after_a_stop_that_fails_nothing_is_changed_and_the_service_runs(
     stats = place.recover(place.service(asks=asks, stop=stop, stop_timeout_s=1))
     failure = stats.recovery.failure
     assert failure is not None
-    assert (failure.step, failure.code, failure.exit_status) == ("stop", "service", 3)
+    assert (failure.step, failure.error, failure.exit_status) == ("stop", "service", 3)
     assert outcomes(stats).keys() == {"stop", "start"}
     assert place.calls() == ([] if asks else ["start"])  # who is asked says that it runs
     assert place.up
@@ -389,7 +389,7 @@ def test_whatever_step_fails_the_service_is_started_and_the_report_says_why(
         stats = place.recover(place.service())
     failure = stats.recovery.failure
     assert failure is not None
-    assert (failure.step, failure.code, failure.exit_status) == (step, code, status)
+    assert (failure.step, failure.error, failure.exit_status) == (step, code, status)
     assert place.calls() == ["stop", "start"]
     assert place.up
     assert place.record() is None
@@ -406,7 +406,7 @@ def test_where_the_safety_snapshot_cannot_be_taken_nothing_is_changed(place: Pla
     stats = place.recover(place.service(), Repository(storage, place.repository.keys))
     assert outcomes(stats) == {"stop": "done", "snapshot": "failed", "start": "done"}
     assert stats.recovery.failure is not None
-    assert stats.recovery.failure.code == "storage-full"
+    assert stats.recovery.failure.error == "storage-full"
     assert (place.data.folder / PATH).read_bytes() == TORN
     assert place.up
 

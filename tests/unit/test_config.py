@@ -12,8 +12,10 @@ from shenyu_data.model.config import (
     DESCRIPTIONS,
     PERMISSIONS_DESCRIPTIONS,
     RETENTION_DESCRIPTIONS,
+    SERVICE_DESCRIPTIONS,
     Config,
     RetentionTable,
+    ServiceTable,
     parse_config,
     sample,
 )
@@ -25,6 +27,7 @@ TABLES = {
     "retention": RETENTION_DESCRIPTIONS,
     "permissions": PERMISSIONS_DESCRIPTIONS,
     "cleanup": CLEANUP_DESCRIPTIONS,
+    "service": SERVICE_DESCRIPTIONS,
 }
 
 
@@ -203,3 +206,36 @@ def test_a_wrong_rule_of_cleanup_is_named(line: str) -> None:
     for table in ("[cleanup]", "[cleanup.histories.x]"):
         with pytest.raises(ConfigError):
             parse_config(f"{table}\n{line}", "x.toml")
+
+
+def test_the_service_table_gives_commands_and_time_outs() -> None:
+    text = """
+        [service]
+        stop = ["systemctl", "stop", "shenyu"]
+        start = ["/bin/sh", "-c", ""]
+        stop_timeout_s = 5
+    """
+    assert parse_config(text, "x.toml").service == ServiceTable(
+        stop=["systemctl", "stop", "shenyu"], start=["/bin/sh", "-c", ""], stop_timeout_s=5
+    )
+    assert list(SERVICE_DESCRIPTIONS) == list(ServiceTable.__struct_fields__)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('stop = ["a"]', "start"),
+        ('start = ["a"]', "stop"),
+        ('start = "a"\nstop = ["a"]', "start"),
+        ('start = []\nstop = ["a"]', "`start` is not a command"),
+        ('start = ["a"]\nstop = [""]', "`stop` is not a command"),
+        ('start = ["a"]\nstop = ["a"]\nstatus = ["a\\u0000"]', "`status` is not a command"),
+        ('start = ["a"]\nstop = ["a"]\nstop_timeout_s = 0', "stop_timeout_s"),
+        ('start = ["a"]\nstop = ["a"]\nstart_timeout_s = 90000', "start_timeout_s"),
+        ('start = ["a"]\nstop = ["a"]\nrestart = ["a"]', "restart"),
+    ],
+)
+def test_a_wrong_key_of_the_service_is_named(text: str, says: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        parse_config(f"[service]\n{text}", "x.toml")
+    assert says in str(raised.value)

@@ -19,6 +19,7 @@ from shenyu_data.model.findings import Finding
 from shenyu_data.model.retention import Retention
 from shenyu_data.operations.configuration import Settings
 from shenyu_data.operations.places import state_folder, state_of
+from shenyu_data.operations.service import Service
 from shenyu_data.storage.open import usual_cache
 
 
@@ -39,7 +40,7 @@ def show(call: Call) -> None:
 @config_command.command("check")
 @common
 def check(call: Call) -> None:
-    """Check the configuration: the data directory is there and the repository opens."""
+    """Check the configuration: the data directory and programs are there, the repository opens."""
     data = call.data
     if not os.path.isdir(data):
         raise DataDirectoryError(
@@ -54,6 +55,8 @@ def check(call: Call) -> None:
                 code=error.code, severity="error", path="", message=error.message, hint=error.hint
             )
         )
+    if call.settings.service is not None:
+        Service(call.settings.service, "").check()
     down = _service_down(data)
     if down is not None:
         call.monitor.report(down)

@@ -84,10 +84,10 @@ class Mended(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
-    """The step that failed and the error that ended it."""
+    """The step that failed, and the code of the error that ended it."""
 
     step: StepName
-    code: str
+    error: str
     message: str
     hint: str
     exit_status: int

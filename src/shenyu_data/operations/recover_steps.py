@@ -326,7 +326,7 @@ def _failure(name: StepName, error: BaseException, message: str) -> Failure:
     if isinstance(error, KeyboardInterrupt):
         return Failure(
             step=name,
-            code="interrupted",
+            error="interrupted",
             message="interrupted",
             hint="Nothing is lost. Run `shenyu-data recover` again.",
             exit_status=EXIT_INTERRUPTED,
@@ -334,14 +334,14 @@ def _failure(name: StepName, error: BaseException, message: str) -> Failure:
     if not isinstance(error, ShenyuDataError):
         return Failure(
             step=name,
-            code="failed",
+            error="failed",
             message=printable(message),
             hint="Nothing is lost. Run it again with --verbose, and report it.",
             exit_status=EXIT_FAILED,
         )
     return Failure(
         step=name,
-        code=error.code,
+        error=error.code,
         message=printable(message),
         hint=printable(error.hint),
         # Something was done, if only a stop: never the status of a wrong call.

@@ -59,9 +59,8 @@ class Service:
         for words in (self._table.stop, self._table.start, self._table.status):
             if words is not None and shutil.which(words[0]) is None:
                 raise ConfigError(
-                    f"the table [service] names {printable(words[0])}, and there is no such "
-                    "program: nothing was stopped",
-                    hint="Mend it; best with the whole path of the program.",
+                    f"the table [service] names {printable(words[0])}, and there is no such program",
+                    hint="Mend it in the configuration, best with the program's whole path.",
                 )
 
     def reserve(self) -> None:
