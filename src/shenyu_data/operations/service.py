@@ -59,7 +59,7 @@ class Service:
         for words in (self._table.stop, self._table.start, self._table.status):
             if words is not None and shutil.which(words[0]) is None:
                 raise ConfigError(
-                    f"the table [service] names {printable(words[0])}, and there is no such program",
+                    f"there is no program {printable(words[0])}, which the table [service] names",
                     hint="Mend it in the configuration, best with the program's whole path.",
                 )
 
