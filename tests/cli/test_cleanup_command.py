@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -170,3 +172,14 @@ def test_a_cleanup_of_nobody_is_refused(saved: Path, shenyu: Shenyu) -> None:
         said = shenyu("cleanup", "--keep-newest", "0", "--user", name, "--yes", "--json")
         assert (said.status, said.json["error"]["code"]) == (2, "user-not-found")
     assert ids(saved) == [5, 4, 3, 2, 1]
+
+
+def test_a_clock_that_may_be_wrong_must_be_vouched_for(saved: Path, shenyu: Shenyu) -> None:
+    later_s = time.time() + 10 * 86_400
+    os.utime(saved / "data/users", (later_s, later_s))
+    words = ("cleanup", "--keep-newest", "2", "--yes", "--json")
+    said = shenyu(*words)
+    assert (said.status, said.json["error"]["code"]) == (2, "clock-doubtful")
+    assert ids(saved) == [5, 4, 3, 2, 1]
+    assert shenyu(*words, "--clock-is-right").status == 0
+    assert ids(saved) == [5, 4]

@@ -20,6 +20,7 @@ CONTRACT = {
     "InvalidReceipt": ("invalid-receipt", 3),
     "OwnerErased": ("user-erased", 2),
     "OwnerHeld": ("user-held", 2),
+    "ClockDoubtful": ("clock-doubtful", 2),
     "OwnerNotFound": ("user-not-found", 2),
     "HistoryNotFound": ("history-not-found", 2),
     "NothingToTakeBack": ("nothing-to-take-back", 2),

@@ -20,6 +20,7 @@ from shenyu_data.model.errors import UsageError
 from shenyu_data.model.expiry import Policy
 from shenyu_data.model.findings import printable
 from shenyu_data.operations.cleanup import CleanupStats, cleanup
+from shenyu_data.operations.cleanup_clock import check_clock
 from shenyu_data.operations.cleanup_owner import Amounts, PlannedChat
 from shenyu_data.operations.cleanup_plan import CleanupOptions, CleanupPlan, plan_cleanup
 from shenyu_data.operations.holds import hold_files, read_holds
@@ -43,6 +44,9 @@ _CLOCKS = {
 )
 @click.option("--user", "users", multiple=True, metavar="U", help="Of this user and nobody else.")
 @click.option("--unsaved-too", is_flag=True, help="Also what no verified snapshot holds.")
+@click.option(
+    "--clock-is-right", is_flag=True, help="Go by the clock whatever snapshots say of the time."
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and stop.")
 @common
 @yes_option
@@ -52,6 +56,7 @@ def cleanup_command(
     policy: Callable[[], Policy],
     users: tuple[str, ...],
     unsaved_too: bool,
+    clock_is_right: bool,
     dry_run: bool,
 ) -> None:
     """Remove expired chats from the live data, beside the running application.
@@ -82,6 +87,8 @@ def cleanup_command(
         jobs=call.jobs,
     )
     repository = open_for(call, bulk=True)
+    if not clock_is_right:
+        check_clock(repository, call.data, options.now_ms)
     plan = plan_cleanup(repository, call.data, options, call.monitor)
     text = _describe(plan, options, printable(call.data))
     if dry_run or plan.empty:

@@ -12,6 +12,7 @@
     │   ├── NothingToTakeBack       no in-place operation is left to be undone
     │   ├── OwnerErased             the user was erased; what the snapshot holds cannot be read
     │   ├── OwnerHeld               somebody holds what was to be erased
+    │   ├── ClockDoubtful           the clock may be wrong, by which things expire
     │   └── TargetNotEmpty          the folder to restore into already holds something
     ├── ServiceError                the application could not be stopped or started   exit 3
     ├── InvalidReceipt              the receipt of an erasure does not hold               exit 3
@@ -112,6 +113,12 @@ class OwnerHeld(UsageError):
     """The user, or a chat of the user, is held: it is not erased unless that is said."""
 
     code = "user-held"
+
+
+class ClockDoubtful(UsageError):
+    """The clock contradicts what snapshots or the data directory say of the time."""
+
+    code = "clock-doubtful"
 
 
 class NothingToTakeBack(UsageError):
