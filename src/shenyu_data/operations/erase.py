@@ -245,6 +245,23 @@ class _Erasure:
             elapsed_s=time.monotonic() - started,
         )
 
+    def _forget_kept(self) -> bool:
+        """Remove what repairs took away of the user; return whether that was done."""
+        try:
+            Quarantine(self._options.state).forget(self._plan.user)
+        except ShenyuDataError as error:
+            self._report(
+                Finding(
+                    code="kept-not-forgotten",
+                    severity="error",
+                    path="",
+                    message=error.message,
+                    hint=error.hint,
+                )
+            )
+            return False
+        return True
+
     def _forget_in_catalog(self) -> bool:
         """Take the user out of the catalog of the live directory; return whether that was done."""
         from shenyu_data.operations.catalog import forget_user  # late: SQLite takes 10 ms

@@ -110,10 +110,9 @@ class Quarantine:
     def list(self) -> list[Kept]:
         """Return the manifests, oldest first; one that was never finished is left out."""
         found = []
-        with suppress(FileNotFoundError):
-            for name in os.listdir(self.folder):
-                with suppress(OSError, msgspec.DecodeError):
-                    found.append(self._manifest(name))
+        for name in _names(self.folder):
+            with suppress(OSError, msgspec.DecodeError):
+                found.append(self._manifest(name))
         return sorted(found, key=lambda kept: (kept.time, kept.path, kept.id))
 
     def get(self, name: str) -> tuple[Kept, bytes]:
@@ -128,23 +127,60 @@ class Quarantine:
         )
 
     def forget(self, user: bytes) -> int:
-        """Remove for good what is kept of a user; return how many documents that were."""
-        mine = [kept for kept in self.list() if kept.user_hex == user.hex()]
-        for kept in mine:
-            place = os.path.join(self.folder, kept.id)
-            for name in (DOCUMENT, MANIFEST):
-                with suppress(FileNotFoundError):
-                    descriptor = os.open(
-                        os.path.join(place, name), os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
-                    )
-                    try:
-                        overwrite(descriptor)
-                        os.unlink(os.path.join(place, name))
-                    finally:
-                        os.close(descriptor)
-            os.rmdir(place)
-        return len(mine)
+        """Remove for good what is kept of a user; return how many documents that were.
+
+        What has no manifest goes too, whoever it is of: it was never finished, so the document is
+        still in its place. Raise ShenyuDataError if something cannot be removed, or if it cannot be
+        told whose it is.
+        """
+        count = 0
+        unknown = []
+        try:
+            for name in _names(self.folder):
+                try:
+                    kept = self._manifest(name)
+                except FileNotFoundError:
+                    self._wipe(name)
+                except msgspec.DecodeError:
+                    unknown.append(name)
+                else:
+                    if kept.user_hex == user.hex():
+                        self._wipe(name)
+                        count += 1
+        except OSError as error:
+            raise ShenyuDataError(
+                f"cannot remove what is kept in {self.folder}: {error.strerror}",
+                hint="Check its owner and mode, then erase again.",
+            ) from error
+        if unknown:
+            raise ShenyuDataError(
+                f"whose document is kept in {os.path.join(self.folder, unknown[0])} cannot be "
+                f"told: its {MANIFEST} is damaged ({len(unknown)} such)",
+                hint="See whose it is; if it may go, remove the folder. Then erase again.",
+            )
+        return count
+
+    def _wipe(self, name: str) -> None:
+        """Remove one document that is kept; its manifest last, so that a kill leaves it known."""
+        place = os.path.join(self.folder, name)
+        for below in sorted(os.listdir(place), key=lambda below: below == MANIFEST):
+            path = os.path.join(place, below)
+            with suppress(FileNotFoundError):
+                descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+                try:
+                    overwrite(descriptor)
+                    os.unlink(path)
+                finally:
+                    os.close(descriptor)
+        os.rmdir(place)
 
     def _manifest(self, name: str) -> Kept:
         with open(os.path.join(self.folder, name, MANIFEST), "rb") as file:
             return msgspec.json.decode(file.read(1 << 20), type=Kept)
+
+
+def _names(folder: str) -> list[str]:
+    try:
+        return sorted(os.listdir(folder))
+    except FileNotFoundError:
+        return []
