@@ -101,15 +101,15 @@ def _read_rest(descriptor: int, data: bytes) -> bytes:
     return b"".join(parts)
 
 
-def is_settled(found: os.stat_result) -> bool:
-    """Whether a write after now must change this stat.
+def is_settled(found: os.stat_result, now_ns: int | None = None) -> bool:
+    """Whether a write after now, or after ``now_ns``, must change this stat.
 
     File systems stamp times with a coarse clock (4 ms on most Linux kernels, 1 to 2 s on some file
     systems, whose stamps then end in whole seconds): a file written a moment ago can be written
     again with the same size and stamp. Such a file is not settled and must be read again next time.
     """
     newest = max(found.st_mtime_ns, found.st_ctime_ns)
-    age_ns = time.time_ns() - newest
+    age_ns = (time.time_ns() if now_ns is None else now_ns) - newest
     return age_ns > 2_000_000_000 or (age_ns > 50_000_000 and newest % 1_000_000_000 != 0)
 
 

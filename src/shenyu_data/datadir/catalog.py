@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import sqlite3
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from shenyu_data.datadir.catalog_read import OwnerChange
-from shenyu_data.datadir.catalog_rows import ChatRow, DocumentRow, Slot, Stamp, owner_tie
+from shenyu_data.datadir.catalog_owners import OwnerChange
+from shenyu_data.datadir.catalog_rows import ChatRow, DocumentRow, Slot, owner_tie
 from shenyu_data.datadir.catalog_tables import (
     INSERT_CHAT,
     INSERT_DOCUMENT,
     INSERT_USER,
+    KEPT_OF_DOCUMENTS,
     UPDATE_CHAT,
     UPDATE_DOCUMENT,
     UPDATE_USER,
 )
+from shenyu_data.model.layout import Place
 
 BUCKETS = 256
 """Users are dealt into so many parts, of which one at a time is compared with the directory."""
@@ -33,14 +35,17 @@ def bucket_of(name: bytes) -> int:
 
 
 class Catalog:
-    """An open catalog. ``new``: it is being built, nothing in it needs to be looked for.
+    """An open catalog. ``path`` is its file's; ``new``: it is being built, so that nothing
+    in it needs to be looked for.
 
     Every method may raise sqlite3.Error; of a damaged catalog, TypeError and ValueError too.
     """
 
-    def __init__(self, connection: sqlite3.Connection, *, new: bool = False) -> None:
+    def __init__(self, connection: sqlite3.Connection, path: str, *, new: bool = False) -> None:
         self.connection = connection
-        self._new = new
+        self.path = path
+        self.new = new
+        self._documents: int | None = 0 if new else None  # the greatest number of one, once known
 
     def close(self) -> None:
         """Close it; a transaction that was not ended is taken back."""
@@ -64,24 +69,56 @@ class Catalog:
             raise
         self.connection.execute("COMMIT")
 
-    def known(self, bucket: int) -> dict[bytes, dict[Slot, Stamp | None]]:
-        """Return the users of a part, with their documents as they were when last read."""
-        users: dict[bytes, dict[Slot, Stamp | None]] = {}
-        if self._new:
-            return users
-        for owner, place, name, settled, *stamp in self.connection.execute(
-            "SELECT u.name, d.place, d.name, d.settled, d.size, d.mtime_ns, d.ctime_ns, d.inode"
-            " FROM users u JOIN documents d ON d.user = u.id WHERE u.bucket = ?",
-            (bucket,),
-        ):
-            size, mtime_ns, ctime_ns, inode = stamp
-            seen = (size, mtime_ns, ctime_ns, inode) if settled else None
-            users.setdefault(owner, {})[place, name] = seen
-        return users
+    def names(self, bucket: int) -> set[bytes]:
+        """Return the names of the users of a part."""
+        if self.new:
+            return set()
+        found = self.connection.execute("SELECT name FROM users WHERE bucket = ?", (bucket,))
+        return {name for (name,) in found}
 
-    def apply(self, change: OwnerChange) -> None:
-        """Note what was read of a user. Within a transaction."""
-        user = self._user(change.owner)
+    def begin(self, rules: str, now_ms: int) -> None:
+        """Make ready to note what is read from now on, judged by these rules: what was found by
+        others is forgotten. Within a transaction.
+        """
+        run = self.connection.execute
+        (before,) = run("SELECT rules FROM about").fetchone()
+        if before != rules:
+            run("UPDATE documents SET checked = NULL WHERE checked IS NOT NULL")
+            run("UPDATE users SET sound = 0 WHERE sound")
+        run("UPDATE about SET rules = ?, read_ms = max(read_ms, ?)", (rules, now_ms))
+
+    def about(self) -> tuple[str, int]:
+        """Return by which rules documents were judged, and when one was read last, in ms."""
+        rules, read_ms = self.connection.execute("SELECT rules, read_ms FROM about").fetchone()
+        return str(rules), int(read_ms)
+
+    def apply(self, changes: Iterable[OwnerChange]) -> None:
+        """Note what was read of users. Within a transaction."""
+        for change in changes:
+            user = None if self.new else self._user(change.owner)
+            if user is not None:
+                self._change(user, change)
+            elif change.read:
+                self._add(change)
+
+    def _add(self, change: OwnerChange) -> None:
+        """Note a user of whom there is nothing yet."""
+        many = self.connection.executemany
+        documents = [_document_values(0, row) for row in change.read]
+        values = _user_values(change, [row[1:] for row in documents])
+        user = _made(self.connection.execute(INSERT_USER, values))
+        numbers = [self._next_document() for _ in documents]
+        rows = zip(numbers, documents, strict=True)
+        many(INSERT_DOCUMENT, [(number, user, *row[1:]) for number, row in rows])
+        chats = [
+            _chat_values(user, number, chat)
+            for number, row in zip(numbers, change.read, strict=True)
+            for chat in row.chats
+        ]
+        if chats:
+            many(INSERT_CHAT, chats)
+
+    def _change(self, user: int, change: OwnerChange) -> None:
         for slot in change.gone:
             document = self._document(user, slot)
             if document is not None:
@@ -89,6 +126,13 @@ class Catalog:
         for row in change.read:
             self._put_document(user, row)
         self._sum_up(user, change)
+
+    def _next_document(self) -> int:
+        if self._documents is None:
+            found = self.connection.execute("SELECT max(id) FROM documents").fetchone()
+            self._documents = found[0] or 0
+        self._documents += 1
+        return self._documents
 
     def remove(self, owner: bytes) -> bool:
         """Forget a user; return whether there was any. Within a transaction."""
@@ -100,18 +144,11 @@ class Catalog:
         self.connection.execute("DELETE FROM users WHERE id = ?", found)
         return True
 
-    def _user(self, owner: bytes) -> int:
-        run = self.connection.execute
-        if not self._new:
-            found = run("SELECT id FROM users WHERE name = ?", (owner,)).fetchone()
-            if found is not None:
-                return int(found[0])
-        row = (bucket_of(owner), owner, owner_tie(owner), 0, 0, 0, 0, 0, None, 0, 0, "mtime")
-        return _made(run(INSERT_USER, row))
+    def _user(self, owner: bytes) -> int | None:
+        found = self.connection.execute("SELECT id FROM users WHERE name = ?", (owner,)).fetchone()
+        return None if found is None else int(found[0])
 
     def _document(self, user: int, slot: Slot) -> int | None:
-        if self._new:
-            return None
         found = self.connection.execute(
             "SELECT id FROM documents WHERE user = ? AND place = ? AND name = ?", (user, *slot)
         ).fetchone()
@@ -125,7 +162,8 @@ class Catalog:
         document = self._document(user, row.slot)
         values = _document_values(user, row)
         if document is None:
-            document = _made(self.connection.execute(INSERT_DOCUMENT, values))
+            document = self._next_document()
+            self.connection.execute(INSERT_DOCUMENT, (document, *values))
             stood: dict[bytes, list[int]] = {}
         else:
             self.connection.execute(UPDATE_DOCUMENT, (*values, document))
@@ -154,23 +192,35 @@ class Catalog:
 
     def _sum_up(self, user: int, change: OwnerChange) -> None:
         """Write a user's sums; forget a user of whom no document is left."""
-        if self._new:  # there is no index yet
-            documents = [_sums_of(_document_values(user, row)) for row in change.read]
-        else:
-            documents = self.connection.execute(
-                "SELECT kind, size, mtime_ms, chats, messages, began_ms, activity_ms,"
-                " activity_source FROM documents WHERE user = ?",
-                (user,),
-            ).fetchall()
+        documents = self.connection.execute(
+            f"SELECT {KEPT_OF_DOCUMENTS} FROM documents WHERE user = ?",  # noqa: S608 - our words
+            (user,),
+        ).fetchall()
         if documents:
-            values = _user_values(change.owner, documents)
-            self.connection.execute(UPDATE_USER, (*values, user))
+            self.connection.execute(UPDATE_USER, (*_user_values(change, documents), user))
         else:
             self.connection.execute("DELETE FROM users WHERE id = ?", (user,))
 
 
-def _user_values(owner: bytes, documents: list[tuple[Any, ...]]) -> tuple[object, ...]:
-    kinds, sizes, mtimes, chats, messages, began, activities, sources = zip(*documents, strict=True)
+def _user_values(change: OwnerChange, documents: list[tuple[Any, ...]]) -> tuple[object, ...]:
+    owner, seen = change.owner, change.seen
+    (
+        places,
+        _,
+        kinds,
+        sizes,
+        mtimes,
+        *_,
+        chats,
+        messages,
+        began,
+        activities,
+        sources,
+        chat_bytes,
+        (oldest),
+        odd,
+        _,
+    ) = zip(*documents, strict=True)
     active = [
         (time_ms, source)
         for time_ms, source in zip(activities, sources, strict=True)
@@ -179,17 +229,18 @@ def _user_values(owner: bytes, documents: list[tuple[Any, ...]]) -> tuple[object
     activity_ms, source = max(active, default=(max(mtimes), "mtime"))
     begun = [(kind != "user", time) for kind, time in zip(kinds, began, strict=True) if time]
     _, began_ms = min(begun, default=(False, None))  # what the user's document says comes first
+    newest = [time for time, kind in zip(activities, kinds, strict=True) if time and kind != "user"]
+    histories = kinds.count("history")
+    is_odd = any(odd) or not histories or min(places) > Place.USER_FILE_GZIP
     return (
         *(bucket_of(owner), owner, owner_tie(owner), len(documents), sum(sizes)),
-        *(kinds.count("history"), sum(chats), sum(messages)),
+        *(histories, sum(chats), sum(messages)),
         *(began_ms, activity_ms if began_ms is None else began_ms, activity_ms, source),
+        sum(chat_bytes),
+        min([time for time in oldest if time is not None], default=None),
+        max(newest, default=None),
+        *(is_odd, seen.names, seen.signature, seen.sound),
     )
-
-
-def _sums_of(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return of a document's values those that a user's sums are made of."""
-    kind, size, mtime_ms = values[3:6]
-    return kind, size, mtime_ms, *values[11:]
 
 
 def _made(cursor: sqlite3.Cursor) -> int:
@@ -204,12 +255,14 @@ def _document_values(user: int, row: DocumentRow) -> tuple[object, ...]:
     if row.seen_ms is not None:
         active.append((row.seen_ms, "last_seen"))
     activity_ms, source = max(active, default=(None, None))
+    oldest = min([chat.activity_ms for chat in row.chats], default=None)
     size, mtime_ns, ctime_ns, inode = row.stamp or (row.size, None, None, None)
     return (
         *(user, *row.slot, row.kind, size, row.mtime_ms, row.stamp is not None),
         *(mtime_ns, ctime_ns, inode, row.state),
         *(len(row.chats), sum(chat.messages for chat in row.chats)),
         *(min(began, default=row.began_ms), activity_ms, source),
+        *(sum([chat.length for chat in row.chats]), oldest, row.odd, row.checked),
     )
 
 

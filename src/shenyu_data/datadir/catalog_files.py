@@ -58,7 +58,7 @@ def open_catalog(folder: str, data: bytes) -> Catalog:
     except BaseException:
         connection.close()
         raise
-    return Catalog(connection)
+    return Catalog(connection, path)
 
 
 @contextmanager
@@ -121,8 +121,9 @@ def _empty(path: str, data: bytes) -> Iterator[Catalog]:
         connection.executescript(TABLES)
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {VERSION}")
-        connection.execute("INSERT INTO about VALUES (?, ?)", (data, os.urandom(16)))
-        yield Catalog(connection, new=True)
+        about = (data, os.urandom(16), "", 0)
+        connection.execute("INSERT INTO about VALUES (?, ?, ?, ?)", about)
+        yield Catalog(connection, path, new=True)
     finally:
         connection.close()
 

@@ -1,7 +1,4 @@
-"""Reading what the catalog notes of users from the live directory. Called by workers.
-
-Only documents whose stat is another than when they were last read are opened.
-"""
+"""Reading what the catalog notes of documents, and chats where it says they lie. For workers."""
 
 from __future__ import annotations
 
@@ -9,13 +6,16 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
+import msgspec
 from blake3 import blake3
+from msgspec import UNSET
 
 from shenyu_data.datadir.capture import capture, is_settled
+from shenyu_data.datadir.catalog_checks import check_document, keep_check
 from shenyu_data.datadir.catalog_rows import (
     About,
     ChatRow,
@@ -30,11 +30,11 @@ from shenyu_data.datadir.catalog_rows import (
 )
 from shenyu_data.datadir.chat_stream import NoArray, scan_chats
 from shenyu_data.datadir.folder import FILE_FLAGS, FOLDER_FLAGS
-from shenyu_data.datadir.scan import DataFolders, Found, scan_user
-from shenyu_data.model.chats import chat_value, read_history
-from shenyu_data.model.documents import Unparsable
-from shenyu_data.model.findings import Finding
-from shenyu_data.model.layout import GZIP_SUFFIX, JSON_SUFFIX, Place, kind_of, path_of
+from shenyu_data.datadir.scan import DataFolders, Found
+from shenyu_data.model.chats import chat_places, chat_value, read_history
+from shenyu_data.model.documents import MAX_PARSED_VALUES, Unparsable
+from shenyu_data.model.layout import GZIP_SUFFIX, JSON_SUFFIX, Kind, Place, kind_of, path_of
+from shenyu_data.model.quick_chats import decode_quick_chat
 from shenyu_data.model.records import MAX_PARSED_BYTES, gunzip
 
 STREAMED_BYTES = 4 << 20
@@ -43,51 +43,6 @@ STREAMED_BYTES = 4 << 20
 _BLOCK_BYTES = 1 << 20
 _TRIES = 3
 _is_array = re.compile(rb"[ \t\r\n]*\[").match
-
-
-class OwnerChange(NamedTuple):
-    """What is to be noted anew of a user: documents that are gone, and those that were read."""
-
-    owner: bytes
-    gone: list[Slot]
-    read: list[DocumentRow]
-
-
-class OwnersTask(NamedTuple):
-    """Users to look at: name, whether there may be a ``.json.gz``, the stamps known so far."""
-
-    data: str
-    owners: Sequence[tuple[bytes, bool, Mapping[Slot, Stamp | None]]]
-    now_ms: int
-
-
-class OwnersRead(NamedTuple):
-    """What looking at the users of a task gave: of how many, what is new, and what went wrong."""
-
-    owners: int
-    changes: list[OwnerChange]
-    findings: list[Finding]
-
-
-def read_owners(task: OwnersTask) -> OwnersRead:
-    """Look at the users of a task; return those of whom something is to be noted."""
-    changes: list[OwnerChange] = []
-    findings: list[Finding] = []
-    with DataFolders(task.data) as folders:
-        for owner, compressed, known in task.owners:
-            scan = scan_user(folders, owner, compressed=compressed)
-            findings += scan.findings
-            files = [found for found in scan.entries if stat.S_ISREG(found.stat.st_mode)]
-            slots = {_slot(found) for found in files}
-            gone = [slot for slot in known if slot not in slots] if scan.complete else []
-            read = [
-                _read(folders, owner, found, task.now_ms)
-                for found in files
-                if known.get(_slot(found)) != stamp_of(found.stat)
-            ]
-            if gone or read:
-                changes.append(OwnerChange(owner, gone, read))
-    return OwnersRead(len(task.owners), changes, findings)
 
 
 def read_document(
@@ -101,7 +56,7 @@ def read_document(
         return None
     if not stat.S_ISREG(found.st_mode):
         return None
-    return _read(folders, owner, Found(Place(slot[0]), slot[1], found), now_ms)
+    return read_found(folders, owner, Found(Place(slot[0]), slot[1], found), now_ms)
 
 
 def read_chat(folders: DataFolders, owner: bytes, piece: Piece) -> bytes | None:
@@ -166,18 +121,22 @@ class _Look(NamedTuple):
     state: State
     chats: list[ChatRow]
     visits: tuple[int | None, int | None] = (None, None)
+    checked: bytes | None = None
+    large: bool = False
 
 
-def _slot(found: Found) -> Slot:
+def slot_of(found: Found) -> Slot:
+    """Return which document of its user a file is."""
     return int(found.place), found.name
 
 
-def _read(folders: DataFolders, owner: bytes, found: Found, now_ms: int) -> DocumentRow:
+def read_found(folders: DataFolders, owner: bytes, found: Found, now_ms: int) -> DocumentRow:
+    """Return what is to be noted of a file of a user that a scan just met."""
     kind = kind_of(found.place, found.name)
     look = _Look(found.stat, is_settled(found.stat), "whole", [])
     if kind != "other":
         try:
-            with opened_folder(folders, owner, _slot(found)) as (folder, name):
+            with opened_folder(folders, owner, slot_of(found)) as (folder, name):
                 if _is_large(found):
                     look = _read_large(folder, name, owner, found, now_ms)
                 else:
@@ -186,7 +145,7 @@ def _read(folders: DataFolders, owner: bytes, found: Found, now_ms: int) -> Docu
             look = _Look(found.stat, False, "unreadable", [])
     first, last = look.visits
     return DocumentRow(
-        slot=_slot(found),
+        slot=slot_of(found),
         kind=kind,
         size=fitting(look.stat.st_size),
         mtime_ms=_mtime_ms(look.stat),
@@ -195,6 +154,8 @@ def _read(folders: DataFolders, owner: bytes, found: Found, now_ms: int) -> Docu
         began_ms=first,
         seen_ms=last,
         chats=look.chats,
+        checked=look.checked if look.settled else None,
+        odd=look.state != "whole" or look.large or (kind == "history" and not look.chats),
     )
 
 
@@ -211,17 +172,38 @@ def _read_small(folder: int, name: bytes, owner: bytes, found: Found, now_ms: in
     kind = kind_of(found.place, found.name)
     captured = capture(folder, name, kind, path, found.stat)
     state: State = captured.outline.state
-    look = _Look(captured.stat, captured.settled, state, [])
-    if state != "whole":
+    large = len(captured.data) > MAX_PARSED_VALUES  # there may be too many values in it
+    look = _Look(captured.stat, captured.settled, state, [], large=large)
+    if state == "torn":
         return look
-    data: bytes | None = captured.data
+    return _look_into(look, captured.data, kind, owner, name, path, now_ms)
+
+
+def _look_into(
+    look: _Look, packed: bytes, kind: Kind, owner: bytes, name: bytes, path: bytes, now_ms: int
+) -> _Look:
+    """Return what a look at a document's bytes gives."""
+    if look.state == "whole":
+        look = _look_for_chats(look, packed, kind, path, now_ms)
+    if look.settled:
+        checked = check_document(kind, owner, name, path, packed)
+        messages = sum([chat.messages for chat in look.chats])
+        look = look._replace(checked=keep_check(checked, len(look.chats), messages))
+    return look
+
+
+def _look_for_chats(look: _Look, packed: bytes, kind: Kind, path: bytes, now_ms: int) -> _Look:
+    data: bytes | None = packed
     if path.endswith(GZIP_SUFFIX):
-        data = gunzip(captured.data, MAX_PARSED_BYTES)
+        data = gunzip(packed, MAX_PARSED_BYTES)
     if data is None:
         return look._replace(state="torn")
+    look = look._replace(large=look.large or len(data) > MAX_PARSED_VALUES)
     if kind == "user":
         return look._replace(visits=visits(data))
-    rows = Rows(About(path, _mtime_ms(captured.stat), now_ms))
+    rows = Rows(About(path, _mtime_ms(look.stat), now_ms))
+    if not look.large and _add_quickly(rows, data):
+        return look._replace(chats=rows.rows)
     try:
         if len(data) > STREAMED_BYTES and _is_array(data):
             for piece in scan_chats([data]):
@@ -236,10 +218,49 @@ def _read_small(folder: int, name: bytes, owner: bytes, found: Found, now_ms: in
     return look._replace(chats=rows.rows)
 
 
+def _add_quickly(rows: Rows, data: bytes) -> bool:
+    """Note the chats of an ordinary history, which is known to be whole; if it is another, return
+    false, and nothing is noted.
+    """
+    places = chat_places(data)
+    alone = data[:1] == b"{"
+    if alone:
+        places = [(0, len(data.rstrip(b" \t\r\n")))]
+    try:
+        chats = [(first, decode_quick_chat(data[first:last]), last) for first, last in places]
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    for first, chat, last in chats:
+        messages = 0 if chat.messages is UNSET else len(chat.messages)
+        rows.add_outline(first, data[first:last], chat.value(), messages, alone=alone)
+    return bool(chats)
+
+
+def check_large(folders: DataFolders, owner: bytes, row: DocumentRow) -> DocumentRow:
+    """Return what is to be noted of a document that was read in pieces, with what is found in it by
+    the rules of a validation, which have to see it whole.
+    """
+    place, name = row.slot
+    path = path_of(owner, Place(place), name)
+    kind = row.kind
+    if kind == "other" or row.size > MAX_PARSED_BYTES:
+        return row
+    try:
+        with opened_folder(folders, owner, row.slot) as (folder, own_name):
+            captured = capture(folder, own_name, kind, path)
+    except OSError:
+        return row
+    if captured.outline.state == "torn" or stamp_of(captured.stat) != row.stamp:
+        return row
+    checked = check_document(kind, owner, own_name, path, captured.data)
+    messages = sum([chat.messages for chat in row.chats])
+    return row._replace(checked=keep_check(checked, len(row.chats), messages))
+
+
 def _read_large(folder: int, name: bytes, owner: bytes, found: Found, now_ms: int) -> _Look:
     """Note the chats of a large history; memory is bounded by its largest chat."""
     path = path_of(owner, found.place, found.name)
-    look = _Look(found.stat, False, "torn", [])
+    look = _Look(found.stat, False, "torn", [], large=True)
     for _ in range(_TRIES):
         descriptor = os.open(name, FILE_FLAGS, dir_fd=folder)
         try:
@@ -257,7 +278,8 @@ def _read_large(folder: int, name: bytes, owner: bytes, found: Found, now_ms: in
             stable = stamp_of(os.fstat(descriptor)) == stamp_of(before)
         finally:
             os.close(descriptor)
-        look = _Look(before, stable and is_settled(before), state, rows.rows)
+        settled = stable and is_settled(before)
+        look = _Look(before, settled, state, rows.rows, large=True)
         if stable:
             break
     return look

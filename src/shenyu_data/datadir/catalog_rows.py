@@ -56,7 +56,9 @@ class ChatRow(NamedTuple):
 class DocumentRow(NamedTuple):
     """One file of a user, as it was read. ``stamp`` is None if it must be read again next time.
 
-    ``began_ms`` and ``seen_ms`` are what a user's document says of the first and the last visit.
+    ``began_ms`` and ``seen_ms`` are what a user's document says of the first and the last visit;
+    ``checked`` is what was found in it (datadir/catalog_checks.py), None if that is not known.
+    ``odd``: whoever looks for chats in it must read it.
     """
 
     slot: Slot
@@ -68,6 +70,8 @@ class DocumentRow(NamedTuple):
     began_ms: int | None
     seen_ms: int | None
     chats: list[ChatRow]
+    checked: bytes | None
+    odd: bool
 
 
 class About(NamedTuple):
@@ -112,13 +116,22 @@ class Rows:
 
     def add(self, offset: int, data: bytes, value: object, *, alone: bool = False) -> None:
         """Note a chat, given its bytes and their value; ``alone``: it is all its document holds."""
-        about = self._about
         chat = value if isinstance(value, dict) else {}
+        messages = chat.get("messages")
+        count = len(messages) if isinstance(messages, list) else 0
+        self.add_outline(offset, data, chat, count, alone=alone)
+
+    def add_outline(
+        self, offset: int, data: bytes, chat: dict[str, Any], messages: int, *, alone: bool = False
+    ) -> None:
+        """As :meth:`add`, given of the value only what model/quick_chats.py leaves of it, and the
+        number of messages.
+        """
+        about = self._about
         digest = blake3(data).digest(16)
         key = chat_key(chat.get("id"))
         identity = digest if key is None else b"#" + key.encode("utf-8", "surrogatepass")
         count = self._counts[identity] = self._counts.get(identity, 0) + 1
-        messages = chat.get("messages")
         began = clock_ms(chat)
         activity = last_activity(chat, about.mtime_ms, about.now_ms)
         self.rows.append(
@@ -127,7 +140,7 @@ class Rows:
                 key=noted(key if key is not None else self._stand_in(digest, alone=alone)),
                 title=_noted_text(chat.get("title")),
                 model=_noted_text(chat.get("model")),
-                messages=len(messages) if isinstance(messages, list) else 0,
+                messages=messages,
                 began_ms=None if began is None else int(began),
                 activity_ms=activity.ms,
                 activity_source=activity.source,

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 APPLICATION_ID = 0x5348454E  # "SHEN"
-VERSION = 1
+VERSION = 2
 """A catalog of another version is built anew."""
 
 TABLES = """
-CREATE TABLE about (data BLOB NOT NULL, birth BLOB NOT NULL);
+CREATE TABLE about (
+    data BLOB NOT NULL, birth BLOB NOT NULL, rules TEXT NOT NULL, read_ms INTEGER NOT NULL
+);
 CREATE TABLE users (
     id INTEGER PRIMARY KEY, bucket INTEGER NOT NULL, name BLOB NOT NULL, tie INTEGER NOT NULL,
     documents INTEGER NOT NULL, document_bytes INTEGER NOT NULL, histories INTEGER NOT NULL,
     chats INTEGER NOT NULL, messages INTEGER NOT NULL, began_ms INTEGER, age_ms INTEGER NOT NULL,
-    activity_ms INTEGER NOT NULL, activity_source TEXT NOT NULL
+    activity_ms INTEGER NOT NULL, activity_source TEXT NOT NULL,
+    chat_bytes INTEGER NOT NULL, oldest_ms INTEGER, newest_ms INTEGER, odd INTEGER NOT NULL,
+    names BLOB NOT NULL, signature BLOB, sound INTEGER NOT NULL
 );
 CREATE TABLE documents (
     id INTEGER PRIMARY KEY, user INTEGER NOT NULL, place INTEGER NOT NULL, name BLOB NOT NULL,
     kind TEXT NOT NULL, size INTEGER NOT NULL, mtime_ms INTEGER NOT NULL,
     settled INTEGER NOT NULL, mtime_ns INTEGER, ctime_ns INTEGER, inode INTEGER,
     state TEXT NOT NULL, chats INTEGER NOT NULL, messages INTEGER NOT NULL,
-    began_ms INTEGER, activity_ms INTEGER, activity_source TEXT
+    began_ms INTEGER, activity_ms INTEGER, activity_source TEXT,
+    chat_bytes INTEGER NOT NULL, oldest_ms INTEGER, odd INTEGER NOT NULL, checked BLOB
 );
 CREATE TABLE chats (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -33,7 +38,7 @@ CREATE TABLE chats (
 
 INDEXES = """
 CREATE UNIQUE INDEX users_name ON users (name);
-CREATE INDEX users_bucket ON users (bucket);
+CREATE INDEX users_bucket ON users (bucket, name);
 CREATE INDEX users_activity ON users (activity_ms, tie);
 CREATE INDEX users_size ON users (document_bytes, tie);
 CREATE INDEX users_age ON users (age_ms, tie);
@@ -51,11 +56,13 @@ CREATE INDEX chats_title ON chats (coalesce(title, ''), tie);
 _USER_COLUMNS = (
     *("bucket", "name", "tie", "documents", "document_bytes", "histories", "chats", "messages"),
     *("began_ms", "age_ms", "activity_ms", "activity_source"),
+    *("chat_bytes", "oldest_ms", "newest_ms", "odd", "names", "signature", "sound"),
 )
 _DOCUMENT_COLUMNS = (
     *("user", "place", "name", "kind", "size", "mtime_ms", "settled"),
     *("mtime_ns", "ctime_ns", "inode", "state"),
     *("chats", "messages", "began_ms", "activity_ms", "activity_source"),
+    *("chat_bytes", "oldest_ms", "odd", "checked"),
 )
 _CHAT_COLUMNS = (
     *("tie", "user", "document", "key", "title", "model", "messages", "began_ms", "age_ms"),
@@ -73,9 +80,12 @@ def _update(table: str, columns: tuple[str, ...]) -> str:
     return f"UPDATE {table} SET {values} WHERE id = ?"  # noqa: S608 - no word of it is a person's
 
 
+KEPT_OF_DOCUMENTS = ", ".join(_DOCUMENT_COLUMNS[1:])
+"""What a user's sums are made of."""
+
 INSERT_USER = _insert("users", _USER_COLUMNS)
 UPDATE_USER = _update("users", _USER_COLUMNS)
-INSERT_DOCUMENT = _insert("documents", _DOCUMENT_COLUMNS)
+INSERT_DOCUMENT = _insert("documents", ("id", *_DOCUMENT_COLUMNS))
 UPDATE_DOCUMENT = _update("documents", _DOCUMENT_COLUMNS)
 INSERT_CHAT = _insert("chats", _CHAT_COLUMNS)
 UPDATE_CHAT = _update("chats", _CHAT_COLUMNS)

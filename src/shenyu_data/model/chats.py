@@ -143,6 +143,13 @@ def chat_value(text: bytes) -> Any:
             raise _no_history() from None
 
 
+def chat_places(data: bytes) -> list[tuple[int, int]]:
+    """Return where the chats of an array begin and end; none of what is none, or is odd."""
+    if data[:1] != b"[":
+        return []
+    return _lengths(data, 0)
+
+
 def _lengths(data: bytes, start: int) -> list[tuple[int, int]]:
     """As :func:`_elements`, ten times as fast, but none for what only the application takes."""
     try:

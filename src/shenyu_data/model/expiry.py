@@ -99,6 +99,20 @@ class ExpiryUser(NamedTuple):
     touched_ms: int = 0
 
 
+class Summary(NamedTuple):
+    """What may be known of a user without looking: how many chats, their bytes, when the one that
+    was longest not active and the last active one were, at the latest as their clocks were read.
+
+    ``odd``: there is something about the user that only a look tells.
+    """
+
+    chats: int
+    size: int
+    oldest_ms: int | None
+    newest_ms: int | None
+    odd: bool
+
+
 class Verdict(NamedTuple):
     """Whether a chat expires, and by which rules; ``held``: they would, but it is held."""
 
@@ -127,6 +141,27 @@ def judge(user: ExpiryUser, policy: Policy, *, now_ms: int) -> list[Verdict]:
             Verdict(chat, bool(why) and chat.held is None, why, chat.held if why else None)
         )
     return verdicts
+
+
+def may_expire(user: Summary, policy: Policy, *, now_ms: int) -> bool:
+    """Whether it takes a look to tell if anything of a user expires. False: nothing does.
+
+    Clocks that were wrong when they were read, because they were ahead, may be right by now: then a
+    chat is younger than the summary says, never older.
+    """
+    if user.odd or user.oldest_ms is None or user.newest_ms is None:
+        return True
+    if policy.idle_users_s is not None and user.newest_ms < now_ms - policy.idle_users_s * 1000:
+        return True
+    for rule in (policy.rule, *policy.histories.values()):
+        age_s = rule.older_than_s
+        if age_s is not None and user.oldest_ms < now_ms - age_s * 1000:
+            return True
+        if rule.keep_newest is not None and user.chats > rule.keep_newest:
+            return True
+        if rule.max_bytes is not None and user.size > rule.max_bytes:
+            return True
+    return False
 
 
 def is_orphan(user: ExpiryUser, *, now_ms: int) -> bool:

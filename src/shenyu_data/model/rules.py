@@ -22,6 +22,11 @@ from shenyu_data.model.user_rules import check_user, is_application_name, is_sou
 APPLICATION_KEYS = (b"chat-history", b"sn43-history")
 """The storage keys the application is known to use."""
 
+RULES_VERSION = 1
+"""To be raised whenever a document may be found to be something else than before: what was found
+by other rules is not trusted.
+"""
+
 NOTHING = Held(0, 0)
 
 

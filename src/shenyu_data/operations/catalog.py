@@ -24,7 +24,8 @@ from shenyu_data.datadir.catalog_files import (
     open_catalog,
     rewrite_without,
 )
-from shenyu_data.datadir.catalog_read import OwnerChange, OwnersTask, read_owners
+from shenyu_data.datadir.catalog_notes import CatalogNotes
+from shenyu_data.datadir.catalog_owners import OwnersTask, read_owners
 from shenyu_data.datadir.survey import Survey, survey
 from shenyu_data.model.errors import ShenyuDataError
 from shenyu_data.model.findings import Finding
@@ -39,7 +40,6 @@ WAIT_S = 60.0
 _TASK_NAMES = 250  # as in validate
 _FEW_NAMES = 500
 _WAITING_A_JOB = 4
-_MOST_PENDING = 20_000  # documents and chats in one transaction
 
 _NOT_THE_CATALOGS_FAULT = (
     *(sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR),
@@ -195,10 +195,7 @@ class _Refresh:
         self._options = options
         self._monitor = monitor
         self._now_ms = time.time_ns() // 1_000_000
-        self._gone: list[bytes] = []
-        self._changes: list[OwnerChange] = []
-        self._pending = 0
-        self._changed = 0
+        self._notes = CatalogNotes(catalog, self._now_ms)
 
     def run(self) -> int:
         options, monitor = self._options, self._monitor
@@ -221,43 +218,26 @@ class _Refresh:
                 for part in run_tasks(executor, read_owners, tasks, waiting=waiting, in_order=True):
                     for finding in part.findings:
                         monitor.report(finding)
-                    self._note(part.changes)
+                    self._notes.add(part.changes)
                     progress.advance(part.owners)
-        self._write()
-        return self._changed
+        self._notes.write()
+        return self._notes.changed
 
     def _tasks(self, found: Survey) -> Iterator[OwnersTask]:
-        owners = []
+        owners: list[tuple[bytes, bool]] = []
         for number in range(BUCKETS):
-            known = self._catalog.known(number)
             bucket = found.bucket(number)
-            for name in bucket.users:
-                owners.append((name, name in bucket.compressed, known.pop(name, {})))
-                if len(owners) == _TASK_NAMES:
-                    yield OwnersTask(self._options.data, owners, self._now_ms)
-                    owners = []
+            owners += [(name, name in bucket.compressed) for name in bucket.users]
+            while len(owners) >= _TASK_NAMES:
+                yield self._task(owners[:_TASK_NAMES])
+                del owners[:_TASK_NAMES]
             if found.users_complete:
-                self._gone += known
-        yield OwnersTask(self._options.data, owners, self._now_ms)
+                self._notes.gone(self._catalog.names(number).difference(bucket.users))
+        yield self._task(owners)
 
-    def _note(self, changes: list[OwnerChange]) -> None:
-        self._changes += changes
-        self._pending += sum(
-            len(change.gone) + sum(1 + len(row.chats) for row in change.read) for change in changes
-        )
-        if self._pending > _MOST_PENDING:
-            self._write()
-
-    def _write(self) -> None:
-        if not (self._gone or self._changes):
-            return
-        with self._catalog.transaction():
-            for name in self._gone:
-                self._catalog.remove(name)
-            for change in self._changes:
-                self._catalog.apply(change)
-        self._changed += len(self._gone) + len(self._changes)
-        self._gone, self._changes, self._pending = [], [], 0
+    def _task(self, owners: list[tuple[bytes, bool]]) -> OwnersTask:
+        catalog = None if self._catalog.new else self._catalog.path
+        return OwnersTask(self._options.data, owners, catalog, self._now_ms)
 
 
 def _is_the_place(error: Exception) -> bool:

@@ -6,38 +6,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET
 
 from shenyu_data.datadir.folder import FILE_FLAGS
 from shenyu_data.datadir.scan import Found
 from shenyu_data.model.activity import last_activity
 from shenyu_data.model.expiry import ExpiryChat
 from shenyu_data.model.layout import JSON_SUFFIX
+from shenyu_data.model.quick_chats import QuickChat, decode_quick_chat, decode_quick_chats
 from shenyu_data.model.records import MAX_PARSED_BYTES
 from shenyu_data.operations.past import storage_key
-
-
-class _Times(Struct):
-    timestamp: Any = UNSET
-    updated_at: Any = UNSET
-    updatedAt: Any = UNSET
-    time: Any = UNSET
-    date: Any = UNSET
-    created_at: Any = UNSET
-    createdAt: Any = UNSET
-
-
-class _Chat(_Times):
-    id: Any = UNSET
-    messages: list[_Times] | UnsetType = UNSET
-
-
-_decode_array = msgspec.json.Decoder(list[_Chat]).decode
-_decode_one = msgspec.json.Decoder(_Chat).decode
-_NO_TIMES = _Times()
 
 
 def quick_chats(folder: int, entries: Sequence[Found], now_ms: int) -> list[ExpiryChat] | None:
@@ -52,12 +32,12 @@ def quick_chats(folder: int, entries: Sequence[Found], now_ms: int) -> list[Expi
         key = os.fsdecode(storage_key(entry.name))
         mtime_ms = entry.stat.st_mtime_ns // 1_000_000
         for index, chat in enumerate(chats):
-            activity = last_activity(_value(chat), mtime_ms, now_ms)
+            activity = last_activity(chat.value(), mtime_ms, now_ms)
             found.append(ExpiryChat(entry.name, key, index, 0, activity))
     return found
 
 
-def _chats(folder: int, entry: Found) -> list[_Chat] | None:
+def _chats(folder: int, entry: Found) -> list[QuickChat] | None:
     size = entry.stat.st_size
     if not entry.name.endswith(JSON_SUFFIX) or size > MAX_PARSED_BYTES:
         return None
@@ -69,27 +49,7 @@ def _chats(folder: int, entry: Found) -> list[_Chat] | None:
             os.close(descriptor)
         if len(data) != size:
             return None
-        chats = _decode_array(data) if data[:1] == b"[" else [_decode_one(data)]
+        chats = decode_quick_chats(data) if data[:1] == b"[" else [decode_quick_chat(data)]
     except (OSError, msgspec.DecodeError, RecursionError):
         return None
     return None if any(chat.messages is UNSET for chat in chats) else chats
-
-
-def _value(chat: _Chat) -> dict[str, object]:
-    """Return what is left of a chat: all that tells when it was last active."""
-    value = _said(chat)
-    if chat.id is not UNSET:
-        value["id"] = chat.id
-    if chat.messages is not UNSET:
-        times = [_said(message) for message in chat.messages if message != _NO_TIMES]
-        if times:
-            value["messages"] = times
-    return value
-
-
-def _said(times: _Times) -> dict[str, object]:
-    return {
-        name: value
-        for name in _Times.__struct_fields__
-        if (value := getattr(times, name)) is not UNSET
-    }
