@@ -12,12 +12,18 @@ from shenyu_data.cli.common import Call, common, print_json
 from shenyu_data.cli.render import fields, number, size
 from shenyu_data.model.errors import EXIT_DONE, EXIT_FINDINGS, UsageError
 from shenyu_data.model.findings import printable
+from shenyu_data.operations.places import state_folder, state_of
 from shenyu_data.operations.validate import ValidateOptions, ValidateStats, locate, validate
 
 
 @click.command("validate")
 @click.argument("path", required=False)
-@click.option("--all", "everything", is_flag=True, help="Also report what is merely worth knowing.")
+@click.option(
+    "--all",
+    "everything",
+    is_flag=True,
+    help="Read everything, and report everything, what is merely worth knowing too.",
+)
 @click.option(
     "--fail-on",
     metavar="LEVEL",
@@ -39,7 +45,8 @@ def validate_command(
     """Check the documents of the data directory, or only what lies at PATH.
 
     PATH is a data directory, or a file or folder inside the one that is set. Exits with 1 if there
-    are errors or warnings. No key is needed, and nothing is written.
+    are errors or warnings. No key is needed, and the data directory is not written to. If there is
+    a catalog (`users list` makes it), only documents that changed are read, and it is kept true.
     """
     if call.as_json and form not in (None, "json"):
         raise UsageError(f"--json and --format {form} contradict", hint="Give one of them.")
@@ -47,7 +54,8 @@ def validate_command(
         call.print_as_json()
     data, inside = (call.data, None) if path is None else locate(path, call.settings.data)
     everything = everything or fail_on == "info"  # what makes it fail is to be seen
-    options = ValidateOptions(jobs=call.jobs, all=everything, path=inside)
+    state = state_of(state_folder(os.environ), data)
+    options = ValidateOptions(jobs=call.jobs, all=everything, path=inside, state=state)
     if everything:
         call.monitor.show_all()
     stats = validate(data, options, call.monitor)

@@ -47,9 +47,12 @@ def keep_check(checked: Checked, chats: int, messages: int) -> bytes:
     return _encode(_Kept(*checked.held, checked.findings))
 
 
-def kept_check(kept: bytes, chats: int, messages: int) -> Checked:
-    """Return what was kept. Raise ValueError (msgspec's) if it is damaged."""
+def kept_check(kept: bytes, chats: int, messages: int) -> Checked | None:
+    """Return what was kept; None if it is damaged."""
     if kept == SOUND:
         return Checked([], Held(chats, messages))
-    found = _decode(kept)
+    try:
+        found = _decode(kept)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
     return Checked(found.findings, Held(found.chats, found.messages))

@@ -15,10 +15,9 @@ from contextlib import contextmanager, suppress
 
 from shenyu_data.datadir.catalog import Catalog
 from shenyu_data.datadir.catalog_tables import APPLICATION_ID, INDEXES, TABLES, VERSION
+from shenyu_data.datadir.catalog_tables import CATALOG_NAME as CATALOG_NAME
 from shenyu_data.datadir.catalog_text import TEXT_NAME
 from shenyu_data.storage.atomic import make_private, overwrite, sync_folder
-
-CATALOG_NAME = "catalog.db"
 
 _JOURNAL = CATALOG_NAME + "-journal"
 _NEW = CATALOG_NAME + ".new"

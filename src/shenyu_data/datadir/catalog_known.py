@@ -27,6 +27,11 @@ from shenyu_data.model.layout import GZIP_SUFFIX, JSON_SUFFIX, Place
 _BUSY_S = 30.0
 _MOST_NAMES = 500  # in one question
 
+_USER_COLUMNS = (
+    "name, id, names, signature, sound, documents, document_bytes, histories, chats, messages,"
+    " chat_bytes, oldest_ms, newest_ms, odd"
+)
+
 _STAT = struct.Struct("<IIQQQQ").pack
 _64_BITS = (1 << 64) - 1  # times before 1970 are negative
 _ABSENT = b"-"
@@ -92,12 +97,9 @@ class KnownUsers:
         found: dict[bytes, KnownUser] = {}
         for start in range(0, len(names), _MOST_NAMES):
             part = names[start : start + _MOST_NAMES]
-            for row in self._connection.execute(
-                "SELECT name, id, names, signature, sound, documents, document_bytes, histories,"
-                " chats, messages, chat_bytes, oldest_ms, newest_ms, odd FROM users"
-                f" WHERE name IN ({', '.join('?' * len(part))})",
-                part,
-            ):
+            marks = ", ".join("?" * len(part))
+            question = f"SELECT {_USER_COLUMNS} FROM users WHERE name IN ({marks})"  # noqa: S608
+            for row in self._connection.execute(question, part):
                 name, number, listed, signature, sound, *counts = row
                 documents, size, histories, chats, messages, *rest = counts
                 found[name] = KnownUser(

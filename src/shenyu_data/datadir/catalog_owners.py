@@ -106,14 +106,14 @@ class Look(NamedTuple):
     documents: dict[Slot, KnownDocument]
 
     def checked(self) -> dict[Slot, Checked]:
-        """Return what was found in the documents that are known. Raise ValueError if what the
-        catalog says of it is damaged.
-        """
-        return {
-            slot: kept_check(document.checked, document.chats, document.messages)
-            for slot, document in self.documents.items()
-            if document.checked is not None
-        }
+        """Return what was found in the documents of which that is known."""
+        found = {}
+        for slot, document in self.documents.items():
+            if document.checked is not None:
+                checked = kept_check(document.checked, document.chats, document.messages)
+                if checked is not None:
+                    found[slot] = checked
+        return found
 
 
 class Looker:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+CATALOG_NAME = "catalog.db"
+"""The file, in the folder of what concerns its data directory."""
+
 APPLICATION_ID = 0x5348454E  # "SHEN"
 VERSION = 2
 """A catalog of another version is built anew."""

@@ -6,12 +6,14 @@ neither with users nor with chats; of both lists a plan holds so many as somebod
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import msgspec
 
+from shenyu_data.datadir.catalog_tables import CATALOG_NAME
 from shenyu_data.datadir.folder import open_root
 from shenyu_data.datadir.scan import DataFolders, scan_user
 from shenyu_data.datadir.survey import Survey, survey
@@ -89,7 +91,9 @@ class CleanupPlan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CleanupTask(NamedTuple):
-    """Users to plan, by bucket, and where each bucket stands in the verified snapshots."""
+    """Users to plan, by bucket, and where each bucket stands in the verified snapshots. ``catalog``
+    is the path of one that may tell of whom nothing expires.
+    """
 
     repository: Repository
     data: str
@@ -100,6 +104,7 @@ class CleanupTask(NamedTuple):
     holds: list[Hold]
     now_ms: int
     every: bool
+    catalog: str | None = None
 
 
 class PlannedPart(NamedTuple):
@@ -115,9 +120,12 @@ def plan_users(task: CleanupTask) -> PlannedPart:
     seen = listed = 0
     with DataFolders(task.data) as folders:
         planner = planner_of(task, folders)
+        spared = _spared(task, folders)
         for users in task.users.values():
             for user in users:
                 seen += 1
+                if user in spared:
+                    continue
                 with_gzip = task.compressed is None or user in task.compressed
                 plan = planner.plan(user, compressed=with_gzip)
                 if not task.every and listed + len(plan.chats) > MOST_ITEMS:
@@ -127,6 +135,15 @@ def plan_users(task: CleanupTask) -> PlannedPart:
                 if plan.changes or plan.findings or amounts.held or amounts.unsaved:
                     plans.append(plan)
     return PlannedPart(seen, plans)
+
+
+def _spared(task: CleanupTask, folders: DataFolders) -> frozenset[bytes]:
+    if task.catalog is None:
+        return frozenset()
+    from shenyu_data.operations.cleanup_known import spared_users  # late: SQLite takes 10 ms
+
+    users = [user for users in task.users.values() for user in users]
+    return spared_users(task.catalog, folders, users, task.compressed, task.policy, task.now_ms)
 
 
 def planner_of(task: CleanupTask, folders: DataFolders) -> OwnerPlanner:
@@ -159,6 +176,7 @@ class Planner:
         self.witnesses = (
             Witnesses({}, 0) if options.unsaved_too else find_witnesses(self._repository)
         )
+        self._catalog = _catalog_of(data, options)
 
     def task(
         self, users: dict[int, list[bytes]], compressed: frozenset[bytes] | None
@@ -177,6 +195,7 @@ class Planner:
             options.holds,
             options.now_ms,
             options.every,
+            self._catalog,
         )
 
     def plans(self, only: Iterable[bytes] | None) -> Iterator[PlannedPart]:
@@ -234,6 +253,14 @@ class Planner:
                 users, compressed, count = {}, set(), 0
         if users:
             yield self.task(users, frozenset(compressed))
+
+
+def _catalog_of(data: str, options: CleanupOptions) -> str | None:
+    if not os.path.exists(os.path.join(options.state, CATALOG_NAME)):
+        return None
+    from shenyu_data.operations.cleanup_known import usable_catalog  # late: SQLite takes 10 ms
+
+    return usable_catalog(options.state, data, options.now_ms)
 
 
 def plan_cleanup(

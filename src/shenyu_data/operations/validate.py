@@ -11,10 +11,12 @@ import stat
 import time
 import zlib
 from collections.abc import Iterator
-from typing import NamedTuple
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from shenyu_data.datadir.catalog_tables import CATALOG_NAME
 from shenyu_data.datadir.folder import open_folder, open_root
 from shenyu_data.datadir.survey import Survey, survey
 from shenyu_data.model.errors import UsageError
@@ -24,6 +26,9 @@ from shenyu_data.model.monitor import CollectingMonitor, Monitor
 from shenyu_data.operations.validate_closely import Tally
 from shenyu_data.operations.validate_task import ValidateTask, validate_owners
 from shenyu_data.operations.workers import default_jobs, open_executor, run_tasks
+
+if TYPE_CHECKING:
+    from shenyu_data.operations.validate_known import CatalogUse
 
 _BUCKETS = 256
 _TASK_NAMES = 250  # large enough to be worth sending, small enough to share out evenly
@@ -39,12 +44,15 @@ class ValidateOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What a person may choose.
 
     ``jobs``: processes, None for one a core. ``all``: report findings of severity ``info`` too.
-    ``path``: only this file or folder, relative to the data directory.
+    ``path``: only this file or folder, relative to the data directory. ``state`` is the folder
+    of what concerns the directory: if there is a catalog, only documents that changed since
+    they were last judged are read, and it is told what they are; unless ``all`` or ``path``.
     """
 
     jobs: int | None = None
     all: bool = False
     path: str | None = None
+    state: str | None = None
 
 
 class ValidateStats(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,17 +93,33 @@ def validate(data: str, options: ValidateOptions, monitor: Monitor) -> ValidateS
         jobs = default_jobs() if options.jobs is None else options.jobs
         if found.names < _FEW_NAMES:
             jobs = 1
-        tasks = _tasks(data, found, scope, infos=options.all)
         with (
+            _catalog(data, options) as catalog,
             open_executor(jobs) as executor,
             monitor.task("Validating", found.names, "users") as progress,
         ):
             waiting = _WAITING_A_JOB * max(jobs, 1)
+            tasks = _tasks(data, found, scope, catalog, infos=options.all)
             for part in run_tasks(executor, validate_owners, tasks, waiting=waiting, in_order=True):
                 _tell(part, total, monitor)
+                if catalog is not None:
+                    catalog.note(part.changes)
                 progress.advance(part.owners)
+            if catalog is not None:
+                catalog.finish()
     counts = {name: getattr(total, name) for name in _COUNTS}
     return ValidateStats(**counts, elapsed_s=time.monotonic() - begun)
+
+
+def _catalog(data: str, options: ValidateOptions) -> AbstractContextManager[CatalogUse | None]:
+    state = options.state
+    if state is None or options.all or options.path is not None:
+        return nullcontext()
+    if not os.path.exists(os.path.join(state, CATALOG_NAME)):
+        return nullcontext()
+    from shenyu_data.operations.validate_known import catalog_in_use  # late: SQLite takes 10 ms
+
+    return catalog_in_use(state, data)
 
 
 def locate(path: str, data: str | None = None) -> tuple[str, str | None]:
@@ -178,25 +202,34 @@ def _survey(data: str, found: Survey, scope: _Scope, *, infos: bool) -> Tally:
 
 
 def _bucket(name: bytes) -> int:
+    """Deal users into the parts that the catalog has."""
     return zlib.crc32(name) % _BUCKETS
 
 
-def _tasks(data: str, found: Survey, scope: _Scope, *, infos: bool) -> Iterator[ValidateTask]:
+def _tasks(
+    data: str, found: Survey, scope: _Scope, catalog: CatalogUse | None, *, infos: bool
+) -> Iterator[ValidateTask]:
     """Cut the buckets into tasks of about the same number of names."""
     if scope.owner is not None:
         yield ValidateTask(data, [scope.owner], [], scope.path, infos)
         return
     users: list[bytes] = []
     shared: list[bytes] = []
+    path = None if catalog is None else catalog.path
+    compressed: frozenset[bytes] = frozenset()
     for number in range(_BUCKETS):
         bucket = found.bucket(number)
         users += bucket.users
         shared += bucket.shared
+        compressed = bucket.compressed.union(compressed.intersection(users))
+        if catalog is not None and found.users_complete:
+            catalog.note_gone(number, bucket.users)
         while len(users) + len(shared) >= _TASK_NAMES:
-            yield ValidateTask(data, users[:_TASK_NAMES], shared[:_TASK_NAMES], scope.path, infos)
+            part = users[:_TASK_NAMES], shared[:_TASK_NAMES]
+            yield ValidateTask(data, *part, scope.path, infos, path, compressed)
             del users[:_TASK_NAMES], shared[:_TASK_NAMES]
     # All there is, in a small directory: told in the order of the names.
-    yield ValidateTask(data, sorted(users), sorted(shared), scope.path, infos)
+    yield ValidateTask(data, sorted(users), sorted(shared), scope.path, infos, path, compressed)
 
 
 def _tell(part: Tally, total: Tally, monitor: Monitor) -> None:

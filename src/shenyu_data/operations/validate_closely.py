@@ -7,12 +7,22 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from shenyu_data.datadir.capture import capture
+from shenyu_data.datadir.catalog_checks import check_document
+from shenyu_data.datadir.catalog_rows import Slot
 from shenyu_data.datadir.folder import open_folder, target_inside
-from shenyu_data.datadir.scan import DataFolders, Found, scan_shared, scan_user, special_file
+from shenyu_data.datadir.scan import (
+    DataFolders,
+    Found,
+    Scan,
+    scan_shared,
+    scan_user,
+    special_file,
+)
 from shenyu_data.model.entry_rules import (
     compressed_finding,
     dangling_link_finding,
@@ -30,7 +40,10 @@ from shenyu_data.model.findings import Finding, printable
 from shenyu_data.model.history_rules import Held
 from shenyu_data.model.layout import GZIP_SUFFIX, HISTORIES, USERS, Kind, Place, kind_of, path_of
 from shenyu_data.model.records import MAX_PARSED_BYTES
-from shenyu_data.model.rules import Checked, check, is_unread_name, prove, too_large
+from shenyu_data.model.rules import Checked, is_unread_name, too_large
+
+if TYPE_CHECKING:
+    from shenyu_data.datadir.catalog_owners import OwnerChange
 
 _EXAMPLE = b"example"
 _EXAMPLE_USER = b"example/user.json"
@@ -40,7 +53,9 @@ _KNOWN_FOLDERS = (b"", USERS, HISTORIES, _EXAMPLE, _EXAMPLE_HISTORY)
 
 @dataclass(kw_only=True)
 class Tally:
-    """What one task counted and found; infos are kept only if they are wanted."""
+    """What one task counted and found; infos are kept only if they are wanted. ``changes`` are what
+    is new for the catalog.
+    """
 
     infos_wanted: bool
     findings: list[Finding] = field(default_factory=list)
@@ -54,6 +69,7 @@ class Tally:
     warnings: int = 0
     infos: int = 0
     owners: int = 0
+    changes: list[OwnerChange] = field(default_factory=list)
 
     def add(self, findings: Iterable[Finding]) -> None:
         """Count findings and keep those that are wanted."""
@@ -85,10 +101,16 @@ class CloseLook:
         self._data = data
         self._scope = scope
         self._tally = tally
+        self._known: Mapping[Slot, Checked] = {}
 
-    def at_user(self, owner: bytes) -> None:
-        """Look at everything of one user."""
-        scan = scan_user(self._folders, owner)
+    def at_user(
+        self, owner: bytes, scan: Scan | None = None, known: Mapping[Slot, Checked] | None = None
+    ) -> None:
+        """Look at everything of one user. ``scan`` is one that was just made; ``known`` is what
+        documents are known to be that did not change since they were judged.
+        """
+        scan = scan_user(self._folders, owner) if scan is None else scan
+        self._known = known or {}
         self._tally.add(scan.findings)
         entries = sorted(scan.entries, key=lambda found: found[:2])
         places = {found.place for found in entries}
@@ -141,16 +163,23 @@ class CloseLook:
         else:
             tally.documents += 1
             tally.document_bytes += found.stat.st_size
-            if found.stat.st_nlink > 1:
+            if found.stat.st_nlink > 1 and tally.infos_wanted:
                 tally.add([hard_link_finding(found.stat.st_nlink, path)])
             kind = kind_of(found.place, found.name) if owner is not None else _shared_kind(path)
             if kind == "other":
                 tally.add([other_finding(name, path, folder=False)])
             else:
-                self._at_document(kind, owner, name, path, found.stat.st_size)
+                known = self._known.get((int(found.place), found.name))
+                self._at_document(kind, owner, name, path, found.stat.st_size, known)
 
     def _at_document(
-        self, kind: Kind, owner: bytes | None, name: bytes, path: bytes, size: int
+        self,
+        kind: Kind,
+        owner: bytes | None,
+        name: bytes,
+        path: bytes,
+        size: int,
+        known: Checked | None,
     ) -> None:
         tally = self._tally
         if kind == "history" and owner is not None:
@@ -163,7 +192,7 @@ class CloseLook:
             tally.add([too_large(size).finding(printable(path))])
             return
         try:
-            checked = self._read_and_check(kind, owner, name, path)
+            checked = known or self._read_and_check(kind, owner, name, path)
         except FileNotFoundError:
             return  # it vanished since it was listed
         except OSError as error:
@@ -179,11 +208,7 @@ class CloseLook:
             captured = capture(folder, name, kind, path)
         finally:
             os.close(folder)
-        held = prove(kind, owner, name, captured.data)
-        if held is not None:
-            checked = Checked([], held)
-        else:
-            checked = check(kind, owner, name, printable(path), captured.data)
+        checked = check_document(kind, owner, name, path, captured.data)
         if captured.outline.state == "torn" and not checked.findings:
             checked.findings.append(_changing(path))
         return checked
