@@ -31,8 +31,8 @@ from shenyu_data.testing.scenario import PASSPHRASE
 from shenyu_data.testing.strategies import contents
 
 HEX = "c7" * 32
-USERS = st.sampled_from(["anna", "ben", "c\n", "用户", HEX])
-KEYS = st.sampled_from(["chat-history", "sn43-history", "0", "a b", ".hidden"])
+USERS = st.sampled_from(["anna", "用\n户", HEX])
+KEYS = st.sampled_from(["chat-history", "sn43-history", "0"])
 NUMBERS = st.integers(0, 30)
 DAY_S = 86_400
 POLICIES = [
@@ -60,6 +60,11 @@ class Days(RuleBasedStateMachine):
         self.base = Path(tempfile.mkdtemp())
         self.data = Application(self.base / "data")
         self.state = self.base / "state"
+        self.steps = 0
+        for user in ("anna", HEX):  # whom the catalog knows to be sound
+            self.visit(user, sound=True, suffix=".json")
+            self.write_a_history(user, "chat-history", [1, 2, 3])
+        settle(self.data.folder)
         self.catalogue()
 
     def teardown(self) -> None:
@@ -81,10 +86,7 @@ class Days(RuleBasedStateMachine):
 
     @rule(user=USERS, key=KEYS, text=contents())
     def write_anything(self, user: str, key: str, text: bytes) -> None:
-        path = f"histories/{user}/{key}.json"
-        self._write(path, text)
-        if (self.data.folder / path).is_file():  # long ago: nobody waits for it to become whole
-            os.utime(self.data.folder / path, ns=(10**18, 10**18))
+        self._write(f"histories/{user}/{key}.json", text)
 
     @rule(user=USERS, key=KEYS, number=NUMBERS)
     def compress(self, user: str, key: str, number: int) -> None:
@@ -166,6 +168,8 @@ class Days(RuleBasedStateMachine):
         if full.is_dir() or full.is_symlink() or full.is_fifo():
             return
         self.data.write(path, document)
+        moment = time.time() - 10  # nobody waits for it to become whole
+        os.utime(full, (moment, moment))
 
     @invariant()
     def a_validation_tells_the_same(self) -> None:
@@ -182,11 +186,11 @@ class Days(RuleBasedStateMachine):
 
     @invariant()
     def a_cleanup_plans_the_same(self) -> None:
-        now_ms = time.time_ns() // 1_000_000
-        for policy in POLICIES:
-            for later_ms in (0, 3 * DAY_S * 1000):
-                with_catalog = self._plan(policy, now_ms + later_ms, self.state)
-                assert with_catalog == self._plan(policy, now_ms + later_ms, self.base / "none")
+        self.steps += 1
+        now_ms = time.time_ns() // 1_000_000 + self.steps % 2 * 3 * DAY_S * 1000
+        for policy in POLICIES[self.steps % 3 :: 3]:
+            with_catalog = self._plan(policy, now_ms, self.state)
+            assert with_catalog == self._plan(policy, now_ms, self.base / "none")
 
     def _plan(self, policy: Policy, now_ms: int, state: Path) -> tuple[object, list[Finding]]:
         monitor = CollectingMonitor()
@@ -198,4 +202,4 @@ class Days(RuleBasedStateMachine):
 
 
 TestDays = Days.TestCase
-TestDays.settings = settings(max_examples=20, stateful_step_count=12, deadline=None)
+TestDays.settings = settings(max_examples=15, stateful_step_count=10, deadline=None)

@@ -15,8 +15,10 @@ from shenyu_data.model.expiry import (
     ExpiryUser,
     Policy,
     Rule,
+    Summary,
     describe,
     judge,
+    may_expire,
 )
 
 DAY_S = 86_400
@@ -234,3 +236,56 @@ def test_a_stricter_policy_expires_no_less(
     )
     strict = msgspec.structs.replace(policy, rule=rule, idle_users_s=stricter(policy.idle_users_s))
     assert set(expired(user, policy)) <= set(expired(user, strict))
+
+
+USERS = st.builds(
+    ExpiryUser,
+    st.lists(
+        st.builds(
+            ExpiryChat,
+            st.sampled_from([b"a.json", b"b.json"]),
+            st.sampled_from(["a", "b"]),
+            st.integers(0, 1000),
+            st.integers(0, 50),
+            st.builds(Activity, st.integers(NOW - 5000, NOW + 1000), st.just("id")),
+        ),
+        max_size=4,
+        unique_by=lambda chat: (chat.file, chat.at),
+    ),
+    seen_ms=st.none() | st.integers(NOW - 5000, NOW),
+)
+RULES = st.builds(
+    Rule,
+    older_than_s=st.none() | st.integers(0, 5),
+    keep_newest=st.none() | st.integers(0, 4),
+    max_bytes=st.none() | st.integers(0, 120),
+)
+
+
+@given(
+    USERS,
+    st.builds(
+        Policy,
+        rule=RULES,
+        histories=st.dictionaries(st.sampled_from(["a", "b"]), RULES, max_size=2),
+        idle_users_s=st.none() | st.integers(0, 5),
+    ),
+)
+def test_of_whom_a_summary_tells_that_nothing_expires_nothing_does(
+    user: ExpiryUser, policy: Policy
+) -> None:
+    times = [chat.activity.ms for chat in user.chats]
+    size = sum(chat.size for chat in user.chats)
+    oldest, newest = min(times, default=None), max(times, default=None)
+    summary = Summary(len(user.chats), size, oldest, newest, odd=False)
+    expires = any(verdict.reasons for verdict in judge(user, policy, now_ms=NOW))
+    if expires:
+        assert may_expire(summary, policy, now_ms=NOW)
+    if len(user.chats) == 1 and policy == Policy(rule=policy.rule):
+        assert may_expire(summary, policy, now_ms=NOW) == expires
+
+
+def test_of_somebody_odd_or_without_chats_only_a_look_tells() -> None:
+    assert may_expire(Summary(1, 1, NOW, NOW, odd=True), Policy(), now_ms=NOW)
+    assert may_expire(Summary(0, 0, None, None, odd=False), Policy(), now_ms=NOW)
+    assert not may_expire(Summary(1, 1, NOW, NOW, odd=False), Policy(), now_ms=NOW)
