@@ -17,7 +17,8 @@ from shenyu_data.model.monitor import CollectingMonitor
 from shenyu_data.operations.backup import backup
 from shenyu_data.operations.erase import EraseOptions, erase, plan_erase
 from shenyu_data.operations.quarantine import Quarantine
-from shenyu_data.operations.repair import RepairOptions, RepairStats, plan_repair, put_back, repair
+from shenyu_data.operations.repair import RepairOptions, RepairStats, plan_repair, repair
+from shenyu_data.operations.repair_put_back import put_back
 from shenyu_data.operations.restore_live import LiveOptions
 from shenyu_data.operations.restore_undo import undo
 from shenyu_data.operations.validate import ValidateOptions, validate
@@ -291,6 +292,30 @@ def test_the_plan_writes_nothing_and_says_what_the_repair_does(place: Place) -> 
     assert stats.items == plan.items
 
 
+@pytest.mark.parametrize(
+    ("written_meanwhile", "found"),
+    [([chat(99, 1), *OLD], {99, 3, 2, 1}), ([chat(99, 1)], {99, 3, 2, 1})],
+    ids=["whole", "overwritten"],
+)
+def test_a_document_that_became_whole_meanwhile_loses_nothing(
+    place: Place,
+    monkeypatch: pytest.MonkeyPatch,
+    written_meanwhile: list[dict[str, Any]],
+    found: set[int],
+) -> None:
+    place.spoil(CUT)
+
+    def backup_while_the_application_writes(*words: Any) -> Any:
+        stats = backup(*words)
+        if place.path.read_bytes() == CUT:
+            place.data.write(PATH, written_meanwhile)
+        return stats
+
+    monkeypatch.setattr("shenyu_data.operations.repair.backup", backup_while_the_application_writes)
+    place.repair()
+    assert place.found() >= found
+
+
 def test_a_document_that_became_whole_meanwhile_is_left_alone(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -298,13 +323,13 @@ def test_a_document_that_became_whole_meanwhile_is_left_alone(
 
     def backup_while_the_application_writes(*words: Any) -> Any:
         stats = backup(*words)
-        place.data.write(PATH, [chat(99, 1)])
+        place.data.write(PATH, [chat(99, 1), *NEW, chat(1, 2)])
         return stats
 
     monkeypatch.setattr("shenyu_data.operations.repair.backup", backup_while_the_application_writes)
     stats, _ = place.repair()
     assert (stats.changed, stats.unchanged, stats.items) == (0, 1, [])
-    assert place.found() == {99}
+    assert place.found() == {99, 5, 4, 3, 2, 1}
 
 
 def test_links_are_neither_followed_nor_replaced(place: Place, tmp_path: Path) -> None:

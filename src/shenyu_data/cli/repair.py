@@ -20,9 +20,9 @@ from shenyu_data.operations.repair import (
     RepairOptions,
     RepairStats,
     plan_repair,
-    put_back,
     repair,
 )
+from shenyu_data.operations.repair_put_back import put_back
 from shenyu_data.operations.validate import locate
 from shenyu_data.repository.repository import Repository
 
@@ -38,6 +38,11 @@ _SHOWN = 20
     is_flag=True,
     help="Take byte order marks and NUL bytes off documents that are whole otherwise.",
 )
+@click.option(
+    "--every-chat",
+    is_flag=True,
+    help="Of PATH or --user, bring back every chat that a snapshot holds, deleted ones too.",
+)
 @click.option("--kept", is_flag=True, help="List the documents that repairs took away or replaced.")
 @click.option("--put-back", "back", metavar="ID", help="Put a document that is kept back.")
 @common
@@ -48,17 +53,21 @@ def repair_command(
     user: str | None,
     dry_run: bool,
     normalise: bool,
+    every_chat: bool,
     kept: bool,
     back: str | None,
 ) -> None:
     """Make documents that are torn, emptied or overwritten whole again; or those at PATH.
 
-    Chats that are whole in the document are brought together with its last good version in the
-    repository. What holds nothing any more is taken away and kept. Without a repository, what can
-    be had from the documents alone is. Exits with 1 if something could not be had back whole.
+    Chats that are whole in the document are brought together with what snapshots hold, and so are
+    histories that lost chats by accident. Chats that somebody deleted stay deleted. What holds
+    nothing any more is taken away and kept. Without a repository, what can be had from the
+    documents alone is. Exits with 1 if something could not be had back whole.
     """
     if kept + (back is not None) + (path is not None or user is not None) > 1:
         raise UsageError("PATH or --user, --kept and --put-back contradict", hint="Give one.")
+    if every_chat and path is None and user is None:
+        raise UsageError("--every-chat is for a PATH or a --user", hint="Say whose chats.")
     data, inside = (call.data, None) if path is None else locate(path, call.settings.data)
     if call.settings.data is not None and not os.path.samefile(data, call.settings.data):
         raise UsageError(
@@ -69,6 +78,7 @@ def repair_command(
         path=inside,
         user=os.fsencode(user) if user is not None else None,
         normalise=normalise,
+        every_chat=every_chat,
         state=state_of(state_folder(os.environ), data),
         jobs=call.jobs,
     )

@@ -9,10 +9,12 @@ import click
 
 from shenyu_data import __version__
 from shenyu_data.cli.common import Call, common, print_json
+from shenyu_data.cli.open import open_for
 from shenyu_data.cli.render import fields, number, size
 from shenyu_data.model.errors import EXIT_DONE, EXIT_FINDINGS, UsageError
 from shenyu_data.model.findings import printable
 from shenyu_data.operations.places import state_folder, state_of
+from shenyu_data.operations.shrunken import report_shrunken, scope_of
 from shenyu_data.operations.validate import ValidateOptions, ValidateStats, locate, validate
 
 
@@ -23,6 +25,12 @@ from shenyu_data.operations.validate import ValidateOptions, ValidateStats, loca
     "everything",
     is_flag=True,
     help="Read everything, and report everything, what is merely worth knowing too.",
+)
+@click.option(
+    "--against-snapshots",
+    "compare",
+    is_flag=True,
+    help="Also look for histories that lost chats since, or before, the newest snapshot.",
 )
 @click.option(
     "--fail-on",
@@ -40,13 +48,14 @@ from shenyu_data.operations.validate import ValidateOptions, ValidateStats, loca
 )
 @common
 def validate_command(
-    call: Call, path: str | None, everything: bool, fail_on: str, form: str | None
+    call: Call, path: str | None, everything: bool, compare: bool, fail_on: str, form: str | None
 ) -> None:
     """Check the documents of the data directory, or only what lies at PATH.
 
     PATH is a data directory, or a file or folder inside the one that is set. Exits with 1 if there
-    are errors or warnings. No key is needed, and the data directory is not written to. If there is
-    a catalog (`users list` makes it), only documents that changed are read, and it is kept true.
+    are errors or warnings. No key is needed, but with --against-snapshots, and the data directory
+    is not written to. If there is a catalog (`users list` makes it), only documents that changed
+    are read, and it is kept true.
     """
     if call.as_json and form not in (None, "json"):
         raise UsageError(f"--json and --format {form} contradict", hint="Give one of them.")
@@ -58,7 +67,12 @@ def validate_command(
     options = ValidateOptions(jobs=call.jobs, all=everything, path=inside, state=state)
     if everything:
         call.monitor.show_all()
+    repository = open_for(call) if compare else None
     stats = validate(data, options, call.monitor)
+    if repository is not None:
+        scope = scope_of(inside)
+        shrunken = report_shrunken(repository, data, scope, state, call.monitor)
+        stats = stats.plus_warnings(shrunken)
     failing = _failing(stats, fail_on)
     if form == "sarif":
         _finish_sarif(call, data, failing=failing)

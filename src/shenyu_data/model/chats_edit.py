@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import msgspec
 
 from shenyu_data.model.activity import clock_ms
-from shenyu_data.model.chats import Chat, History
+from shenyu_data.model.chats import Chat, History, read_history
 
 
 def place_of(chat: Chat, around: Sequence[Chat], live: Sequence[Chat]) -> int:
@@ -60,6 +60,39 @@ def insert(history: History, index: int, source: History, chat: Chat) -> bytes:
         return b"".join((data[:at], piece, b",", blank, data[at:]))
     at = history.chats[-1].end
     return b"".join((data[:at], b",", blank, piece, data[at:]))
+
+
+def insert_all(history: History, wanted: Sequence[tuple[Chat, History]]) -> bytes:
+    """As :func:`insert`, each at its :func:`place_of`, of several chats that the history lacks,
+    each with the history that it comes from. Raise ValueError if the history is no array.
+    """
+    _inside(history)
+    if not wanted:
+        return history.data
+    if not history.chats:
+        chat, source = wanted[0]
+        return insert_all(read_history(insert(history, 0, source, chat)), wanted[1:])
+    order = list(history.chats)
+    sources: dict[int, History] = {}
+    for chat, source in reversed(wanted):  # so that each finds its neighbour below in place
+        order.insert(place_of(chat, source.chats, order), chat)
+        sources[id(chat)] = source
+    blank = _separator(history)
+    pieces, at, passed = [], 0, 0
+    for chat in order:
+        if id(chat) not in sources:
+            passed += 1
+            pieces.append(history.data[at : chat.end])
+            at = chat.end
+            continue
+        piece = _fitted(history, sources[id(chat)], chat)
+        if passed == len(history.chats):
+            pieces += (b",", blank, piece)
+        else:
+            following = history.chats[passed].start
+            pieces += (history.data[at:following], piece, b",", blank)
+            at = following
+    return b"".join([*pieces, history.data[at:]])
 
 
 def replace(history: History, index: int, source: History, chat: Chat) -> bytes:

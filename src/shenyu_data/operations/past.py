@@ -7,7 +7,7 @@ snapshots share it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
@@ -38,6 +38,7 @@ class Moment(NamedTuple):
     time_ms: int
     snapshot: bytes
     layers: list[Layer]
+    safety: bool = False
 
 
 def list_moments(
@@ -46,16 +47,26 @@ def list_moments(
     """Return all snapshots, oldest first; the error of one that cannot be read goes to
     ``failures``.
     """
+    return moments_of(read_roots(repository, failures), bucket)
+
+
+def read_roots(repository: Repository, failures: list[RepositoryError]) -> list[Root]:
+    """Return the roots of all snapshots, oldest first; errors go to ``failures``."""
     found = []
     for snapshot in snapshot_ids(repository.storage):
         try:
-            root = read_root(repository.storage, repository.keys, snapshot)
+            found.append(read_root(repository.storage, repository.keys, snapshot))
         except RepositoryError as error:
             failures.append(error)
-            continue
-        layers = layers_of(root, bucket)
-        found.append(Moment(root.sequence, root.time_ms, root.id, layers))
-    return sorted(found)
+    return sorted(found, key=lambda root: (root.sequence, root.time_ms, root.id))
+
+
+def moments_of(roots: Iterable[Root], bucket: int) -> list[Moment]:
+    """Return what snapshots are as far as one bucket is concerned, in their order."""
+    return [
+        Moment(root.sequence, root.time_ms, root.id, layers_of(root, bucket), root.safety)
+        for root in roots
+    ]
 
 
 class OwnerDocuments(NamedTuple):

@@ -1,7 +1,8 @@
-"""``repair``: makes documents that do not parse whole again, beside the running application.
+"""``repair``: makes documents whole again that do not parse, and brings back chats that vanished
+from others, beside the running application.
 
-First a plan of every document that validate calls torn or broken; then a safety snapshot of the
-users concerned, or without a repository a copy of each document; then the changes, journaled.
+First a plan of every such document; then a safety snapshot of the users concerned, or without a
+repository a copy of each document; then the changes, journaled.
 """
 
 from __future__ import annotations
@@ -9,15 +10,12 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator
 
 import msgspec
 
-from shenyu_data.datadir.folder import open_folder, open_root
-from shenyu_data.datadir.replace import Attributes, Live, read_live
-from shenyu_data.datadir.scan import DataFolders, scan_user
+from shenyu_data.datadir.folder import open_root
+from shenyu_data.datadir.replace import Live
 from shenyu_data.model.findings import Finding, printable
-from shenyu_data.model.layout import USERS, is_plain_name, owner_of_user_file
 from shenyu_data.model.monitor import CollectingMonitor, Monitor
 from shenyu_data.operations.backup import BackupOptions, backup
 from shenyu_data.operations.erased import check_tombstones
@@ -35,16 +33,12 @@ from shenyu_data.operations.journal import (
 )
 from shenyu_data.operations.live_document import QUIET_S, Change, Edit, Refused, kept_attributes
 from shenyu_data.operations.live_writer import LiveWriter, recover
-from shenyu_data.operations.quarantine import Quarantine, digest_of
-from shenyu_data.operations.repair_edits import (
-    Decision,
-    LastGoods,
-    RepairAction,
-    Target,
-    decide,
-)
+from shenyu_data.operations.quarantine import Quarantine
+from shenyu_data.operations.repair_edits import Decision, RepairAction, decide
+from shenyu_data.operations.repair_past import LastGoods, Target
+from shenyu_data.operations.repair_targets import find_targets
 from shenyu_data.operations.restore_wanted import Saved
-from shenyu_data.operations.validate import ValidateOptions, validate
+from shenyu_data.operations.shrunken import read_target
 from shenyu_data.repository.repository import Repository
 
 MOST_ITEMS = 1000
@@ -58,12 +52,14 @@ class RepairOptions(msgspec.Struct, frozen=True, kw_only=True):
     """``path``: only this file or folder of the data directory; ``user``: only this user.
 
     ``normalise``: take a byte order mark and NUL bytes off where the rest is whole, instead of
-    bringing the document together with its last good version. ``state`` is the folder of journals.
+    bringing the document together with its last good version. ``every_chat``: bring back every chat
+    that any snapshot holds, be it that somebody deleted it. ``state`` is the folder of journals.
     """
 
     path: str | None = None
     user: bytes | None = None
     normalise: bool = False
+    every_chat: bool = False
     state: str
     quiet_s: float = QUIET_S
     jobs: int = 1
@@ -123,11 +119,13 @@ def plan_repair(
     """
     if repository is not None:
         check_tombstones(repository)
-    goods = LastGoods(repository, monitor)
     items = []
     with open_root(data) as root:
-        for target in find_targets(data, options):
-            live = _read(root, target)
+        goods = LastGoods(
+            repository, root, Journals(options.state), monitor, every=options.every_chat
+        )
+        for target in _targets(repository, data, options, monitor):
+            live = read_target(root, target)
             decision = decide(target, live, goods, normalising=options.normalise)
             if live is not None and decision.code:
                 items.append(_item(target, live, decision))
@@ -141,53 +139,18 @@ def plan_repair(
     )
 
 
-def find_targets(data: str, options: RepairOptions) -> list[Target]:
-    """Return the documents that validate finds something wrong with, of those repair may help."""
-    monitor = CollectingMonitor()
-    validate(data, ValidateOptions(jobs=options.jobs, path=options.path), monitor)
-    paths = {finding.path for finding in monitor.findings if finding.severity == "error"}
-    if not paths:
-        return []
-    found = []
-    with DataFolders(data) as folders:
-        for owner in _owners(folders, paths):
-            if options.user not in (None, owner):
-                continue
-            for entry in scan_user(folders, owner).entries:
-                target = Target(owner, entry.place, entry.name)
-                if target.kind != "other" and printable(target.path) in paths:
-                    found.append(target)
-    return sorted(found)
-
-
-def _owners(folders: DataFolders, paths: set[str]) -> Iterator[bytes]:
-    """Yield the users whom the findings are about; a finding has their names printable only."""
-    users = folders.users
-    listed = set(map(os.fsencode, os.listdir(users))) if users is not None else set()
-    named = [owner_of_user_file(name) for name in listed if _path(USERS, name) in paths]
-    owners = {found[0] for found in named if found is not None}
-    if folders.histories is not None:
-        about = {path.split("/")[1] for path in paths if path.count("/") > 1}
-        names = map(os.fsencode, os.listdir(folders.histories))
-        owners |= {name for name in names if printable(name) in about and is_plain_name(name)}
-    yield from sorted(owners)
-
-
-def _path(folder: bytes, name: bytes) -> str:
-    return printable(folder + b"/" + name)
-
-
-def _read(root: int, target: Target) -> Live | None:
-    try:
-        folder = open_folder(root, target.path.rpartition(b"/")[0])
-    except OSError:
-        return None
-    try:
-        return read_live(folder, target.file_name, target.kind)
-    except OSError:
-        return None  # a link or the like: validate says so
-    finally:
-        os.close(folder)
+def _targets(
+    repository: Repository | None, data: str, options: RepairOptions, monitor: Monitor
+) -> list[Target]:
+    return find_targets(
+        repository,
+        data,
+        monitor,
+        path=options.path,
+        user=options.user,
+        every=options.every_chat,
+        jobs=options.jobs,
+    )
 
 
 def _item(target: Target, live: Live, decision: Decision) -> RepairItem:
@@ -254,7 +217,7 @@ class _Repair:
         self._root = root
         self._monitor = monitor
         self._quarantine = Quarantine(options.state)
-        self.goods = LastGoods(repository, monitor)
+        self.goods = LastGoods(repository, root, journals, monitor, every=options.every_chat)
         self.items: dict[Target, RepairItem] = {}
         self.safety: bytes | None = None
         self.left = 0
@@ -262,7 +225,8 @@ class _Repair:
 
     def run(self) -> None:
         """Mend every document that can be mended now."""
-        targets = [target for target in find_targets(self._data, self._options) if self._is(target)]
+        found = _targets(self._repository, self._data, self._options, self._monitor)
+        targets = [target for target in found if self._is(target)]
         if not targets:
             return
         repository = self._repository
@@ -325,7 +289,7 @@ class _Repair:
 
     def _is(self, target: Target) -> bool:
         """Whether something is to be done about a document; if nothing can be, say so."""
-        live = _read(self._root, target)
+        live = read_target(self._root, target)
         decision = self._decide(target, live)
         if decision.code and decision.action == "none":
             self.left += 1
@@ -387,59 +351,6 @@ def _step(target: Target, decision: Decision, digests: Digests, saved: Saved | N
         snapshot=decision.good.snapshot if restored and decision.good is not None else None,
         before=saved.snapshot,
         wrote=digests.of(decision.data) if decision.data is not None else None,
-    )
-
-
-def put_back(
-    repository: Repository | None, data: str, name: str, options: RepairOptions, monitor: Monitor
-) -> RepairStats:
-    """Put a document that is kept back where it was, if nothing else came there since.
-
-    Raise UsageError if none is kept under that id, or if another operation is at work.
-    """
-    started = time.monotonic()
-    kept, content = Quarantine(options.state).get(name)
-
-    def edit(live: Live | None) -> Change | None:
-        if live is None:
-            return Change(content, Attributes(kept.mode, None, kept.mtime_ns))
-        if live.data == content:
-            return None
-        if live.data is None or kept.wrote != digest_of(live.data):
-            raise Refused(
-                code="changed-since",
-                message="something else is there since; what is kept is not put over it",
-            )
-        return Change(content, kept_attributes(live)._replace(mtime_ns=kept.mtime_ns))
-
-    with open_journals(options.state) as journals, open_root(data) as root:
-        recover(repository or journals.key(), root, journals, options.quiet_s, monitor)
-        journal = journals.begin(
-            Began(
-                operation="put-back",
-                time_ms=time.time_ns() // 1_000_000,
-                repository=b"",
-                data=printable(os.path.abspath(data)),
-                snapshot=None,
-            )
-        )
-        digests = Digests(journals.key())
-        writer = LiveWriter(root, journal, digests, options.quiet_s, monitor.report)
-        writer.apply(kept.path_bytes, "other", edit)
-        writer.drain()
-        journal.write(Ended())
-    return RepairStats(
-        safety=None,
-        items=[],
-        changed=writer.changed,
-        removed=writer.removed,
-        unchanged=writer.unchanged,
-        left=0,
-        refused=writer.refused,
-        busy=writer.busy,
-        failed=writer.failed,
-        damaged=0,
-        elapsed_s=time.monotonic() - started,
     )
 
 

@@ -1,0 +1,359 @@
+"""What snapshots say of a document that is to be mended: its last good version and, of a history,
+the chats that vanished from it by accident. Called by repairs, and by whoever looks for shrunken
+histories.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import NamedTuple
+
+from shenyu_data.datadir.folder import open_folder
+from shenyu_data.datadir.replace import read_live
+from shenyu_data.model.archive_document import archive_of
+from shenyu_data.model.chats import Chat, History, read_history
+from shenyu_data.model.documents import Unparsable
+from shenyu_data.model.errors import OwnerErased, RepositoryError
+from shenyu_data.model.findings import Finding, printable
+from shenyu_data.model.layout import (
+    GZIP_SUFFIX,
+    JSON_SUFFIX,
+    Kind,
+    kind_of,
+    path_of,
+)
+from shenyu_data.model.mend import trouble
+from shenyu_data.model.monitor import Monitor
+from shenyu_data.model.records import MAX_PARSED_BYTES
+from shenyu_data.model.vanished import HistoryPast, Kept
+from shenyu_data.operations.conversations import read_chats
+from shenyu_data.operations.journal import (
+    Journals,
+)
+from shenyu_data.operations.past import PastOwner, files, moments_of, past_user, read_roots
+from shenyu_data.operations.repair_journal import Journaled
+from shenyu_data.repository.format import FileEntry, FileState, LastGood, OwnerRecord, Root
+from shenyu_data.repository.repository import Repository
+
+MOST_VERSIONS = 200
+"""Of a history with more versions, the newest ones are looked at."""
+
+
+class Target(NamedTuple):
+    """A document that is in trouble."""
+
+    user: bytes
+    place: int
+    name: bytes
+
+    @property
+    def path(self) -> bytes:
+        """Where it is in the data directory."""
+        return path_of(self.user, self.place, self.name)
+
+    @property
+    def kind(self) -> Kind:
+        """What it is."""
+        return kind_of(self.place, self.name)
+
+    @property
+    def file_name(self) -> bytes:
+        """Its own name, as the rules know it."""
+        return self.path.rpartition(b"/")[2]
+
+    @property
+    def is_of_the_application(self) -> bool:
+        """Whether it is a history as the application writes them: neither compressed nor an
+        archive.
+        """
+        return self.kind == "history" and self.name.endswith(JSON_SUFFIX)
+
+    def trouble(self, data: bytes) -> str | None:
+        """Return the code of what is wrong with these bytes in its place, as far as repair is
+        concerned.
+        """
+        return trouble(self.kind, self.user, self.file_name, data)
+
+
+class Good(NamedTuple):
+    """What a document should be by the snapshots, and one that holds it, or most of it.
+
+    ``composed``: it is more, or less, than one version.
+    """
+
+    data: bytes
+    snapshot: bytes
+    mtime_ns: int
+    composed: bool = False
+
+
+class _Record(NamedTuple):
+    """What a snapshot says of a user; None: nothing."""
+
+    snapshot: bytes
+    safety: bool
+    record: OwnerRecord | None
+
+
+class _Version(NamedTuple):
+    """A history in a snapshot, plain or compressed, and its archive."""
+
+    snapshot: bytes
+    safety: bool
+    record: OwnerRecord | None
+    entry: FileEntry | None
+    archive: FileEntry | None
+    written: bytes | None = None
+    """Not what a snapshot holds, but the digest of what an operation wrote after this one."""
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """Equal for versions that hold the same."""
+        entry, archive = self.entry, self.archive
+        return (
+            self.written,
+            (entry.state, entry.size, entry.digest) if entry is not None else None,
+            (archive.state, archive.digest) if archive is not None else None,
+        )
+
+
+class LastGoods:
+    """Finds what documents of the open data directory ``root`` should be, in a repository; without
+    one nothing is known. ``every``: chats count that were removed on purpose, too.
+    """
+
+    def __init__(
+        self,
+        repository: Repository | None,
+        root: int,
+        journals: Journals,
+        monitor: Monitor,
+        *,
+        every: bool = False,
+    ) -> None:
+        self._repository = repository
+        self._root = root
+        self._monitor = monitor
+        self._every = every
+        self._journaled = Journaled(repository, journals) if repository is not None else None
+        self._roots: list[Root] | None = None
+        self._user: bytes | None = None
+        self._records: list[_Record] = []  # newest first
+        self._past: PastOwner | None = None
+        self._found: dict[Target, Good | None] = {}
+        self._histories: dict[Target, HistoryPast] = {}
+        self.damaged = 0
+
+    def find(self, target: Target) -> Good | None:
+        """Return what a document in trouble should be: its newest version without trouble that any
+        snapshot holds, pinned ones included; of a history, together with what vanished from it.
+
+        What the repository cannot give back is reported, and an older version is looked for.
+        """
+        if not self._open(target.user):
+            return None
+        if target not in self._found:
+            self._found[target] = self._newest(target)
+        newest = self._found[target]
+        if not target.is_of_the_application:
+            return newest
+        data = self._history(target).expected(self._archive(target), self._is_removed(target))
+        if data is None or (newest is not None and data == newest.data):
+            return newest
+        if newest is not None and not _is_array(target.name, newest.data):
+            return newest
+        snapshot = newest.snapshot if newest is not None else self._history(target).snapshot
+        return Good(data, snapshot, 0, composed=True)
+
+    def vanished(self, target: Target, live: History) -> list[Kept]:
+        """Return the chats that vanished by accident from a history that is whole."""
+        if not target.is_of_the_application or live.inside is None or not self._open(target.user):
+            return []
+        is_removed = self._is_removed(target)
+        found = self._history(target).vanished(live, self._archive(target))
+        return [kept for kept in found if not is_removed(kept.chat)]
+
+    def _is_removed(self, target: Target) -> Callable[[Chat], bool]:
+        journaled = self._journaled
+        if journaled is None or self._every:
+            return lambda _: False
+        return lambda chat: journaled.is_removed(target.path, chat)
+
+    def _archive(self, target: Target) -> History | None:
+        """Return what the archive beside a live history holds, if there is one that can be read."""
+        name = archive_of(target.name)
+        try:
+            folder = open_folder(self._root, target.path.rpartition(b"/")[0])
+            try:
+                live = read_live(folder, name, "history")
+            finally:
+                os.close(folder)
+            return read_chats(name, live.data) if live and live.data is not None else None
+        except (OSError, Unparsable):
+            return None
+
+    def _open(self, user: bytes) -> bool:
+        """Read what snapshots say of a user; false if there is no repository."""
+        if self._repository is None:
+            return False
+        if user == self._user:
+            return True
+        past = past_user(self._repository, user)
+        failures: list[RepositoryError] = []
+        self._records, self._past, self._user = [], past, user
+        self._found, self._histories = {}, {}
+        if self._roots is None:
+            self._roots = read_roots(self._repository, failures)
+        for moment in reversed(moments_of(self._roots, past.bucket)):
+            try:
+                row = past.row(moment.layers)
+                record = past.record(row, moment.sequence) if row is not None else None
+                self._records.append(_Record(moment.snapshot, moment.safety, record))
+            except OwnerErased:
+                break  # what was before is not to come back
+            except RepositoryError as error:
+                failures.append(error)
+        for failure in failures:
+            self._damage(user, failure)
+        return True
+
+    def _newest(self, target: Target) -> Good | None:
+        tried: set[bytes] = set()
+        for snapshot, _, record in self._records:
+            entry = _entries(record).get((target.place, target.name))
+            for version in (entry, entry.good) if entry is not None else ():
+                if version is None or version.digest in tried or _is_torn(version):
+                    continue
+                tried.add(version.digest)
+                data = self._read(target, record, version)
+                if data is not None and target.trouble(data) is None:
+                    held_by = version.snapshot if isinstance(version, LastGood) else snapshot
+                    return Good(data, held_by, version.mtime_ns)
+        return None
+
+    def _history(self, target: Target) -> HistoryPast:
+        if target not in self._histories:
+            self._histories[target] = self._told(target, self._versions(target))
+        return self._histories[target]
+
+    def _told(self, target: Target, versions: list[_Version]) -> HistoryPast:
+        """Return a history's past that was told its versions."""
+        past = HistoryPast(every=self._every)
+        wanted = {version.written for version in versions}
+        seen: dict[bytes, tuple[History, bytes]] = {}
+        for version in versions:
+            if version.written is None:
+                self._tell(past, target, version)
+                if past.last is not None and len(wanted) > 1 and self._journaled is not None:
+                    digest = self._journaled.digest(past.last.data)
+                    if digest in wanted:
+                        seen[digest] = past.last, past.snapshot
+            elif version.written in seen:  # an older version came back
+                history, snapshot = seen[version.written]
+                past.whole(history, None, snapshot, telling=False)
+        return past
+
+    def _versions(self, target: Target) -> list[_Version]:
+        """Return the versions of a history, oldest first; of those that follow each other and are
+        alike, one.
+        """
+        names = (target.name, target.name + GZIP_SUFFIX.removeprefix(JSON_SUFFIX))
+        archive_name = archive_of(target.name)
+        found: list[_Version] = []
+        written = self._journaled.written(target.path) if self._journaled is not None else []
+        for snapshot, safety, record in reversed(self._records):
+            entries = _entries(record)
+            plain, twin = (entries.get((target.place, name)) for name in names)
+            archive = entries.get((target.place, archive_name))
+            version = _Version(snapshot, safety, record, plain or twin, archive)
+            if not found or found[-1].identity != version.identity:
+                found.append(version)
+            elif found[-1].safety and not safety:
+                found[-1] = found[-1]._replace(safety=False)
+            found += [
+                _Version(snapshot, True, None, None, None, digest)
+                for saved, digest in written
+                if saved == snapshot
+            ]
+        return found[-MOST_VERSIONS:]
+
+    def _tell(self, past: HistoryPast, target: Target, version: _Version) -> None:
+        """Tell a history's past what one version says."""
+        entry, record = version.entry, version.record
+        archive = self._chats(target, record, version.archive)
+        if entry is None:
+            if archive is not None:
+                past.whole(read_history(b"[]"), archive, version.snapshot, telling=False)
+            elif not version.safety:
+                past.absent()
+            return
+        if entry.good is not None:
+            pinned = self._chats(target, record, entry.good, entry.name)
+            if pinned is not None:
+                past.whole(pinned, archive, entry.good.snapshot, telling=False)
+        if entry.state in (FileState.WHOLE, FileState.TORN) and entry.size <= MAX_PARSED_BYTES:
+            history = self._chats(target, record, entry) if entry.state == FileState.WHOLE else None
+            if history is not None:
+                past.whole(history, archive, version.snapshot, telling=not version.safety)
+                return
+            data = self._read(target, record, entry)
+            if data is not None and target.trouble(data) is not None:
+                past.torn(data, version.snapshot)
+
+    def _chats(
+        self,
+        target: Target,
+        record: OwnerRecord | None,
+        file: FileEntry | LastGood | None,
+        name: bytes | None = None,
+    ) -> History | None:
+        """Return the chats of a version; None if it cannot be read, or is none."""
+        if file is None or (isinstance(file, FileEntry) and file.state != FileState.WHOLE):
+            return None
+        data = self._read(target, record, file)
+        try:
+            name = name or (file.name if isinstance(file, FileEntry) else target.name)
+            return read_chats(name, data) if data is not None else None
+        except Unparsable:
+            return None
+
+    def _read(
+        self, target: Target, record: OwnerRecord | None, version: FileEntry | LastGood
+    ) -> bytes | None:
+        assert self._past is not None  # noqa: S101 - records come from there
+        assert record is not None  # noqa: S101 - so do versions
+        try:
+            return self._past.read(record, version)
+        except RepositoryError as error:
+            self._damage(target.path, error)
+            return None
+
+    def _damage(self, what: bytes, error: RepositoryError) -> None:
+        self.damaged += 1
+        self._monitor.report(
+            Finding(
+                code=error.code,
+                severity="error",
+                path=printable(what),
+                message=f"a version of it cannot be read: {error.message}",
+                hint="An older version is looked for; `shenyu-data verify --read-data` names all "
+                "that is affected.",
+            )
+        )
+
+
+def _entries(record: OwnerRecord | None) -> dict[tuple[int, bytes], FileEntry]:
+    return {(entry.place, entry.name): entry for entry in files(record)} if record else {}
+
+
+def _is_torn(version: FileEntry | LastGood) -> bool:
+    return isinstance(version, FileEntry) and version.state >= FileState.TORN
+
+
+def _is_array(name: bytes, data: bytes) -> bool:
+    """Whether a version is an array of chats that was looked into."""
+    try:
+        return read_chats(name, data).inside is not None
+    except Unparsable:
+        return False

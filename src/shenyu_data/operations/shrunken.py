@@ -1,0 +1,261 @@
+"""Histories that are whole and that lost chats by accident, before the newest snapshot or since.
+For ``validate --against-snapshots`` and ``repair``; changes nothing.
+
+What snapshots say how much each history held tells which are worth a closer look: few. Only of
+those the versions are read.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
+from typing import NamedTuple
+
+from shenyu_data.datadir.folder import open_folder, open_root
+from shenyu_data.datadir.replace import Live, read_live
+from shenyu_data.model.documents import Unparsable
+from shenyu_data.model.errors import OwnerErased, RepositoryError
+from shenyu_data.model.findings import Finding, printable
+from shenyu_data.model.layout import HISTORIES, is_plain_name
+from shenyu_data.model.monitor import Monitor
+from shenyu_data.model.records import outline
+from shenyu_data.model.vanished import LEAST_LOST, newest_of
+from shenyu_data.operations.backup_entries import same_stat
+from shenyu_data.operations.conversations import read_chats
+from shenyu_data.operations.erased import check_tombstones
+from shenyu_data.operations.journal import Journals
+from shenyu_data.operations.past import Moment, files, moments_of, open_record, read_roots
+from shenyu_data.operations.repair_past import LastGoods, Target
+from shenyu_data.repository.format import BUCKETS, FileEntry, FileState, OwnerRecord, Root
+from shenyu_data.repository.manifest import Layer, Row, SectionReader
+from shenyu_data.repository.repository import Repository
+
+LOOK_BACK = 100
+"""So many snapshots are looked at, the newest ones."""
+
+SHRUNKEN = "shrunken-history"
+"""The code of a history that is whole, and that lost chats by accident."""
+
+
+class Scope(NamedTuple):
+    """Whose histories to look at: at or below a path of the data directory, or of one user."""
+
+    path: bytes = b""
+    user: bytes | None = None
+
+    @property
+    def owner(self) -> bytes | None:
+        """The one user whose histories are meant, if it is one."""
+        parts = self.path.split(b"/")
+        below = parts[1] if parts[0] == HISTORIES and len(parts) > 1 else None
+        return self.user if self.user is not None else below
+
+    def covers(self, target: Target) -> bool:
+        """Whether a history is meant."""
+        if self.user not in (None, target.user):
+            return False
+        path = target.path
+        return not self.path or path == self.path or path.startswith(self.path + b"/")
+
+
+def scope_of(path: str | None, user: bytes | None = None) -> Scope:
+    """Return the scope of a path relative to the data directory, or None for all of it."""
+    inside = b"." if path is None else os.path.normpath(os.fsencode(path))
+    return Scope(b"" if inside == b"." else inside, user)
+
+
+def report_shrunken(
+    repository: Repository, data: str, scope: Scope, state: str, monitor: Monitor
+) -> int:
+    """Report every whole history that lost chats by accident; return how many there are.
+
+    ``state`` is the folder of journals, which tell what cleanups removed. Raise RepositoryError if
+    the repository cannot be read.
+    """
+    check_tombstones(repository)
+    found = 0
+    with open_root(data) as root:
+        goods = LastGoods(repository, root, Journals(state), monitor)
+        for target in suspects(repository, root, scope, monitor):
+            live = read_target(root, target)
+            try:
+                history = read_chats(target.name, live.data or b"") if live is not None else None
+            except Unparsable:
+                continue  # that is another finding
+            vanished = goods.vanished(target, history) if history is not None else []
+            if vanished:
+                found += 1
+                monitor.report(_finding(data, target, len(vanished), newest_of(vanished)))
+    return found
+
+
+def suspects(
+    repository: Repository, root: int, scope: Scope, monitor: Monitor, *, every: bool = False
+) -> Iterator[Target]:
+    """Yield the histories that may have lost chats by accident, going by how many they held.
+
+    ``every``: those that may have lost any. ``root`` is the open data directory. What cannot be
+    read is reported.
+    """
+    failures: list[RepositoryError] = []
+    roots = read_roots(repository, failures)[-LOOK_BACK:]
+    keyring = repository.keyring()
+    keys = repository.keys
+    only = keys.user_pseudonym(scope.owner) if scope.owner is not None else None
+    buckets = range(BUCKETS) if scope.owner is None else [keys.user_bucket(scope.owner)]
+    with monitor.task("Comparing with snapshots", len(buckets), "buckets") as progress:
+        for bucket in buckets:
+            owners = keyring.bucket(bucket)
+            reader = SectionReader(repository.storage, keys, bucket, [])
+            for pseudonym, rows in _rows(reader, roots, bucket, only, failures).items():
+                records: list[OwnerRecord | None] = []
+                for row, sequence in rows:
+                    try:
+                        records.append(
+                            open_record(
+                                reader,
+                                pseudonym,
+                                row,
+                                owners.get(pseudonym, []),
+                                keyring.tombstones,
+                                sequence,
+                            )
+                            if row.length
+                            else None
+                        )
+                    except OwnerErased:
+                        records.clear()  # what was before is not to come back
+                    except RepositoryError as error:
+                        failures.append(error)
+                yield from _of_owner(root, records, scope, every=every)
+            progress.advance(1)
+    for failure in failures:
+        monitor.report(_unreadable(failure))
+
+
+def read_target(root: int, target: Target) -> Live | None:
+    """Read a live document; None if it is not there, or is a link or the like: validate says so."""
+    try:
+        folder = open_folder(root, target.path.rpartition(b"/")[0])
+    except OSError:
+        return None
+    try:
+        return read_live(folder, target.file_name, target.kind)
+    except OSError:
+        return None
+    finally:
+        os.close(folder)
+
+
+def _rows(
+    reader: SectionReader,
+    roots: Iterable[Root],
+    bucket: int,
+    only: bytes | None,
+    failures: list[RepositoryError],
+) -> dict[bytes, list[tuple[Row, int]]]:
+    """Return where the records of each owner lie, oldest first, each with the sequence of a
+    snapshot that has it; of records of the same documents as they were, one.
+    """
+    found: dict[bytes, list[tuple[Row, int]]] = {}
+    seen: set[Layer] = set()
+    for moment in moments_of(roots, bucket):
+        for layer in moment.layers:
+            if layer in seen:
+                continue
+            seen.add(layer)
+            try:
+                for pseudonym, row in reader.rows_of(layer):
+                    if only in (None, pseudonym):
+                        _put(found.setdefault(pseudonym, []), row, moment)
+            except RepositoryError as error:
+                failures.append(error)
+    return found
+
+
+def _put(rows: list[tuple[Row, int]], row: Row, moment: Moment) -> None:
+    if rows and row.length and rows[-1][0].length and rows[-1][0].signature == row.signature:
+        rows[-1] = row, moment.sequence
+    else:
+        rows.append((row, moment.sequence))
+
+
+def _of_owner(
+    root: int, records: list[OwnerRecord | None], scope: Scope, *, every: bool
+) -> Iterator[Target]:
+    """Yield the histories of one owner that are worth a closer look."""
+    owner = next((record.owner for record in records if record is not None), b"")
+    if not is_plain_name(owner) or any(record.shared for record in records if record):
+        return
+    versions: dict[Target, list[FileEntry]] = {}
+    for record in records:
+        for entry in files(record) if record is not None else ():
+            target = Target(owner, entry.place, entry.name)
+            if target.is_of_the_application and scope.covers(target):
+                versions.setdefault(target, []).append(entry)
+    for target, entries in sorted(versions.items()):
+        was_suspect = any(_is_suspect(*pair, every) for pair in pairwise(entries))
+        if was_suspect or _is_suspect_now(root, target, entries[-1], every):
+            yield target
+
+
+def _is_suspect(before: FileEntry, after: FileEntry, every: bool) -> bool:
+    torn = before.state >= FileState.TORN or after.state >= FileState.TORN
+    return torn or _is_less(before, after.chats, after.messages, every)
+
+
+def _is_less(before: FileEntry, chats: int, messages: int, every: bool) -> bool:
+    """Whether a history that held what ``before`` says may have lost chats by accident."""
+    if every:
+        return chats < before.chats or messages < before.messages
+    fewer = chats < before.chats or messages < before.messages
+    return fewer and chats > 0 and before.chats >= LEAST_LOST
+
+
+def _is_suspect_now(root: int, target: Target, entry: FileEntry, every: bool) -> bool:
+    """Whether the live history is another one than the newest snapshot holds, and holds less."""
+    if entry.state >= FileState.TORN:
+        return True
+    try:
+        folder = open_folder(root, target.path.rpartition(b"/")[0])
+        try:
+            seen = os.stat(target.file_name, dir_fd=folder, follow_symlinks=False)
+        finally:
+            os.close(folder)
+    except OSError:
+        return False
+    if same_stat(entry, seen):
+        return False
+    live = read_target(root, target)
+    if live is None or live.data is None:
+        return False
+    now = outline(target.kind, target.file_name, live.data)
+    return now.state == "whole" and _is_less(entry, now.chats, now.messages, every)
+
+
+def _finding(data: str, target: Target, lost: int, snapshot: bytes) -> Finding:
+    path = os.fsdecode(target.path)
+    whole = os.path.join(data, path)
+    command = "shenyu-data repair"
+    if printable(target.path) == path:
+        command += f" {shlex.quote(whole)}"
+    return Finding(
+        code=SHRUNKEN,
+        severity="warning",
+        path=printable(target.path),
+        message=f"{lost:,} of its chats vanished at once, as when the application takes a torn "
+        f"history for empty; snapshot {snapshot.hex()[:8]} still holds them",
+        hint=f"`{command}` brings them back, and keeps what was written since.",
+    )
+
+
+def _unreadable(error: RepositoryError) -> Finding:
+    return Finding(
+        code=error.code,
+        severity="error",
+        path="",
+        message=f"a snapshot, or a user's record in one, cannot be compared: {error.message}",
+        hint=error.hint or "`shenyu-data verify --read-data` names all that is affected.",
+    )
