@@ -15,6 +15,7 @@ from blake3 import blake3
 from shenyu_data.model.archive_document import holds
 from shenyu_data.model.chats import Chat, History, Identity, read_history, same_value
 from shenyu_data.model.chats_edit import insert_all, remove_all
+from shenyu_data.model.chats_merge import by_identity
 from shenyu_data.model.mend import mend
 from shenyu_data.model.salvage import compose, salvage
 
@@ -85,10 +86,10 @@ class HistoryPast:
             was = self._state.get(identity)
             if was is None or _text(was) != _text(kept):
                 self._state[identity] = kept
+        of_last = self._of_last
         found = read_history(compose([piece.data for piece in pieces if piece.whole], data))
         for chat in found.chats:
-            self._known.add(_digest(found.text_of(chat)))
-            if chat.identity in together and chat.identity not in self._of_last:
+            if chat.identity in together and chat.identity not in of_last:
                 self._fragments[chat.identity] = together[chat.identity]
 
     def absent(self) -> None:
@@ -120,7 +121,7 @@ class HistoryPast:
 
         base = self.last or read_history(b"[]")
         out = [index for index, chat in enumerate(base.chats) if is_out(chat)]
-        there = {chat.identity for chat in base.chats}
+        there = by_identity(base)
         more = [
             kept
             for identity, kept in {**self._missing, **self._state}.items()
@@ -132,8 +133,8 @@ class HistoryPast:
         return with_chats(read_history(data), more) if more else data
 
     @property
-    def _of_last(self) -> set[Identity]:
-        return {chat.identity for chat in self.last.chats} if self.last is not None else set()
+    def _of_last(self) -> dict[Identity, Chat]:
+        return by_identity(self.last) if self.last is not None else {}
 
     def _kept(self, history: History | None, snapshot: bytes) -> dict[Identity, Kept]:
         chats = history.chats if history is not None else ()
@@ -156,19 +157,19 @@ class HistoryPast:
         """Whether the application took the version before for empty: nothing is as it was in any
         version, so that who wrote this had read none.
         """
-        if history.inside is None or not lost or any(map(self._is_known, _texts(history))):
+        if history.inside is None or not lost:
+            return False
+        last = self._of_last
+        if any(self._is_known(chat, text, last) for chat, text in _texts(history)):
             return False
         return self._torn or (bool(history.chats) and lost >= LEAST_LOST and not self._absent)
 
-    def _is_known(self, item: tuple[Chat, bytes]) -> bool:
-        """Whether a chat is as an earlier version held it, be it in other blanks."""
-        chat, text = item
-        if _digest(text) in self._known:
-            return True
-        for kept in (self._state.get(chat.identity), self._missing.get(chat.identity)):
-            if kept is not None and same_value(kept.chat.value, chat.value):
-                return True
-        return False
+    def _is_known(self, chat: Chat, text: bytes, last: dict[Identity, Chat]) -> bool:
+        """Whether a chat is as an earlier whole version held it, be it in other blanks."""
+        was = last.get(chat.identity)
+        return _digest(text) in self._known or (
+            was is not None and same_value(was.value, chat.value)
+        )
 
 
 def with_chats(history: History, more: Sequence[Kept]) -> bytes:

@@ -42,7 +42,8 @@ def decide(target: Target, live: Live | None, goods: LastGoods, *, normalising: 
     if normalising:
         data = normalise(live.data)
         if data is not None and target.trouble(data) is None:
-            return Decision(code, "normalise", data, None)
+            filled = _fill_up(target, data, goods)
+            return filled._replace(code=code) if filled else Decision(code, "normalise", data, None)
     good = goods.find(target)
     decision = _decide(target, code, live.data, good)
     if decision.data is not None and target.trouble(decision.data) is not None:

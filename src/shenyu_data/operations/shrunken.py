@@ -242,7 +242,7 @@ def _finding(data: str, target: Target, lost: int, snapshot: bytes) -> Finding:
     if printable(target.path) == path:
         command += f" {shlex.quote(whole)}"
     return Finding(
-        code=SHRUNKEN,
+        code="shrunken-history",
         severity="warning",
         path=printable(target.path),
         message=f"{lost:,} of its chats vanished at once, as when the application takes a torn "
