@@ -28,9 +28,10 @@ class Life:
     def __init__(self, draw: Draw, *, calm: bool = False) -> None:
         self._draw = draw
         self._calm = calm
-        self._last_id = 0
+        self._last_id = self._turns = 0
         self.chats: list[Chat] = []  # what the application's user knows
         self.now: bytes | None = b"[]"
+        self.is_torn = False
         self.held: set[int] = set()
         self.removed: set[int] = set()
         self._saved: list[Chat] = []  # by the last whole snapshot
@@ -39,10 +40,6 @@ class Life:
         self._before: tuple[list[Chat], set[int]] | None = None  # the older version came back
         for _ in range(2 + draw(4)):
             self.add()
-
-    @property
-    def is_torn(self) -> bool:
-        return self.now is not None and self.now != written(self.chats)
 
     def step(self) -> None:
         """Let something happen."""
@@ -57,6 +54,7 @@ class Life:
 
     def _write(self) -> None:
         self.now = written(self.chats)
+        self.is_torn = False
 
     def add(self) -> None:
         self._last_id += 1
@@ -70,7 +68,8 @@ class Life:
             return
         index = self._draw(len(self.chats))
         chat = self.chats[index]
-        more = {"role": "assistant", "content": f"more {len(chat['messages'])} {self._draw(100)}"}
+        self._turns += 1
+        more = {"role": "assistant", "content": f"more {self._turns}"}
         self.chats = list(self.chats)
         self.chats[index] = {**chat, "messages": [*chat["messages"], more]}
         self._write()
@@ -90,6 +89,7 @@ class Life:
         whole = written(self.chats)
         cut = self._draw(len(whole))
         self.now = whole[:cut] + bytes(self._draw(2) * self._draw(50))
+        self.is_torn = True
 
     def overwrite(self) -> None:
         """The application took it for empty, and writes the chats it works on."""
@@ -153,6 +153,7 @@ class Life:
     def repaired(self, data: bytes) -> None:
         """Say what a repair made of it."""
         self.now = data
+        self.is_torn = False
         self.chats = json.loads(data)
         self._overwritten = False
         self._before = None

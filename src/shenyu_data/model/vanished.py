@@ -165,11 +165,14 @@ class HistoryPast:
         return self._torn or (bool(history.chats) and lost >= LEAST_LOST and not self._absent)
 
     def _is_known(self, chat: Chat, text: bytes, last: dict[Identity, Chat]) -> bool:
-        """Whether a chat is as an earlier whole version held it, be it in other blanks."""
-        was = last.get(chat.identity)
-        return _digest(text) in self._known or (
-            was is not None and same_value(was.value, chat.value)
-        )
+        """Whether a chat is as an earlier whole version held it, be it in other blanks, or as a
+        repair brings it back.
+        """
+        if _digest(text) in self._known:
+            return True
+        was, missing = last.get(chat.identity), self._missing.get(chat.identity)
+        others = [was, missing.chat if missing is not None else None]
+        return any(other is not None and same_value(other.value, chat.value) for other in others)
 
 
 def with_chats(history: History, more: Sequence[Kept]) -> bytes:
