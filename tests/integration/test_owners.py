@@ -12,7 +12,8 @@ import pytest
 
 from shenyu_data.model.monitor import SilentMonitor
 from shenyu_data.operations.quarantine import Quarantine
-from shenyu_data.operations.repair import RepairOptions, put_back, repair
+from shenyu_data.operations.repair import RepairOptions, repair
+from shenyu_data.operations.repair_put_back import put_back
 from shenyu_data.operations.restore_live import LiveOptions, restore_in_place
 from shenyu_data.repository.repository import create_repository
 from shenyu_data.storage.memory import MemoryStorage
