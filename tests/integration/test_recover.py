@@ -227,6 +227,50 @@ def test_a_report_has_its_place_before_anything_is_stopped(place: Place) -> None
     assert place.calls() == []
 
 
+def test_a_report_replaces_an_older_one_and_nothing_else(place: Place) -> None:
+    (place.folder / "notes").write_text("precious")
+    os.mkfifo(place.folder / "fifo")
+    (place.folder / "a.txt").write_text("precious")
+    for taken in ("notes", "fifo", "a.json"):
+        with pytest.raises(UsageError, match="is no report"):
+            place.recover(place.service(), report=str(place.folder / taken))
+    assert place.calls() == []
+    assert (place.folder / "notes").read_text() == "precious"
+    for _ in range(2):
+        assert place.recover(None, report=str(place.folder / "new")).recovery.failure is None
+
+
+def test_a_report_whose_place_went_away_meanwhile_goes_into_the_state_folder(place: Place) -> None:
+    (place.folder / "there").mkdir()
+    gone = (
+        f"rm -r {place.folder / 'there'}; touch {place.folder / 'there'}; rm {place.folder / 'up'}"
+    )
+    monitor = CollectingMonitor()
+    options = RecoverOptions(
+        service=place.service(stop=["/bin/sh", "-c", gone]),
+        state=str(place.state),
+        report=str(place.folder / "there/said"),
+        quiet_s=0.01,
+    )
+    stats = recover(place.repository, str(place.data.folder), options, monitor)
+    assert [finding.code for finding in monitor.findings] == ["report-not-written"]
+    assert str(stats.report).startswith(str(place.state / "recoveries"))
+    assert place.up
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"[]", bytes(100), b'{"id": "x"}'])
+def test_a_record_that_cannot_be_read_stops_nothing_and_says_what_to_do(
+    place: Place, text: bytes
+) -> None:
+    path = Path(Records(str(place.state)).path)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(text)
+    with pytest.raises(ShenyuDataError, match="how far the last recovery came") as raised:
+        place.recover(place.service())
+    assert "remove that file" in raised.value.hint
+    assert place.calls() == []
+
+
 def test_the_repair_of_a_recovery_is_taken_back(place: Place) -> None:
     place.recover(place.service())
     options = LiveOptions(state=str(place.state), quiet_s=0.05)

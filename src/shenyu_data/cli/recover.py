@@ -203,12 +203,16 @@ class _Holding:
 
 @contextmanager
 def _signals_interrupt() -> Iterator[None]:
-    """Let the end of the session or of the system be an interrupt: the service is to be started."""
+    """Let the end of the session or of the system be an interrupt: the service is to be started.
+    They often come together, and the second must not interrupt that.
+    """
 
     def interrupt(number: int, frame: FrameType | None) -> None:
+        for other in before:
+            signal.signal(other, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    before = {}
+    before: dict[signal.Signals, Any] = {}
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
             before[number] = signal.signal(number, interrupt)

@@ -31,7 +31,8 @@ ServiceState = Literal["untouched", "stopping", "stopped", "starting", "running"
 
 FOLDER = "recover"
 RECORD = "record.json"
-_MOST_BYTES = 64 << 20
+MOST_BYTES = 64 << 20
+"""No record or report is larger."""
 
 
 class StepTaken(msgspec.Struct, frozen=True, kw_only=True):
@@ -182,7 +183,7 @@ class Records:
         """
         try:
             with open(self.path, "rb") as file:
-                return msgspec.json.decode(file.read(_MOST_BYTES), type=Recovery)
+                return msgspec.json.decode(file.read(MOST_BYTES), type=Recovery)
         except FileNotFoundError:
             return None
         except (OSError, msgspec.DecodeError) as error:

@@ -13,6 +13,7 @@ import msgspec
 from shenyu_data.model.errors import UsageError
 from shenyu_data.model.findings import printable
 from shenyu_data.operations.recover_record import (
+    MOST_BYTES,
     Found,
     Mended,
     Records,
@@ -31,7 +32,9 @@ _SHOWN = 200
 
 
 def check_report(path: str, data: str) -> None:
-    """Raise UsageError if a report could not be written to ``path``."""
+    """Raise UsageError if a report could not be written to ``path``, or would replace anything but
+    an older one.
+    """
     folder = os.path.dirname(os.path.abspath(path))
     if not os.path.isdir(folder) or not os.access(folder, os.W_OK | os.X_OK):
         raise UsageError(
@@ -44,6 +47,21 @@ def check_report(path: str, data: str) -> None:
             f"the report {path} would lie inside the data directory",
             hint="Name another place with --report FILE. Nothing was done.",
         )
+    if not _is_report(path) and (os.path.lexists(path) or os.path.lexists(text_name(path))):
+        raise UsageError(
+            f"{path} or {text_name(path)} is already there, and is no report",
+            hint="Name another file with --report. Nothing was done.",
+        )
+
+
+def _is_report(path: str) -> bool:
+    try:
+        # Without waiting for a writer, should it be a FIFO.
+        with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
+            msgspec.json.decode(file.read(MOST_BYTES), type=Recovery)
+    except (OSError, msgspec.DecodeError, TypeError):
+        return False
+    return True
 
 
 def write_report(recovery: Recovery, state: str, path: str | None) -> str:

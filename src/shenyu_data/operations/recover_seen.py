@@ -5,12 +5,11 @@ repair was changing when it was killed. Called by its steps.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from datetime import datetime
 
 from shenyu_data.model.findings import Finding, printable
 from shenyu_data.model.monitor import Monitor, Task
-from shenyu_data.operations.journal import Began, Ended, Journals, Step, open_journals
+from shenyu_data.operations.journal import Step, open_journals
 from shenyu_data.operations.recover_record import Count, Found, Recovery, Seen
 
 MOST_DOCUMENTS = 10_000
@@ -49,24 +48,16 @@ class Seeing:
 
 def documents_cut_off(state: str, recovery: Recovery) -> list[str]:
     """Return what repairs of this recovery had changed, or were about to, when they were killed."""
-    began_ms = _milliseconds(recovery.began)
+    began_ms = int(datetime.fromisoformat(recovery.began).timestamp() * 1000)
     found = set(recovery.cut_off)
     with open_journals(state) as journals:
-        for lines in _lines_since(journals, began_ms):
-            if not any(isinstance(line, Ended) for line in lines):
-                found |= {printable(line.path) for line in lines if isinstance(line, Step)}
+        for journal in journals.newest_first():
+            began = journal.began()
+            if began is None:
+                continue
+            if began.time_ms < began_ms:
+                break
+            if began.operation == "repair" and not journal.is_ended():
+                steps = (line for line in journal.read() if isinstance(line, Step))
+                found |= {printable(step.path) for step in steps}
     return sorted(found)[:MOST_DOCUMENTS]
-
-
-def _lines_since(journals: Journals, began_ms: int) -> Iterator[list[object]]:
-    for journal in journals.newest_first():
-        lines: list[object] = list(journal.lines())
-        began = next((line for line in lines if isinstance(line, Began)), None)
-        if began is None or began.time_ms < began_ms:
-            return
-        if began.operation == "repair":
-            yield lines
-
-
-def _milliseconds(time_text: str) -> int:
-    return int(datetime.fromisoformat(time_text).timestamp() * 1000)

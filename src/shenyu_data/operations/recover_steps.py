@@ -248,6 +248,7 @@ class Run:
                 if _runs(Service(recovery.service, self._records.folder)):
                     self._keep(service_state="running")
                     return _Skipped("it runs")
+                self._keep(service_state="down")
                 return _Skipped("a recovery before this one left it stopped")
             return _Skipped("the service is not started, as told")
         if recovery.service_state == "untouched":
