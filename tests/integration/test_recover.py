@@ -210,6 +210,21 @@ def test_the_report_tells_each_step_findings_documents_and_how_to_take_it_back(
     assert "风雨夜行" not in text + json.dumps(report, ensure_ascii=False)  # nobody's words
 
 
+def test_warnings_are_counted_and_errors_named_before_them(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shenyu_data.operations.recover_seen.MOST_FINDINGS", 2)
+    place.data.write("histories/aaa/chat-history.json", [OLD[0], OLD[0], OLD[0]])
+    place.data.write("users/zzz.json", {"name": "no id"})
+    monitor = CollectingMonitor()
+    options = RecoverOptions(service=None, state=str(place.state), quiet_s=0.01)
+    after = recover(place.repository, str(place.data.folder), options, monitor).recovery.after
+    assert after is not None
+    assert (after.errors >= 1, after.warnings >= 2, len(after.first)) == (True, True, 2)
+    assert (after.first[0].path, after.first[0].severity) == ("users/zzz.json", "error")
+    assert {finding.severity for finding in monitor.findings} == {"error"}
+
+
 def test_reports_go_into_the_state_folder_which_keeps_the_last_ones(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:

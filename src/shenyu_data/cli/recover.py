@@ -79,7 +79,7 @@ def recover_command(
 
     How the service is stopped and started stands in the table [service] of the configuration. If a
     step fails, it is started again. A run that was killed is gone on with by the next one. Exits
-    with 1 if something is still wrong, with 3 if a step failed or the service is down.
+    with 1 if an error remains, with 3 if a step failed or the service is down.
     """
     state = state_of(state_folder(os.environ), call.data)
     options = RecoverOptions(
@@ -92,7 +92,9 @@ def recover_command(
     try:
         with _signals_interrupt():
             _recover(call, options, dry_run=dry_run)
-    except (ShenyuDataError, KeyboardInterrupt, click.exceptions.Abort):
+    except click.exceptions.Exit:
+        raise  # all is told
+    except BaseException:
         _tell_if_down(state)
         raise
 
@@ -135,9 +137,7 @@ def _recover(call: Call, options: RecoverOptions, *, dry_run: bool) -> None:
 
 def _is_left(plan: RecoverPlan, *, dry_run: bool) -> bool:
     """Whether something is wrong that nothing would be done about."""
-    if plan.repair.left:
-        return True
-    return not dry_run and bool(plan.before.errors or plan.before.warnings)
+    return bool(plan.repair.left) or (not dry_run and bool(plan.before.errors))
 
 
 def _finish(call: Call, stats: RecoverStats, *, untouched: bool) -> None:
@@ -148,7 +148,7 @@ def _finish(call: Call, stats: RecoverStats, *, untouched: bool) -> None:
         call.monitor.report(found)
     text = _text(stats, detailed=call.verbose)
     after, wrong = recovery.after, call.monitor.count("error", "warning") > 0
-    left = after is None or bool(after.errors or after.warnings)
+    left = after is None or bool(after.errors)
     not_written = mended is not None and bool(mended.failed or mended.busy)
     damaged = (mended is not None and bool(mended.damaged)) or (
         failure is not None and failure.exit_status == EXIT_DAMAGED

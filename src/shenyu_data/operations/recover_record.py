@@ -62,7 +62,7 @@ class Seen(msgspec.Struct, frozen=True):
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
-    """What a validation found: ``first`` are the first of the findings."""
+    """What a validation found: ``first`` are the first of the findings, errors before warnings."""
 
     errors: int
     warnings: int

@@ -20,13 +20,16 @@ MOST_FINDINGS = 1000
 
 
 class Seeing:
-    """A Monitor that counts findings, and keeps the first, instead of passing them on."""
+    """A Monitor that counts findings and keeps the first, errors before all. With ``telling`` it
+    passes on the errors: a recovery mends no warnings, and there may be thousands.
+    """
 
-    def __init__(self, monitor: Monitor, *, passing_on: bool = False) -> None:
+    def __init__(self, monitor: Monitor, *, telling: bool = False) -> None:
         self._monitor = monitor
-        self._passing_on = passing_on
+        self._telling = telling
         self._codes: Counter[str] = Counter()
-        self._first: list[Seen] = []
+        self._errors: list[Seen] = []
+        self._others: list[Seen] = []
 
     def task(self, title: str, total: int | None, unit: str) -> Task:
         """As the monitor behind it."""
@@ -35,15 +38,18 @@ class Seeing:
     def report(self, finding: Finding) -> None:
         """Count a finding."""
         self._codes[finding.code] += 1
-        if len(self._first) < MOST_FINDINGS:
-            self._first.append(Seen(finding.path, finding.code, finding.severity))
-        if self._passing_on:
+        is_error = finding.severity == "error"
+        first = self._errors if is_error else self._others
+        if len(first) < MOST_FINDINGS:
+            first.append(Seen(finding.path, finding.code, finding.severity))
+        if is_error and self._telling:
             self._monitor.report(finding)
 
     def found(self, errors: int, warnings: int) -> Found:
         """Return what was seen."""
         codes = [Count(code, count) for code, count in sorted(self._codes.items())]
-        return Found(errors=errors, warnings=warnings, codes=codes, first=self._first)
+        first = [*self._errors, *self._others][:MOST_FINDINGS]
+        return Found(errors=errors, warnings=warnings, codes=codes, first=first)
 
 
 def documents_cut_off(state: str, recovery: Recovery) -> list[str]:

@@ -231,7 +231,7 @@ class Run:
         return ", ".join([*parts, f"{not_done:,} left as they are"])
 
     def _validate_again(self) -> str:
-        seen = Seeing(self._monitor, passing_on=True)
+        seen = Seeing(self._monitor, telling=True)
         stats = validate(self._data, ValidateOptions(jobs=self._options.jobs), seen)
         found = seen.found(stats.errors, stats.warnings)
         self._set(after=found)
