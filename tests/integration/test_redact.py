@@ -97,3 +97,28 @@ def test_the_same_key_gives_the_same_names_and_another_one_others() -> None:
     one, same, other = (Redactor(key_of(secret), "ids") for secret in (b"1", b"1", b"2"))
     assert one.user(b"anna") == same.user(b"anna") != other.user(b"anna")
     assert one.user(b"anna") != one.user(b"ben")
+
+
+def test_members_of_any_kind_are_looked_at() -> None:
+    """A role that is a list, a title that is a number: an export must not end by it."""
+    odd: list[Any] = [[], {}, ["anna"], {"anna": "anna"}, 1e300, True, None, "anna", "\ud800"]
+    redactor = Redactor(KEY, "text")
+    for value in odd:
+        message = dict.fromkeys(("role", "content", "timestamp", "anna"), value)
+        chat = dict.fromkeys(("id", "title", "timestamp"), value)
+        history = json.dumps([{**chat, "messages": [message]}]).encode()
+        assert b"anna" not in redactor.document("history", history)
+        user = dict.fromkeys(("id", "fingerprint", "created_at", "lastSeen"), value)
+        assert b"anna" not in redactor.document("user", json.dumps(user).encode())
+
+
+def test_the_name_of_a_file_does_not_give_a_chats_id_away() -> None:
+    """The guide's layout names files by chats, and ids are numbers."""
+    redactor = Redactor(KEY, "ids")
+    assert redactor.file(b"0.json") == b"0.json"
+    assert redactor.file(b"chat-history.json.gz") == b"chat-history.json.gz"
+    assert redactor.file(b"chat-history.archive.json.gz") == b"chat-history.archive.json.gz"
+    for name in (b"1739100649794.json", b"1739100649794.archive.json.gz", b"diary.json"):
+        redacted = redactor.file(name)
+        assert name.partition(b".")[0] not in redacted
+        assert redacted.endswith(name.partition(b".")[2])

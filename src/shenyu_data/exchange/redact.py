@@ -17,6 +17,7 @@ from shenyu_data.exchange.selection import storage_key
 from shenyu_data.model.activity import clock_ms
 from shenyu_data.model.chats import chat_key
 from shenyu_data.model.documents import parse
+from shenyu_data.model.layout import ARCHIVE_SUFFIX, GZIP_SUFFIX, is_archive_name
 from shenyu_data.model.notes import is_time
 
 Redaction = Literal["ids", "text"]
@@ -27,6 +28,8 @@ _USER_TIMES = ("created_at", "firstSeen", "lastSeen")
 _ROLES = frozenset(("user", "assistant", "system"))
 _STORAGE_KEYS = frozenset((b"chat-history", b"sn43-history"))
 _MOST_MODEL = 64
+_ARCHIVE = ARCHIVE_SUFFIX.removesuffix(GZIP_SUFFIX)
+_MOST_DIGITS = 5  # of a number that an import of the guide's gave
 
 
 class Redactor(msgspec.Struct, frozen=True):
@@ -40,9 +43,13 @@ class Redactor(msgspec.Struct, frozen=True):
         return self._digest(b"user", name, 32)
 
     def file(self, name: bytes) -> bytes:
-        """Return the name a history's file gets; the application's own, and numbers, stay."""
+        """Return the name a history's file gets; the application's own, and small numbers, stay: a
+        large one may be the id of a chat.
+        """
         stem = storage_key(name)
-        if stem in _STORAGE_KEYS or stem.isdigit():
+        if is_archive_name(name):
+            stem = stem.removesuffix(_ARCHIVE)
+        if stem in _STORAGE_KEYS or (stem.isdigit() and len(stem) <= _MOST_DIGITS):
             return name
         return self._digest(b"file", stem, 8) + name[len(stem) :]
 
@@ -97,8 +104,9 @@ class Redactor(msgspec.Struct, frozen=True):
         if not isinstance(value, dict):
             raise ValueError("it is no message")
         kept: dict[str, Any] = {}
-        if value.get("role") in _ROLES:
-            kept["role"] = value["role"]
+        role = value.get("role")
+        if isinstance(role, str) and role in _ROLES:
+            kept["role"] = role
         if isinstance(value.get("content"), str):
             kept["content"] = self._text(value["content"])
         return {**kept, **_times(value, ("timestamp",))}
