@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from shenyu_data.datadir import scan as scan_module
 from shenyu_data.datadir.scan import (
     DataFolders,
     Scan,
@@ -205,3 +206,22 @@ def test_every_time_of_a_file_system_can_be_described(time_ns: int, tmp_path: Pa
     for path in ("users/anna.json", "histories/anna"):
         os.utime(tmp_path / path, ns=(time_ns, time_ns))
     assert description(tmp_path)
+
+
+def test_what_a_killed_operation_left_long_ago_is_told(
+    tmp_path: Path, folders: DataFolders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is in no backup, and nothing of ours may know of it any more."""
+    name = ".shenyu-data-displaced-0123456789abcdef"
+    for folder in ("histories/anna", "histories/anna/below", "users"):
+        (tmp_path / folder / name).write_bytes(b"what somebody wrote")
+    scans = [scan_user(folders, b"anna"), scan_shared(folders, [b"users/" + name.encode()])]
+    assert [finding for scan in scans for finding in scan.findings] == []
+    monkeypatch.setattr(scan_module, "LEFT_BEHIND_S", -1.0)
+    scans = [scan_user(folders, b"anna"), scan_shared(folders, [b"users/" + name.encode()])]
+    told = [(finding.code, finding.path) for scan in scans for finding in scan.findings]
+    assert sorted(told) == [
+        ("left-behind", f"{folder}/{name}")
+        for folder in ("histories/anna", "histories/anna/below", "users")
+    ]
+    assert not any(name.encode() in found.name for scan in scans for found in scan.entries)

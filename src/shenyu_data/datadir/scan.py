@@ -9,13 +9,14 @@ import errno
 import os
 import stat
 import struct
+import time
 from collections.abc import Iterable
 from typing import NamedTuple
 
 from shenyu_data.datadir.folder import FOLDER_FLAGS, open_folder
 from shenyu_data.datadir.survey import MAX_DEPTH, unreadable_folder
 from shenyu_data.model.entry_rules import special_finding
-from shenyu_data.model.findings import Finding
+from shenyu_data.model.findings import Finding, printable
 from shenyu_data.model.layout import (
     GZIP_SUFFIX,
     HISTORIES,
@@ -25,6 +26,9 @@ from shenyu_data.model.layout import (
     is_passing,
     path_of,
 )
+
+LEFT_BEHIND_S = 3600.0
+"""What a replacement under way has beside a document is there for seconds, or it was killed."""
 
 
 class Found(NamedTuple):
@@ -86,6 +90,12 @@ class Scan:
         """Take note of a folder that cannot be listed."""
         self.findings.append(unreadable_folder(path, error))
         self.complete = False
+
+    def note_passing(self, path: bytes, found: os.stat_result) -> None:
+        """Take note of what a replacement has there; of one that was killed long ago, tell."""
+        self.passing.append(path)
+        if time.time() - found.st_ctime > LEFT_BEHIND_S:
+            self.findings.append(_left_behind(path))
 
 
 def scan_user(folders: DataFolders, owner: bytes, *, compressed: bool = True) -> Scan:
@@ -171,7 +181,7 @@ def _scan_folder(descriptor: int, prefix: bytes, owner: bytes, scan: Scan) -> li
             name = os.fsencode(listed)
             if is_passing(name):
                 path = path_of(owner, Place.IN_HISTORY_FOLDER, prefix + name)
-                scan.passing.append(path)
+                scan.note_passing(path, found)
                 continue
             if prefix:
                 name = prefix + name
@@ -206,9 +216,6 @@ def scan_shared(folders: DataFolders, paths: Iterable[bytes], *, complete: bool 
     scan = Scan(complete)
     for path in paths:
         folder, _, name = path.rpartition(b"/")
-        if is_passing(name):
-            scan.passing.append(path)
-            continue
         try:
             descriptor = open_folder(folders.root, folder)
             try:
@@ -220,8 +227,22 @@ def scan_shared(folders: DataFolders, paths: Iterable[bytes], *, complete: bool 
         except OSError as error:
             scan.note_unlisted(path, error)
             continue
-        scan.entries.append(Found(Place.ANYWHERE, path, found))
+        if is_passing(name):
+            scan.note_passing(path, found)
+        else:
+            scan.entries.append(Found(Place.ANYWHERE, path, found))
     return scan
+
+
+def _left_behind(path: bytes) -> Finding:
+    return Finding(
+        code="left-behind",
+        severity="warning",
+        path=printable(path),
+        message="an operation that was killed left it; it is in no backup",
+        hint="The next change of live data removes it, or keeps what the application wrote to it. "
+        "If it stays, compare it with the document, take over what is missing, and remove it.",
+    )
 
 
 def special_file(found: Found, owner: bytes) -> Finding | None:
