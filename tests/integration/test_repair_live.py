@@ -18,6 +18,7 @@ from shenyu_data.model.errors import ShenyuDataError
 from shenyu_data.model.monitor import CollectingMonitor
 from shenyu_data.operations.quarantine import Quarantine
 from shenyu_data.operations.repair import RepairOptions, repair
+from shenyu_data.operations.restore_wanted import Saved
 from shenyu_data.repository.repository import Repository, create_repository
 from shenyu_data.storage.memory import MemoryStorage
 from shenyu_data.testing.application import Application, chat
@@ -29,6 +30,7 @@ PATH = f"histories/{USER}/chat-history.json"
 SEEDS = int(os.environ.get("SHENYU_DATA_TEST_INTERLEAVINGS", "60"))
 OLD = [chat(number, messages=2) for number in range(12, 0, -1)]
 NEW = [chat(number, messages=2) for number in range(15, 3, -1)]
+SHRUNKEN = json.dumps(NEW[:3], ensure_ascii=False, indent=2).encode()
 TORN = json.dumps(NEW, ensure_ascii=False, indent=2).encode()[:-900]
 
 
@@ -44,15 +46,19 @@ class Place:
         self._objects = dict(self.repository.storage.objects)
         self.path = self.data.folder / PATH
 
-    def tear(self) -> None:
+    def tear(self, content: bytes = TORN) -> None:
         """Begin anew, with a repository that holds the one good version."""
         storage = MemoryStorage()
         storage.objects.update(self._objects)
         self.repository = Repository(storage, self.repository.keys)
         for left in self.path.parent.glob(".shenyu-data*"):
             left.unlink()
-        self.path.write_bytes(TORN)
+        self.path.write_bytes(content)
         os.utime(self.path, (1_600_000_000, 1_600_000_000))
+
+    def is_saved(self, snapshot: bytes, content: bytes) -> bool:
+        """Whether a snapshot holds the history so."""
+        return Saved(self.repository, snapshot).holds(USER.encode(), PATH.encode(), content)
 
     def repair(self, state: Path, *, alone: bool = False, quiet_s: float = 2.0) -> Any:
         monitor = CollectingMonitor()
@@ -88,8 +94,35 @@ def test_nothing_of_the_writer_nor_of_the_repair_is_lost(
     everything = live + "".join(path.read_text() for path in aside)
     if stats.changed and not stats.busy:
         wanted = set(range(15, 7, -1)) | (set() if seed % 2 else set(range(12, 0, -1)))
+        if stats.items[0].code == "shrunken-history" and not place.is_saved(stats.safety, TORN):
+            wanted = set(range(12, 0, -1))  # the application overwrote it before anybody saved it
         assert wanted - set(numbers) == set(), codes
     assert [one for one in writer.chats if str(T0 + one) not in everything] == [], codes
+    assert [text for text in writer.messages if text not in everything] == [], codes
+
+
+@pytest.mark.parametrize("seed", range(SEEDS // 2))
+def test_a_shrunken_history_is_filled_up_beside_a_writer(
+    place: Place, tmp_path: Path, seed: int
+) -> None:
+    place.tear(SHRUNKEN)
+    interleaving = Interleaving(place.path, random.Random(seed))
+    writer = interleaving.writer
+    with pytest.MonkeyPatch.context() as patches:
+        interleaving.patch(patches)
+        with interleaving:
+            stats, findings = place.repair(tmp_path / "state")
+    codes = [finding.code for finding in findings]
+    live = place.path.read_text()
+    numbers = [item["id"] - T0 for item in json.loads(live)]
+    assert len(numbers) == len(set(numbers))
+    everything = live + "".join(
+        path.read_text() for path in place.path.parent.glob(".shenyu-data*")
+    )
+    if stats.changed and not stats.busy:
+        assert set(range(12, 0, -1)) - set(numbers) == set(), codes
+    kept = {15, 14, 13, *writer.chats}
+    assert [one for one in kept if str(T0 + one) not in everything] == [], codes
     assert [text for text in writer.messages if text not in everything] == [], codes
 
 

@@ -66,7 +66,8 @@ class Refused(Exception):
 
 class Change:
     """What a document becomes: bytes, or whatever ``fill`` writes where they are too many; or
-    nothing (``remove``). ``step`` is what the journal says of it.
+    nothing (``remove``). ``step`` is what the journal says of it. ``in_use``: the application may
+    have read the document a moment ago, however old it is.
     """
 
     def __init__(
@@ -76,7 +77,9 @@ class Change:
         *,
         fill: Fill | None = None,
         step: Step | None = None,
+        in_use: bool = False,
     ) -> None:
+        self.in_use = in_use
         self.data = data
         self.attributes = attributes
         self.fill: Fill = fill or self._write
@@ -190,7 +193,7 @@ class LiveDocument:
         lines.append(Swap(path=self._path, token=token, before=before_digest, wrote=wrote))
         if live is not None:
             # Who read a torn one took it for empty, and must not write that later.
-            self._busy |= _age_s(live) < LATELY_S or not live.whole
+            self._busy |= change.in_use or _age_s(live) < LATELY_S or not live.whole
         self._journal.write(*lines, durable=durable)
         if change.attributes is not None:
             put(

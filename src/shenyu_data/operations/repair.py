@@ -307,6 +307,7 @@ class _Repair:
         stats = backup(self._data, self._repository, options, CollectingMonitor())
         self.safety = stats.snapshot
         journal.write(SavedIn(stats.snapshot))
+        self.goods.look_again()  # it may hold the only fragment that is left by now
         return Saved(self._repository, stats.snapshot)
 
     def _edit(self, target: Target, digests: Digests, saved: Saved | None) -> Edit:
@@ -335,7 +336,7 @@ class _Repair:
             attributes = kept_attributes(live)
             if decision.action == "restore" and decision.good is not None:
                 attributes = attributes._replace(mtime_ns=decision.good.mtime_ns)
-            return Change(decision.data, attributes, step=step)
+            return Change(decision.data, attributes, step=step, in_use=True)
 
         return edit
 

@@ -145,6 +145,10 @@ class LastGoods:
         self._histories: dict[Target, HistoryPast] = {}
         self.damaged = 0
 
+    def look_again(self) -> None:
+        """Forget what snapshots there are: one was taken."""
+        self._roots = self._user = None
+
     def find(self, target: Target) -> Good | None:
         """Return what a document in trouble should be: its newest version without trouble that any
         snapshot holds, pinned ones included; of a history, together with what vanished from it.
