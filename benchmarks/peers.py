@@ -137,6 +137,10 @@ class Peer:
         """Bring such a file into a new directory."""
         return None
 
+    def compress(self, target: Path) -> Command | None:
+        """Put `.json.gz` in the place of every history of another data directory."""
+        return None
+
     def repository_bytes(self) -> int:
         """Return the size of the repository: the lengths of its files."""
         return sum(path.stat().st_size for path in self.repository.rglob("*") if path.is_file())
@@ -224,6 +228,10 @@ class Ours(Peer):
 
     def import_(self, file: Path, target: Path) -> Command:
         return self.command("import", file, "--data", target, "--yes", "--quiet")
+
+    def compress(self, target: Path) -> Command:
+        # The application is not running: what it reads may go, too.
+        return self.command("compress", "--data", target, "--offline", "--yes", "--quiet")
 
 
 class Restic(Peer):
@@ -393,6 +401,9 @@ class GuideScript(Peer):
 
     def import_(self, file: Path, target: Path) -> Command:
         return self.command(GUIDE_SCRIPT.with_name("guide_import.js"), file, target)
+
+    def compress(self, target: Path) -> Command:
+        return self.command(GUIDE_SCRIPT.with_name("guide_compress.js"), target)
 
 
 PEERS: dict[str, type[Peer]] = {

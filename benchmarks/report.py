@@ -24,7 +24,7 @@ TARGETS: dict[str, dict[str, float]] = {
         "size": 0.90,
     },
     "10M": {"full": 0.5, "unchanged": 0.5, "changed": 0.5, "growth": 0.5},
-    "G": {"validate": 0.6, "cleanup": 1.0, "export": 0.5, "import": 0.5},
+    "G": {"validate": 0.6, "cleanup": 1.0, "export": 0.5, "import": 0.5, "compress": 0.5},
 }
 # What it promises whatever others need, in seconds.
 LIMITS_S: dict[str, dict[str, float]] = {
@@ -66,6 +66,7 @@ def rows(
         "cleanup": "cleanup, nothing expires",
         "export": "export in the guide's format",
         "import": "import of it into an empty directory",
+        "compress": "compress all histories",
     }
     targets, limits = TARGETS.get(set_name, {}), LIMITS_S.get(set_name, {})
 

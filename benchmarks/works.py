@@ -4,10 +4,12 @@ For `benchmarks.run`. Round 0 warms every cache and is watched for memory; the r
 timed. Nothing here asserts anything: a peer that fails is reported and left out of what follows.
 """
 
+import gzip
 import json
 import os
 import shutil
 import tempfile
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -54,10 +56,12 @@ class Bench:
         rounds: int,
         fraction: float,
         days: int,
+        rest_s: float = 0,
     ) -> None:
         """Measure `rounds` times; a day of use changes `fraction` of the histories in `data`.
 
-        Before a prune there is a backup of each of the last `days` days.
+        Before a prune there is a backup of each of the last `days` days. `rest_s` is how long to
+        wait after many files were deleted.
         """
         self.samples: defaultdict[tuple[str, str], Samples] = defaultdict(Samples)
         self._data = data
@@ -66,6 +70,7 @@ class Bench:
         self._rounds = rounds
         self._fraction = fraction
         self._days = days
+        self._rest_s = rest_s
         self._day = 0
         # The state of the data directory, counted in days of use, that each repository ends with.
         self._backed_up: dict[str, int] = {}
@@ -236,6 +241,20 @@ class Bench:
                 _empty(target)
                 file.unlink()
 
+    def _compress(self) -> None:
+        """Every run compresses a new copy; what others deleted is not to slow it down."""
+        for number, peer in self._turns("compress"):
+            target = self._new_target()
+            shutil.copytree(self._data, target, symlinks=True, dirs_exist_ok=True)
+            command = peer.compress(target)
+            if command is None:
+                continue
+            done = self._measure("compress", number, peer, command)
+            if done and number == 0 and _unpacked(target) != _files(self._data):
+                self._fail("compress", peer, _DIFFERS)
+            _empty(target)
+            time.sleep(self._rest_s)
+
     def _row(self, work: str, number: int) -> list[Peer]:
         """Return the peers in this round's order, without those that failed at this work."""
         start = number % len(self._peers)
@@ -376,6 +395,14 @@ def _files(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 
 
+def _unpacked(folder: Path) -> dict[str, bytes]:
+    """Return every file as it was before it was compressed."""
+    return {
+        path.removesuffix(".gz"): gzip.decompress(content) if path.endswith(".gz") else content
+        for path, content in _files(folder).items()
+    }
+
+
 WORKS: dict[str, Callable[[Bench], None]] = {
     "full": Bench._full,
     "unchanged": Bench._unchanged,
@@ -391,4 +418,5 @@ WORKS: dict[str, Callable[[Bench], None]] = {
     "cleanup": Bench._cleanup,
     "export": Bench._export,
     "import": Bench._import,
+    "compress": Bench._compress,
 }

@@ -14,13 +14,8 @@ import pytest
 from benchmarks.data import DataSet, make
 from shenyu_data.model.monitor import CollectingMonitor
 from shenyu_data.operations.export import ExportOptions, ExportStats, export
-from shenyu_data.operations.import_data import (
-    ImportOptions,
-    ImportStats,
-    import_data,
-    open_export,
-    plan_import,
-)
+from shenyu_data.operations.import_data import ImportStats, import_data
+from shenyu_data.operations.import_plan import ImportOptions, open_export, plan_import
 from shenyu_data.testing.tree import read_tree
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "benchmarks"

@@ -19,7 +19,8 @@ from shenyu_data.operations.backup import BackupOptions, backup
 from shenyu_data.operations.compress import CompressOptions, compress
 from shenyu_data.operations.compress_task import Way, Wish
 from shenyu_data.operations.export import ExportOptions, Format, export
-from shenyu_data.operations.import_data import ImportOptions, import_data, open_export
+from shenyu_data.operations.import_data import import_data
+from shenyu_data.operations.import_plan import ImportOptions, open_export
 from shenyu_data.operations.restore import RestoreOptions, restore
 from shenyu_data.repository.repository import Repository, create_repository
 from shenyu_data.storage.memory import MemoryStorage

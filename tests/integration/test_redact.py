@@ -12,7 +12,8 @@ import pytest
 from shenyu_data.exchange.redact import Redaction, Redactor, key_of
 from shenyu_data.model.monitor import CollectingMonitor
 from shenyu_data.operations.export import ExportOptions, export
-from shenyu_data.operations.import_data import ImportOptions, import_data, plan_import
+from shenyu_data.operations.import_data import import_data
+from shenyu_data.operations.import_plan import ImportOptions, plan_import
 from shenyu_data.testing.tree import Item, build_tree
 
 KEY = key_of(b"a secret of some length")

@@ -21,12 +21,8 @@ from shenyu_data.exchange.streams import Input
 from shenyu_data.model.errors import ArchiveError
 from shenyu_data.model.monitor import CollectingMonitor, SilentMonitor
 from shenyu_data.operations.export import ExportOptions, ExportStats, export
-from shenyu_data.operations.import_data import (
-    ImportOptions,
-    ImportStats,
-    import_data,
-    plan_import,
-)
+from shenyu_data.operations.import_data import ImportStats, import_data
+from shenyu_data.operations.import_plan import ImportOptions, plan_import
 from shenyu_data.testing.strategies import trees
 from shenyu_data.testing.tree import Item as Planned
 from shenyu_data.testing.tree import Tree, build_tree, read_tree

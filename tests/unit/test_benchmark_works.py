@@ -47,6 +47,12 @@ def test_a_cleanup_looks_at_everything_and_removes_nothing(bench: Bench, tmp_pat
     assert digest(tmp_path / "data") == before
 
 
+def test_compressing_works_on_a_copy(bench: Bench, tmp_path: Path) -> None:
+    before = digest(tmp_path / "data")
+    do(bench, "compress")
+    assert digest(tmp_path / "data") == before
+
+
 def test_an_export_is_written_and_brought_into_a_new_directory(bench: Bench) -> None:
     for work in ("export", "import"):
         do(bench, work)

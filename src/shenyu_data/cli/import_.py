@@ -17,16 +17,10 @@ from shenyu_data.cli.render import fields, number, size, table
 from shenyu_data.cli.terminal import say
 from shenyu_data.exchange.streams import STANDARD
 from shenyu_data.model.findings import printable
-from shenyu_data.operations.import_data import (
-    ImportOptions,
-    ImportPlan,
-    ImportStats,
-    import_data,
-    open_export,
-    plan_import,
-)
+from shenyu_data.operations.import_data import ImportStats, import_data
 from shenyu_data.operations.import_edits import Policy
 from shenyu_data.operations.import_items import Chosen, InputFormat
+from shenyu_data.operations.import_plan import ImportOptions, ImportPlan, open_export, plan_import
 from shenyu_data.operations.places import state_folder, state_of
 
 _SHOWN = 20

@@ -39,18 +39,19 @@ def exchange(folder: int, one: bytes, other: bytes) -> bool:
     raise OSError(error, os.strerror(error), os.fsdecode(other))
 
 
-def rename_new(folder: int, old: bytes, new: bytes) -> None:
-    """Rename a file of an open folder to a name that must be free. Raises OSError: FileExistsError
-    if it is not.
+def rename_new(folder: int, old: bytes, new: bytes, *, to: int | None = None) -> None:
+    """Rename a file of an open folder to a name, there or in the open folder ``to``, that must be
+    free. Raises OSError: FileExistsError if it is not. Not every system can do it with a folder.
     """
+    target = folder if to is None else to
     call = _renameat2()
     if call is not None:
-        if call(folder, old, folder, new, _RENAME_NOREPLACE) == 0:
+        if call(folder, old, target, new, _RENAME_NOREPLACE) == 0:
             return
         error = ctypes.get_errno()
         if error not in (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP):
             raise OSError(error, os.strerror(error), os.fsdecode(new))
-    os.link(old, new, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+    os.link(old, new, src_dir_fd=folder, dst_dir_fd=target, follow_symlinks=False)
     os.unlink(old, dir_fd=folder)
 
 

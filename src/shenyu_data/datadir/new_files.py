@@ -213,10 +213,14 @@ class NewFiles:
                 if self._owner is not None:
                     os.fchown(made, *self._owner)
                 os.close(made)
-                self.made_folders[above] = None
-                if len(self.made_folders) > _REMEMBERED_FOLDERS:
-                    del self.made_folders[next(iter(self.made_folders))]
+                self.remember_made(above)
         return open_folder(self._root, path)
+
+    def remember_made(self, path: bytes) -> None:
+        """Take note of a folder that is new."""
+        self.made_folders[path] = None
+        if len(self.made_folders) > _REMEMBERED_FOLDERS:
+            del self.made_folders[next(iter(self.made_folders))]
 
     def _leave(self) -> None:
         if self._folder is not None:

@@ -14,7 +14,7 @@ from typing import IO
 
 from shenyu_data.datadir.folder import open_folder, open_root
 from shenyu_data.model.findings import Finding, printable
-from shenyu_data.model.layout import HISTORIES, USERS, Place, owner_of_user_file
+from shenyu_data.model.layout import HISTORIES, USERS, Place, is_passing, owner_of_user_file
 from shenyu_data.model.monitor import Monitor
 
 MAX_DEPTH = 64
@@ -146,6 +146,8 @@ def survey(
                 for entry in entries:
                     name = os.fsencode(entry.name)
                     folder = entry.is_dir(follow_symlinks=False)
+                    if folder and is_passing(name):
+                        continue  # users' documents on their way into the directory
                     below = b"%b/%b" % (path, name) if path else name
                     if below in (USERS, HISTORIES) and not folder:
                         result.complete = result.users_complete = False

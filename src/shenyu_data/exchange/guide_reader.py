@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import msgspec
 
@@ -15,6 +16,49 @@ from shenyu_data.model.findings import printable
 from shenyu_data.model.layout import HISTORIES, JSON_SUFFIX, USERS, is_plain_name
 
 _SMALL_BYTES = 100
+_PART_BYTES = 1 << 20
+_MOST_PART_BYTES = 8 << 20
+_ENTRY_BYTES = 500
+"""What an entry takes beside its value."""
+
+
+class GuideDocument(NamedTuple):
+    """A document as it stands in the export: of whom, in which part, and where it belongs."""
+
+    part: str
+    key: str
+    path: bytes | None
+    """None: its user has no name that could be a file's."""
+    value: bytes
+
+    def record(self) -> Record:
+        """Return the item it makes."""
+        place = f"{self.part} of {printable(self.key[:_SMALL_BYTES])}"
+        if self.path is None:
+            return LeftOut(place, "such a name leads elsewhere")
+        try:
+            return Item(kind="file", path=self.path, data=indented(self.value))
+        except ValueError as error:
+            return Damage(place, f"it is no JSON: {error}")
+
+
+class GuideDocuments(NamedTuple):
+    """Documents and folders of some users, in a row: whoever takes them may look into them
+    elsewhere.
+    """
+
+    entries: list[GuideDocument | Item]
+    size: int
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there are likely more of them."""
+        return self.size > _PART_BYTES // 2
+
+    def records(self) -> Iterator[Record]:
+        """Yield what they are."""
+        for entry in self.entries:
+            yield entry.record() if isinstance(entry, GuideDocument) else entry
 
 
 class GuideReader:
@@ -29,6 +73,38 @@ class GuideReader:
         """Yield the documents. Raise ArchiveDamaged if it is no JSON or cut off, ArchiveError if it
         is of a version that nobody knows.
         """
+        for part in self.parts():
+            if isinstance(part, GuideDocuments):
+                yield from part.records()
+            else:
+                yield part
+
+    def parts(self) -> Iterator[GuideDocuments | Record]:
+        """As iterating, but yield many documents at a time, which are still to be looked into."""
+        waiting: list[GuideDocument | Item] = []
+        size = 0
+        entries = self._entries()
+        while True:
+            try:
+                entry = next(entries, None)
+            except ArchiveError:
+                if waiting:
+                    yield GuideDocuments(waiting, size)
+                raise
+            if waiting and (entry is None or _is_cut(entry, size)):
+                yield GuideDocuments(waiting, size)
+                waiting, size = [], 0
+            if entry is None:
+                return
+            if isinstance(entry, LeftOut):
+                yield entry
+                continue
+            waiting.append(entry)
+            size += _ENTRY_BYTES
+            if isinstance(entry, GuideDocument):
+                size += len(entry.key) + len(entry.value)
+
+    def _entries(self) -> Iterator[GuideDocument | Item | LeftOut]:
         for key in self._json.members():
             self._found.add(key)
             if key == "users" and self._json.next_is(b"{"):
@@ -49,11 +125,13 @@ class GuideReader:
                 hint="Give the file export.json that the guide's script wrote.",
             )
 
-    def _users(self) -> Iterator[Record]:
+    def _users(self) -> Iterator[GuideDocument]:
         for key in self._json.members():
-            yield self._document(b"users", key, self._json.value(), USERS, None)
+            user = _name(key)
+            path = USERS + b"/" + user + JSON_SUFFIX if is_plain_name(user) else None
+            yield GuideDocument("users", key, path, self._json.value())
 
-    def _histories(self) -> Iterator[Record]:
+    def _histories(self) -> Iterator[GuideDocument | Item | LeftOut]:
         for key in self._json.members():
             if not self._json.next_is(b"["):
                 yield LeftOut(printable(key[:_SMALL_BYTES]), "its histories are not in an array")
@@ -71,21 +149,7 @@ class GuideReader:
                 name = names.next(value)
                 known = name if name in ARRAY_NAMES else b""
                 self.names[known] = self.names.get(known, 0) + 1
-                yield self._document(b"histories", key, value, folder, name)
-
-    def _document(
-        self, where: bytes, key: str, value: bytes, folder: bytes, name: bytes | None
-    ) -> Record:
-        user = _name(key)
-        place = f"{where.decode()} of {printable(key[:_SMALL_BYTES])}"
-        if not is_plain_name(user):
-            return LeftOut(place, "such a name leads elsewhere")
-        try:
-            data = indented(value)
-        except ValueError as error:
-            return Damage(place, f"it is no JSON: {error}")
-        path = folder + b"/" + (name if name is not None else user + JSON_SUFFIX)
-        return Item(kind="file", path=path, data=data)
+                yield GuideDocument("histories", key, folder + b"/" + name, value)
 
     def _check_version(self, value: bytes) -> None:
         try:
@@ -98,6 +162,13 @@ class GuideReader:
                 f"program knows {VERSION}",
                 hint="Look what wrote it, and whether a newer version of this program knows it.",
             )
+
+
+def _is_cut(entry: GuideDocument | Item | LeftOut, size: int) -> bool:
+    """Whether a part of so many bytes ends before an entry: between users, if it can be."""
+    if isinstance(entry, LeftOut) or size >= _MOST_PART_BYTES:
+        return True
+    return size >= _PART_BYTES and (isinstance(entry, Item) or entry.part == "users")
 
 
 def _name(key: str) -> bytes:

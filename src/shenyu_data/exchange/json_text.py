@@ -5,34 +5,54 @@ text: numbers and escapes stay as they are. Pure.
 from __future__ import annotations
 
 import json
+import re
+from itertools import accumulate
 
 import msgspec
 
 from shenyu_data.model.documents import Unparsable, parse
 
-_decode_any = msgspec.json.Decoder(msgspec.Raw).decode
+_GROWTH = 4
+_FREE_BYTES = 1 << 20
+"""Indenting may make so many times its size of a document, and this."""
+
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+_STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 
 
 def indented(data: bytes, column: int = 0) -> bytes:
     """Return a document indented by two blanks a level, to stand at a column of a larger one.
 
-    Raise ValueError if it is no JSON.
+    One that is nested so deep that it would be nothing but blanks stays as it is. Raise ValueError
+    if it is no JSON.
     """
+    stays = _would_be_blanks(data)
     try:
-        _decode_any(data)
-        text = msgspec.json.format(data, indent=2)
+        text = msgspec.json.format(data, indent=-1 if stays else 2)
         text.decode()
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        text = _as_the_application_writes(data)
+        text = _as_the_application_writes(data, None if stays else 2)
     # A string holds no line end as it is, so each of these ends a line.
     return text.replace(b"\n", b"\n" + b" " * column) if column else text
 
 
-def _as_the_application_writes(data: bytes) -> bytes:
+def _would_be_blanks(data: bytes) -> bool:
+    """Whether a document is a bomb: a few bytes a line, each far to the right."""
+    opening = data.count(b"[") + data.count(b"{")
+    lines = 2 * opening + data.count(b",")
+    most = _GROWTH * len(data) + _FREE_BYTES
+    if 2 * opening * lines <= most:  # however deep it is
+        return False
+    brackets = _STRING.sub(b"", data)
+    depth = max(accumulate(_STEPS.get(byte, 0) for byte in brackets), default=0)
+    return 2 * depth * lines > most
+
+
+def _as_the_application_writes(data: bytes, indent: int | None) -> bytes:
     """Indent what msgspec refuses: an escape of half a character is JSON for the application."""
     try:
         value = parse(data)
-        text = json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False)
+        text = json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False)
     except (Unparsable, RecursionError) as error:
         raise ValueError(str(error)) from None
     return text.encode("utf-8", "backslashreplace")

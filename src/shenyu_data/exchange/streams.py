@@ -5,10 +5,11 @@ may come out of what is compressed. Called by operations that export and import.
 from __future__ import annotations
 
 import os
+import stat
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import IO, BinaryIO, Protocol, cast
+from typing import IO, BinaryIO, NamedTuple, Protocol, cast
 
 import zstandard
 
@@ -112,6 +113,30 @@ def _unwritable(path: str, error: OSError) -> ShenyuDataError:
     )
 
 
+class PlainFile(NamedTuple):
+    """A regular file as it is read, so that another process can read parts of it."""
+
+    path: str
+    device: int
+    inode: int
+
+    def read(self, at: int, size: int) -> bytes:
+        """Return ``size`` bytes from ``at`` on. Raise ArchiveError if the file is another now."""
+        try:
+            with open(self.path, "rb", buffering=0) as file:
+                found = os.fstat(file.fileno())
+                data = os.pread(file.fileno(), size, at)
+                while len(data) < size and (more := os.pread(file.fileno(), size, at + len(data))):
+                    data += more[: size - len(data)]
+        except OSError as error:
+            raise _unreadable(error) from error
+        if (found.st_dev, found.st_ino) != (self.device, self.inode) or len(data) < size:
+            raise ArchiveError(
+                "the export was changed while it was read", hint="Try again when it is complete."
+            )
+        return data
+
+
 class Input:
     """Reads ``file``, plain or compressed; its first bytes tell which.
 
@@ -134,6 +159,17 @@ class Input:
                 cast("IO[bytes]", _Reader(self._read_plain)), read_across_frames=True
             )
             self._read = self._read_zstd
+
+    @property
+    def plain_file(self) -> PlainFile | None:
+        """The file that is read, if what it gives is what stands in it, from its beginning."""
+        name = getattr(self._file, "name", None)
+        if self._read != self._read_plain or not isinstance(name, str):
+            return None
+        found = os.fstat(self._file.fileno())
+        if not stat.S_ISREG(found.st_mode):
+            return None
+        return PlainFile(os.path.abspath(name), found.st_dev, found.st_ino)
 
     def read(self, count: int) -> bytes:
         """Return at most ``count`` bytes, at least one before the end.
@@ -165,9 +201,7 @@ class Input:
             while exactly and len(data) < count and (more := self._file.read(count - len(data))):
                 data += more
         except OSError as error:
-            raise ArchiveError(
-                f"cannot read it: {error.strerror}", hint="Check the name, its owner and its mode."
-            ) from error
+            raise _unreadable(error) from error
         self._taken += len(data)
         return data
 
@@ -228,6 +262,12 @@ class _Reader:
 
     def __init__(self, read: Callable[[int], bytes]) -> None:
         self.read = read
+
+
+def _unreadable(error: OSError) -> ArchiveError:
+    return ArchiveError(
+        f"cannot read it: {error.strerror}", hint="Check the name, its owner and its mode."
+    )
 
 
 def _damaged(why: str) -> ArchiveDamaged:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from shenyu_data.model.errors import RepositoryError
 from shenyu_data.model.findings import Finding
+from shenyu_data.repository.crypto import Secrets
 from shenyu_data.repository.repository import Repository
 from shenyu_data.repository.tombstones import read_tombstones
 
@@ -33,3 +36,27 @@ def check_tombstones(repository: Repository) -> None:
     """Raise RepositoryError if it cannot be told who was erased."""
     for finding in unreadable_tombstones(repository):
         raise RepositoryError(finding.message, hint=finding.hint)
+
+
+class Gone(NamedTuple):
+    """Whether a user was erased. Can be pickled for workers."""
+
+    keys: Secrets | None
+    pseudonyms: frozenset[bytes]
+
+    def __call__(self, user: bytes) -> bool:
+        """Whether this user was."""
+        return self.keys is not None and self.keys.user_pseudonym(user) in self.pseudonyms
+
+
+def gone_users(repository: Repository | None) -> Gone:
+    """Return who was erased; without a repository nobody knows of anybody.
+
+    Raise RepositoryError if it cannot be told.
+    """
+    if repository is None:
+        return Gone(None, frozenset())
+    check_tombstones(repository)
+    stones = read_tombstones(repository.storage, repository.keys)
+    pseudonyms = frozenset(stone.pseudonym for stone in stones)
+    return Gone(repository.keys if pseudonyms else None, pseudonyms)

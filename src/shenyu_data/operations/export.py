@@ -156,7 +156,8 @@ class _Export:
         self._write(closing_line(closing, self._digest.digest(length=DIGEST_BYTES)))
 
     def _write(self, text: bytes) -> None:
-        self._digest.update(text)
+        if self._options.form == "native":
+            self._digest.update(text)
         self.written_bytes += len(text)
         self._sink(text)
 

@@ -1,6 +1,5 @@
-"""Writing what an import brings: new documents in batches, others as a restore replaces them.
-
-For ``import_data.py``.
+"""Writing what an import brings: what workers wrote aside is named in batches, other documents are
+written one by one, and those that are there replaced as a restore does it. For ``import_data.py``.
 """
 
 from __future__ import annotations
@@ -10,11 +9,23 @@ import stat
 from collections.abc import Callable
 from typing import TYPE_CHECKING, BinaryIO
 
+from shenyu_data.datadir.aside import (
+    Move,
+    name_of,
+    place,
+    read_back,
+    remove_aside,
+    sweep_asides,
+)
+from shenyu_data.datadir.exchange import sync_all
 from shenyu_data.datadir.folder import open_folder
 from shenyu_data.datadir.new_files import NewFiles, Waiting
 from shenyu_data.datadir.replace import Attributes, read_live
+from shenyu_data.exchange.items import Item
 from shenyu_data.model.errors import DataDirectoryError
 from shenyu_data.model.findings import Finding, printable
+from shenyu_data.operations.erased import Gone
+from shenyu_data.operations.import_checks import Entry, Part, whose
 from shenyu_data.operations.import_edits import (
     beside,
     contents_digest,
@@ -22,19 +33,28 @@ from shenyu_data.operations.import_edits import (
     is_same,
     put_entry,
 )
-from shenyu_data.operations.import_items import Entry, ImportItems
+from shenyu_data.operations.import_items import ImportItems
+from shenyu_data.operations.import_plan import ImportOptions
+from shenyu_data.operations.import_task import WriteTask, Written
 from shenyu_data.operations.journal import Digests, Folder, Journal, Step, TakenBack
 from shenyu_data.operations.live_document import conflict_finding
 from shenyu_data.operations.live_writer import LiveWriter
 from shenyu_data.operations.restore_wanted import Saved
 
 if TYPE_CHECKING:
-    from shenyu_data.operations.import_data import ImportOptions, ImportStats
+    from shenyu_data.operations.import_data import ImportStats
 
 MOST_STEPS = 100_000
 """An import of more new documents than this cannot be taken back: a journal is read whole."""
 
 _MOST_SAME = 100_000
+_MOST_SEALED = 10_000
+
+_BATCH_BYTES = 128 << 20
+"""So much is made durable, and then named, at a time."""
+
+_LEFT_BYTES = 8 << 20
+"""So much is left to this process, in memory, at a time."""
 
 
 class ImportWriter:
@@ -72,12 +92,16 @@ class ImportWriter:
             owner=self._owner,
         )
         self._live = LiveWriter(root, journal, digests, options.quiet_s, report)
+        self._batch: list[Written] = []
+        self._batch_bytes = self._left_bytes = self._parts = 0
+        self._sealed: dict[bytes, Attributes] = {}
         self._created = self._renamed = self._skipped = self._unchanged = 0
         self._folders = self._links = self._refused = self._failed = 0
 
     def take(self, entry: Entry, later: set[bytes] | None) -> None:
         """Bring one entry in. ``later``: add its path if what is there is not saved yet."""
         self._later = later
+        self._unseal(entry.path)
         try:
             if entry.item.kind == "folder":
                 self._take_folder(entry)
@@ -88,8 +112,107 @@ class ImportWriter:
         except OSError as error:
             self._fail(entry.path, error)
 
+    def task(self, part: Part, data: str, gone: Gone) -> WriteTask:
+        """Return what a worker is to do with a part of the export."""
+        self._parts += 1
+        return WriteTask(
+            part,
+            data,
+            name_of(self._journal.run, self._parts),
+            self._options.policy,
+            gone,
+            self._owner,
+            self._digests if self._steps <= MOST_STEPS else None,
+            exact=self._options.exact,
+        )
+
+    def take_part(self, part: Written, later: set[bytes] | None) -> None:
+        """Take what a worker wrote aside; it is named when there is enough of it."""
+        self._batch.append(part)
+        self._batch_bytes += part.written_bytes
+        self._left_bytes += sum(entry.size for entry in part.left)
+        self._unchanged += part.unchanged
+        self._skipped += part.skipped
+        self.erased |= part.erased
+        if self._batch_bytes > _BATCH_BYTES or self._left_bytes > _LEFT_BYTES:
+            self.settle(later)
+
+    def settle(self, later: set[bytes] | None) -> None:
+        """Make what workers wrote durable, name it, and do what they left."""
+        batch, self._batch = self._batch, []
+        self._batch_bytes = self._left_bytes = 0
+        if any(part.moves for part in batch):
+            sync_all(self._root)
+            self._note_parts(batch)
+        for part in batch:
+            left = part.left
+            if part.moves:
+                left = [*self._place(part), *left]
+            for entry in left:
+                self.take(entry, later)
+            if part.moves:
+                remove_aside(self._root, part.name)
+
+    def _note_parts(self, batch: list[Written]) -> None:
+        if self._steps > MOST_STEPS:
+            return
+        self._steps += sum(part.steps for part in batch)
+        if self._steps > MOST_STEPS:
+            self._journal.write(TakenBack())
+        else:
+            self._journal.write_encoded(b"".join(part.notes for part in batch))
+
+    def _place(self, part: Written) -> list[Entry]:
+        """Name what a worker wrote; return the documents whose place somebody took meanwhile."""
+        done, taken = place(self._root, part.name, part.moves, self._files.folder)
+        for move in done:
+            self._created += move.documents
+            if move.is_folder:
+                self._files.remember_made(move.path)
+                if move.attributes is not None:
+                    self._folders += 1
+                    self._remember_sealed(move)
+        found: list[Entry] = []
+        for move in taken:
+            if move.is_folder and move.attributes is not None and self._fresh:
+                self._files.note_folder(move.path, move.attributes)
+            try:
+                for back in read_back(self._root, part.name, move):
+                    user, kind = whose(back.path)
+                    mode, owner, mtime_ns = back.attributes
+                    item = Item(
+                        kind="file",
+                        path=back.path,
+                        data=back.data,
+                        mode=mode,
+                        owner=owner if self._options.exact else None,
+                        mtime_ns=mtime_ns,
+                    )
+                    found.append(Entry(item, user, kind, None, len(back.data)))
+            except OSError as error:
+                self._fail(move.path, error)
+        return found
+
+    def _remember_sealed(self, move: Move) -> None:
+        """Remember a folder's attributes: whatever comes into it yet sets its time."""
+        if move.attributes is None:
+            return
+        if not move.sealed:
+            self._files.note_folder(move.path, move.attributes)
+            return
+        self._sealed[move.path] = move.attributes
+        if len(self._sealed) > _MOST_SEALED:
+            del self._sealed[next(iter(self._sealed))]
+
+    def _unseal(self, path: bytes) -> None:
+        """Give a folder its attributes in the end, as something else comes into it."""
+        folder = b"/".join(path.split(b"/", 2)[:2])
+        if folder != path and (attributes := self._sealed.pop(folder, None)) is not None:
+            self._files.note_folder(folder, attributes)
+
     def flush(self, later: set[bytes] | None) -> None:
         """Give what waits its names, and watch what was replaced until it is quiet."""
+        self.settle(later)
         self._files.flush()
         for item in self._files.taken:
             self._created -= 1
@@ -110,8 +233,10 @@ class ImportWriter:
         self._files.finish()
 
     def close(self) -> None:
-        """Remove what has no name yet."""
+        """Remove what has no name yet; workers must be gone."""
         self._files.close()
+        if self._parts:
+            sweep_asides(self._root, [self._journal.run])
 
     def stats(self, items: ImportItems, *, elapsed_s: float) -> ImportStats:
         """Return the numbers."""

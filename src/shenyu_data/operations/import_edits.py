@@ -16,7 +16,7 @@ from shenyu_data.model.chats import read_history
 from shenyu_data.model.chats_union import union
 from shenyu_data.model.documents import Unparsable
 from shenyu_data.model.layout import GZIP_SUFFIX, JSON_SUFFIX, Place, path_of
-from shenyu_data.operations.import_items import MOST_NAME_BYTES, Entry
+from shenyu_data.operations.import_checks import MOST_NAME_BYTES, Entry
 from shenyu_data.operations.journal import Digests, Step
 from shenyu_data.operations.live_document import Change, Edit, Refused, kept_attributes
 from shenyu_data.operations.restore_wanted import Saved

@@ -1,74 +1,36 @@
-"""What an import takes from an export: its entries, one after another, checked. Called by
-``import_data.py``.
-
-An export is input from anywhere: no name in it may lead out of the data directory, no mode or link
-may give anybody a right that the person who imports did not mean to give.
+"""What an import takes from an export: its entries, checked, one after another or, most of them, in
+parts that workers look into. Called by ``import_data.py`` and ``import_plan.py``.
 """
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Callable, Iterator
-from typing import BinaryIO, Literal, NamedTuple
+from typing import BinaryIO, Literal
 
 import msgspec
 
-from shenyu_data.datadir.survey import MAX_DEPTH
-from shenyu_data.exchange.guide_reader import GuideReader
-from shenyu_data.exchange.items import Item, LeftOut, Piece, PiecesEnd, Record
-from shenyu_data.exchange.native_reader import MAGIC, NativeReader
+from shenyu_data.exchange.guide_reader import GuideDocuments, GuideReader
+from shenyu_data.exchange.items import Item, Piece, PiecesEnd, Record
+from shenyu_data.exchange.native_reader import MAGIC, NativeLines, NativeReader
 from shenyu_data.exchange.streams import Input
 from shenyu_data.model.errors import ArchiveDamaged, ArchiveError
-from shenyu_data.model.findings import Finding, printable
-from shenyu_data.model.layout import (
-    HISTORIES,
-    USERS,
-    Kind,
-    Place,
-    is_passing,
-    is_plain_path,
-    kind_of,
-    owner_of_user_file,
-)
+from shenyu_data.model.findings import Finding
 from shenyu_data.model.records import MAX_PARSED_BYTES
+from shenyu_data.operations.import_checks import (
+    Checks,
+    Entry,
+    Looked,
+    Part,
+    PartEntries,
+    with_changes,
+)
 
 InputFormat = Literal["auto", "native", "guide"]
 
 MOST_BLANKS = 64
-MOST_NAME_BYTES = 255
-MOST_PATH_BYTES = 4000
 
 _SPOOLED_BYTES = 8 << 20
-_SET_ID = 0o6000
-
-
-class Entry(NamedTuple):
-    """An item, whose it is, and its contents: in memory, or in ``large`` if they are too many."""
-
-    item: Item
-    user: bytes | None
-    kind: Kind
-    large: BinaryIO | None = None
-    size: int = 0
-
-    @property
-    def path(self) -> bytes:
-        """Where it belongs."""
-        return self.item.path
-
-    def at(self, path: bytes) -> Entry:
-        """Return the entry as it is at another path."""
-        return self._replace(item=_with(self.item, path=path))
-
-    def write(self, write: Callable[[bytes], object]) -> None:
-        """Write the contents to a function, piece by piece."""
-        if self.large is None:
-            write(self.item.data or b"")
-            return
-        self.large.seek(0)
-        while piece := self.large.read(1 << 20):
-            write(piece)
 
 
 class Chosen(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,7 +42,7 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ImportItems:
-    """Reads an export; ``problems`` counts what was left out of it for being unsafe or damaged.
+    """Reads an export; ``refused`` and ``damaged`` count what was left out of it.
 
     ``exact``: as it stands there, with owners, set-id bits and links that lead out.
     """
@@ -98,9 +60,20 @@ class ImportItems:
         self._exact = exact
         self._damaged_too = damaged_too
         self._report = report
-        self.refused = 0
-        self.damaged = 0
+        self._checks = Checks(report, exact=exact)
+        self._looked = Looked()
+        self._cut_off = False
         self.records = _open(Input(file, max_bytes=max_bytes), form)
+
+    @property
+    def refused(self) -> int:
+        """How many entries were left out for being unsafe."""
+        return self._checks.refused + self._looked.refused
+
+    @property
+    def damaged(self) -> int:
+        """How many places are damaged."""
+        return self._checks.damaged + self._looked.damaged
 
     @property
     def names(self) -> list[Chosen]:
@@ -121,114 +94,96 @@ class ImportItems:
         """Yield the entries. Raise ArchiveDamaged if some are missing or damaged, after the rest;
         with ``damaged_too`` that is only reported.
         """
+        for part in self.parts():
+            if isinstance(part, Entry):
+                yield part
+            else:
+                entries = PartEntries(part, exact=self._exact)
+                yield from entries
+                self.add(entries.looked)
+        self.finish()
+
+    def parts(self) -> Iterator[Part | Entry]:
+        """As iterating, but most entries come in parts that are still to be looked into. Whoever
+        does that hands what was seen to :meth:`add`, and calls :meth:`finish` at the end.
+        """
         large: tuple[Item, BinaryIO, int] | None = None
         try:
             for record in self._all():
-                if isinstance(record, Item):
+                if isinstance(record, NativeLines | GuideDocuments):
+                    yield record
+                elif isinstance(record, Piece):
+                    if large is not None:
+                        large[1].write(record.data)
+                        large = (*large[:2], large[2] + len(record.data))
+                elif isinstance(record, PiecesEnd):
+                    if large is not None:
+                        item, file, size = large
+                        large = None
+                        with file:
+                            whole = self._joined(item, file, size)
+                            if whole is not None:
+                                yield whole
+                else:
                     if large is not None:
                         large[1].close()
                         large = None
-                    if record.kind == "file" and record.data is None:
+                    if isinstance(record, Item) and record.kind == "file" and record.data is None:
                         large = (record, _spool(), 0)
-                    elif (entry := self._checked(record)) is not None:
+                    elif (entry := self._checks.entry(record)) is not None:
                         yield entry
-                elif large is not None and isinstance(record, Piece):
-                    large[1].write(record.data)
-                    large = (*large[:2], large[2] + len(record.data))
-                elif large is not None and isinstance(record, PiecesEnd):
-                    item, file, size = large
-                    large = None
-                    with file:
-                        whole = self._joined(item, file, size)
-                        if whole is not None:
-                            yield whole
         finally:
             if large is not None:
                 large[1].close()
+
+    def add(self, looked: Looked) -> None:
+        """Take account of a part."""
+        for finding in looked.findings:
+            self._report(finding)
+        self._looked.refused += looked.refused
+        self._looked.damaged += looked.damaged
+        if isinstance(self.records, NativeReader):
+            self.records.add(looked.counts)
+
+    def finish(self) -> None:
+        """Raise ArchiveDamaged if entries are missing or damaged; with ``damaged_too`` that is only
+        reported.
+        """
+        if isinstance(self.records, NativeReader) and not self._cut_off:
+            try:
+                self.records.finish()
+            except ArchiveDamaged as error:
+                self._note(error)
         if self.damaged and not self._damaged_too:
             raise ArchiveDamaged(
                 f"the export is damaged in {self.damaged:,} places",
                 hint="Take another copy of it; --damaged-too imports what can be read.",
             )
 
-    def _all(self) -> Iterator[Record]:
-        records = iter(self.records)
+    def _note(self, error: ArchiveDamaged) -> None:
+        if not self._damaged_too:
+            raise error
+        self._checks.note_damage("", error.message)
+
+    def _all(self) -> Iterator[Part | Record]:
+        parts: Iterator[Part | Record] = self.records.parts()
         while True:
             try:
-                record = next(records, None)
+                part = next(parts, None)
             except ArchiveDamaged as error:
-                if not self._damaged_too:
-                    raise
-                self._note_damage("", error.message)
+                self._cut_off = True
+                self._note(error)
                 return
-            if record is None:
+            if part is None:
                 return
-            if isinstance(record, Item | Piece | PiecesEnd):
-                yield record
-            elif isinstance(record, LeftOut):
-                self._note_unsafe(record.where, record.why)
-            else:
-                self._note_damage(record.where, record.why)
-
-    def _note_damage(self, where: str, why: str) -> None:
-        self.damaged += 1
-        self._report(
-            Finding(
-                code="damaged-export",
-                severity="error",
-                path=where,
-                message=f"the export is damaged here: {why}",
-                hint="Take another copy of it; --damaged-too imports what can be read.",
-            )
-        )
-
-    def _note_unsafe(self, where: str, why: str) -> None:
-        self.refused += 1
-        self._report(
-            Finding(
-                code="unsafe-entry",
-                severity="error",
-                path=where,
-                message=f"it is left out: {why}",
-                hint="See who made the export; --exact takes links as they are.",
-            )
-        )
+            yield part
 
     def _joined(self, item: Item, file: BinaryIO, size: int) -> Entry | None:
         if size > MAX_PARSED_BYTES:
-            entry = self._checked(item)
+            entry = self._checks.entry(item)
             return None if entry is None else entry._replace(large=file, size=size)
         file.seek(0)
-        return self._checked(_with(item, data=file.read()))
-
-    def _checked(self, item: Item) -> Entry | None:
-        """Return the entry an item makes; None, told and counted, if it is unsafe."""
-        why = _unsafe_path(item)
-        if why is None and item.kind == "link" and not self._exact:
-            why = _unsafe_link(item)
-        if why is not None:
-            self._note_unsafe(printable(item.path[:MOST_NAME_BYTES]), why)
-            return None
-        if not self._exact:
-            if item.mode & _SET_ID:
-                item = _with(item, mode=item.mode & ~_SET_ID)
-            if item.owner is not None:
-                item = _with(item, owner=None)
-        user, kind = whose(item.path)
-        return Entry(
-            item, user, kind if item.kind == "file" else "other", None, len(item.data or b"")
-        )
-
-
-def whose(path: bytes) -> tuple[bytes | None, Kind]:
-    """Given a path in a data directory, return whose it is and the kind of a file there."""
-    parts = path.split(b"/", 2)
-    if parts[0] == USERS and len(parts) == 2 and (found := owner_of_user_file(parts[1])):
-        return found[0], "user"
-    if parts[0] == HISTORIES and len(parts) > 1:
-        inside = parts[2] if len(parts) == 3 else b""
-        return parts[1], kind_of(Place.IN_HISTORY_FOLDER, inside) if inside else "other"
-    return None, "other"
+        return self._checks.entry(with_changes(item, data=file.read()))
 
 
 def _open(source: Input, form: InputFormat) -> NativeReader | GuideReader:
@@ -238,7 +193,7 @@ def _open(source: Input, form: InputFormat) -> NativeReader | GuideReader:
             "it is no export in the native format", hint="See what it is; --format auto finds out."
         )
     if native and form != "guide":
-        return NativeReader(source.read)
+        return NativeReader(source.read, source.plain_file)
     if not native and source.peek(MOST_BLANKS).lstrip()[:1] == b"{":
         return GuideReader(source.read)
     raise ArchiveError(
@@ -247,36 +202,6 @@ def _open(source: Input, form: InputFormat) -> NativeReader | GuideReader:
     )
 
 
-def _unsafe_path(item: Item) -> str | None:
-    path = item.path
-    if not path and item.kind == "folder":
-        return None
-    if not is_plain_path(path):
-        return "its name would lead out of the data directory, or is none"
-    parts = path.split(b"/")
-    if len(parts) > MAX_DEPTH + 1:
-        return f"it is nested deeper than {MAX_DEPTH} folders"
-    if len(path) > MOST_PATH_BYTES or any(len(part) > MOST_NAME_BYTES for part in parts):
-        return "its name is longer than a file's can be"
-    if is_passing(parts[-1]):
-        return "its name is one that this program gives to files under way"
-    if item.kind != "folder" and path in (USERS, HISTORIES):
-        return "it stands where a folder of the application's belongs"
-    return None
-
-
-def _unsafe_link(item: Item) -> str | None:
-    target = item.data or b""
-    inside = os.path.normpath(os.path.join(os.path.dirname(item.path), target))
-    if os.path.isabs(target) or inside.split(b"/")[0] == b"..":
-        return "the link leads out of the data directory"
-    return None
-
-
 def _spool() -> BinaryIO:
     spool: BinaryIO = tempfile.SpooledTemporaryFile(_SPOOLED_BYTES)  # type: ignore[assignment]  # noqa: SIM115
     return spool
-
-
-def _with(item: Item, **changes: object) -> Item:
-    return msgspec.structs.replace(item, **changes)

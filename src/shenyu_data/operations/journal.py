@@ -10,7 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 import msgspec
@@ -119,6 +119,12 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Line).decode
 
 
+def encoded(lines: Iterable[Line]) -> bytes:
+    """Return lines as they stand in a journal."""
+    # Each begins with a line end: a line cut off by a crash must not take the next one along.
+    return b"".join([b"\n" + _encode(line) for line in lines])
+
+
 class Digests:
     """Tells versions of documents apart in a journal, without saying anything about them."""
 
@@ -148,13 +154,16 @@ class Journal:
 
     def write(self, *lines: Line, durable: bool = True) -> None:
         """Add lines. Raises ShenyuDataError if that cannot be done: then nothing may be changed."""
+        self.write_encoded(encoded(lines), durable=durable)
+
+    def write_encoded(self, text: bytes, *, durable: bool = True) -> None:
+        """As :meth:`write`, given what :func:`encoded` made of lines."""
         try:
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
             new = not os.path.exists(self._path)
             descriptor = os.open(self._path, flags, 0o600)
             try:
-                # Begins with a line end: a line cut off by a crash must not take this one along.
-                write_all(descriptor, [b"".join(b"\n" + _encode(line) for line in lines)])
+                write_all(descriptor, [text])
                 if durable:
                     os.fsync(descriptor)
             finally:

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 
+from shenyu_data.datadir.aside import sweep_asides
 from shenyu_data.datadir.folder import make_folder, open_folder
 from shenyu_data.datadir.new_files import sweep
 from shenyu_data.datadir.replace import (
@@ -214,14 +215,17 @@ def _unsettled(journal: Journal) -> list[Swap]:
 
 def sweep_imports(root: int, journals: Journals) -> None:
     """Remove what imports that were killed left under names that nobody reads."""
-    runs = []
+    runs, known = [], []
     for journal in journals.newest_first():
+        known.append(journal.run)
         began = journal.began()
         imported = began is not None and began.operation in (IMPORT, IMPORT_FRESH)
         if imported and not journal.is_ended():
             runs.append(journal.run)
     if runs:
         sweep(root, runs)
+    # A worker that outlives the killed import for a moment may come after the first look.
+    sweep_asides(root, known)
 
 
 def _recover(root: int, swap: Swap, digests: Digests, quiet_s: float, monitor: Monitor) -> None:

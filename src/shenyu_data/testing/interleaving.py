@@ -17,7 +17,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from shenyu_data.datadir import exchange
+from shenyu_data.datadir import aside, exchange, new_files
 from shenyu_data.operations import live_document, live_writer
 
 if TYPE_CHECKING:
@@ -71,6 +71,9 @@ class Writer:
     def _round(self) -> Iterator[None]:
         try:
             chats = json.loads(self._path.read_bytes())
+        except FileNotFoundError:
+            chats = []
+            self._path.parent.mkdir(parents=True, exist_ok=True)
         except ValueError:
             chats = []  # as the application does
             self.met_torn += 1
@@ -127,6 +130,8 @@ class Interleaving:
         )
         for module in (live_document, live_writer, exchange):
             patches.setattr(module, "time", clock)
+        for module in (aside, new_files):
+            patches.setattr(module, "rename_new", self._around(exchange.rename_new))
         patience_s = self._chance.choice([60.0, 60.0, 0.5, 0.02])
         patches.setattr(live_document, "_MOST_S", patience_s)
 

@@ -10,7 +10,8 @@ from collections.abc import Callable, Collection
 from types import ModuleType
 from typing import Any
 
-from shenyu_data.datadir import exchange, new_files, replace, twins
+from shenyu_data.datadir import aside, exchange, new_files, replace, twins
+from shenyu_data.operations import import_apply
 
 STEPS = (
     "fchmod",
@@ -91,7 +92,8 @@ def _arm(left: int, steps: Collection[str]) -> None:
         setattr(os, name, dying(getattr(os, name)))
     vars(os)["open"] = open_
     vars(replace)["exchange"] = dying(exchange.exchange)
-    for module in (new_files, twins):
+    for module in (aside, new_files, twins):
         vars(module)["rename_new"] = dying(exchange.rename_new)
+    for module in (import_apply, new_files, twins):
         # What a killed process wrote the system still has: to wait for the disk proves nothing.
         vars(module)["sync_all"] = dying(lambda folder: None)
