@@ -698,6 +698,30 @@ def test_a_dropped_snapshot_that_is_there_again_keeps_what_it_needs(past: Past) 
     check_whole(past.repository, past.taken[0])
 
 
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("at_change", range(9))
+def test_a_backup_beside_two_prunes_in_a_row_is_whole_or_fails_and_says_so(
+    past: Past, at_change: int, full: bool
+) -> None:
+    """The second one takes away the record of what the first has deleted."""
+    past.data.prepend_chat("bob", chat(950))
+    past.data.add_user("fred", [chat(960)])
+
+    def prune_twice() -> None:
+        for _ in range(2):
+            run(past.repository, options(grace_s=0))
+
+    beside = Beside(past.repository.storage, Meanwhile("change", at_change, prune_twice))
+    try:
+        taken = take(Repository(beside, past.repository.keys), past.data, full=full)
+    except ShenyuDataError as error:
+        assert "Run it again" in error.hint
+    else:
+        check_whole(past.repository, taken)
+    assert look(past.repository).errors == {}
+    check_whole(past.repository, take(past.repository, past.data, full=full))
+
+
 @pytest.mark.parametrize("lost", ["", COPY_SUFFIX])
 @pytest.mark.parametrize("at_call", range(2, 8))
 def test_a_backup_that_mends_a_copy_does_not_bring_a_dropped_snapshot_back(

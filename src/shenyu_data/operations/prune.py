@@ -104,7 +104,9 @@ class _Pruner:
             deletable = self._delete(deletable)
         waiting = {name: since for name, since in doomed.items() if name not in set(deletable)}
         children = {item.parent for item in self._repository.snapshots([])}
-        if waiting or deletable or dropped & children:
+        # Once there is a record there is always one, another after each prune: whoever is storing a
+        # snapshot can see that somebody pruned meanwhile, even twice.
+        if waiting or deletable or dropped & children or plan.records:
             self._record(dropped & children, waiting, deletable)
         self._delete_records([*plan.records, *mine])
         self._join_proofs()

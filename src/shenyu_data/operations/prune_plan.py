@@ -359,7 +359,7 @@ def needed_objects(
 ) -> set[str]:
     """Return the names of the packs, manifests and moves that some snapshots need.
 
-    Raise RepositoryError if any of it cannot be read, or is among what is as good as ``gone``.
+    Raise RepositoryError if any of it cannot be read, is missing, or as good as ``gone``.
     """
     stacks = Stacks()
     for snapshot in snapshots:
@@ -381,6 +381,8 @@ def needed_objects(
     }
     for name in sorted(needed & gone):
         raise ObjectMissing(f"{name} is being deleted")
+    for pack in sorted(usage.live.keys() - packs):
+        raise ObjectMissing(f"the object {PACKS}/{pack.hex()} is missing from {storage.location}")
     return needed
 
 

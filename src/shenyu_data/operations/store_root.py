@@ -29,7 +29,7 @@ def store_root(
     ``watch`` was made before anything was read of the repository; ``packs`` are those written for
     this snapshot, ``relies_on`` the one it takes the rest from. A prune stores what it is about to
     delete and then looks for snapshots; here the snapshot is stored, and then that is looked for:
-    one of the two sees the other. With a grace longer than a backup neither has anything to see.
+    one of the two sees the other. If there was a prune, all that the snapshot needs is looked for.
     ``tombstones`` are those of which it is known that the snapshot holds nobody they mean. Whoever
     was erased since is in it, unreadable, and other tombstones are stored that cover it: before it
     is (unless they were ``just_read``, and nothing was stored since), and once more after, for an
@@ -47,10 +47,7 @@ def store_root(
     stored = write_root(storage, keys, root)
     try:
         extend_tombstones(storage, keys, tombstones, root.sequence)
-        if not (
-            _is_safe(repository, watch, uses, relies_on)
-            or _is_whole(repository, root, watch.deleted())
-        ):
+        if watch.pruned() and not _is_whole(repository, root, watch.deleted()):
             raise _pruned()
     except ShenyuDataError:
         name = object_name(ObjectKind.SNAPSHOT, root.id)
@@ -75,9 +72,7 @@ def _is_safe(
 
 
 def _is_whole(repository: Repository, root: Root, deleted: Set[str]) -> bool:
-    """Whether a snapshot that is stored needs nothing of what was deleted: a prune that saw it may
-    have dropped all others for it.
-    """
+    """Whether all that a snapshot needs is there, and nothing of it about to be deleted."""
     try:
         needed_objects(repository, [root.id], gone=deleted)
     except RepositoryError:

@@ -4,6 +4,8 @@ What prune finds unneeded is *doomed*: written down, and deleted by a later prun
 over, unless a snapshot has come to need it. Right before it deletes, prune stores the names in a
 record's ``deleting`` list and only then reads the snapshots once more; a backup stores its
 snapshot and then looks for such records. So one of the two sees the other, whatever the clocks say.
+The next prune removes that record, and leaves another in its place: if it came before the backup
+looked, the backup only knows that it does not know, and sees for itself whether all is there.
 """
 
 from __future__ import annotations
@@ -85,7 +87,8 @@ class PruneWatch:
     def __init__(self, storage: Storage, keys: Secrets) -> None:
         self._storage = storage
         self._keys = keys
-        self._seen = set(record_names(storage))
+        self._first = set(record_names(storage))
+        self._seen = set(self._first)
         self._deleted: set[str] = set()
 
     def deleted(self) -> set[str]:
@@ -96,6 +99,10 @@ class PruneWatch:
                     self._deleted.update(read_record(self._storage, self._keys, name).deleting)
             self._seen |= new
         return self._deleted
+
+    def pruned(self) -> bool:
+        """Whether anybody pruned: then more may be gone than :meth:`deleted` says."""
+        return set(record_names(self._storage)) != self._first
 
 
 def record_names(storage: Storage) -> list[str]:
