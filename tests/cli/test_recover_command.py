@@ -291,9 +291,11 @@ os.unlink("running")
 def test_after_a_recovery_a_real_application_sees_every_chat(
     served: Served, shenyu: Shenyu
 ) -> None:
-    """It writes one history all the while, is really stopped, and goes on with all it wrote."""
+    """It writes one history all the while, is really stopped, and goes on with all it wrote. Others
+    are torn, empty, and overwritten with what came after a tear.
+    """
     data = Application(served.place / "data")
-    for user, count in (("mia", 4), ("noa", 5), ("own", 1)):
+    for user, count in (("mia", 4), ("noa", 5), ("ida", 6), ("own", 1)):
         data.write(f"users/{user}.json", {"id": user, "created_at": "2025-02-10"})
         data.write(f"histories/{user}/chat-history.json", [chat(one) for one in range(count)])
     assert shenyu("backup").status == 1  # of what is torn already
@@ -310,6 +312,7 @@ def test_after_a_recovery_a_real_application_sees_every_chat(
             path = served.place / f"data/histories/{user}/chat-history.json"
             path.write_bytes(text)
             os.utime(path, (1, 1))
+        data.write("histories/ida/chat-history.json", [chat(99)])
         said = shenyu("recover", "--yes", "--json")
         assert said.status == 0, said.out
         assert (said.json["service"], said.json["failure"]) == ("running", None)
@@ -317,7 +320,7 @@ def test_after_a_recovery_a_real_application_sees_every_chat(
         wait_for(lambda: chats_seen(own) > written + 3)
     finally:
         subprocess.run(["./stop.sh"], check=True)
-    assert [len(data.chats(user)) for user in ("mia", "noa")] == [4, 5]
+    assert [len(data.chats(user)) for user in ("mia", "noa", "ida")] == [4, 5, 7]
     assert served.history == served.whole
     found = [str(one["id"]) for one in data.chats("own")]
     processes = [one.split("-")[0] for one in found[:-1]]

@@ -33,7 +33,7 @@ from shenyu_data.operations.restore_live import LiveOptions
 from shenyu_data.operations.restore_undo import undo
 from shenyu_data.repository.repository import Repository, create_repository
 from shenyu_data.storage.memory import MemoryStorage
-from shenyu_data.testing.application import Application, chat
+from shenyu_data.testing.application import Application, chat, settle
 from shenyu_data.testing.faulty import Crash, FaultyStorage
 from shenyu_data.testing.scenario import PASSPHRASE, take
 
@@ -173,16 +173,16 @@ def test_the_safety_snapshot_is_taken_while_the_service_is_stopped(
     def watched(name: str) -> Callable[..., Any]:
         real = getattr(recover_steps, name)
 
-        def call(*words: Any) -> Any:
+        def call(*words: Any, **more: Any) -> Any:
             seen.append((name, place.up))
-            return real(*words)
+            return real(*words, **more)
 
         return call
 
-    for name in ("backup", "validate", "repair"):
+    for name in ("backup", "look", "repair"):
         monkeypatch.setattr(recover_steps, name, watched(name))
     stats = place.recover(place.service())
-    assert seen == [(name, False) for name in ("backup", "validate", "repair", "validate")]
+    assert seen == [(name, False) for name in ("backup", "look", "repair", "look")]
     (safety,) = stats.recovery.safety_snapshots
     newest = {item.id.hex(): item for item in place.repository.snapshots()}[safety]
     assert (newest.safety, newest.tag) == (True, "before-recover")
@@ -223,6 +223,23 @@ def test_warnings_are_counted_and_errors_named_before_them(
     assert (after.errors >= 1, after.warnings >= 2, len(after.first)) == (True, True, 2)
     assert (after.first[0].path, after.first[0].severity) == ("users/zzz.json", "error")
     assert {finding.severity for finding in monitor.findings} == {"error"}
+
+
+def test_a_history_that_was_overwritten_is_found_and_filled_up(place: Place) -> None:
+    """The application took what was torn for empty, and a backup ran since."""
+    place.recover(None)
+    take(place.repository, place.data)
+    place.data.write(PATH, [chat(9, 2)])
+    settle(place.data.folder)
+    take(place.repository, place.data)
+    stats = place.recover(place.service())
+    before, after = stats.recovery.before, stats.recovery.after
+    assert before is not None
+    assert [(one.code, one.count) for one in before.codes] == [("shrunken-history", 1)]
+    assert (before.is_mended, before.first[0].path) == (False, PATH)
+    assert after is not None
+    assert (after.is_mended, after.codes) == (True, [])
+    assert place.found() == {9, 5, 4, 3, 2, 1}
 
 
 def test_reports_go_into_the_state_folder_which_keeps_the_last_ones(
@@ -416,16 +433,16 @@ class Full(MemoryStorage):
 def spoil_step(name: str, error: BaseException, patches: pytest.MonkeyPatch) -> None:
     """Let a step fail, or be interrupted, where it begins."""
     calls = iter(range(100))
-    word, number = ("validate", 1) if name == "validate-again" else (name, 0)
-    word = {"snapshot": "backup"}.get(word, word)
+    words = {"snapshot": "backup", "validate": "look", "validate-again": "look"}
+    word, number = words.get(name, name), int(name == "validate-again")
     from shenyu_data.operations import recover_steps
 
     real = getattr(recover_steps, word)
 
-    def call(*words: Any) -> Any:
+    def call(*words: Any, **more: Any) -> Any:
         if next(calls) == number:
             raise error
-        return real(*words)
+        return real(*words, **more)
 
     patches.setattr(recover_steps, word, call)
 

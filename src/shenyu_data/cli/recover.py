@@ -137,7 +137,7 @@ def _recover(call: Call, options: RecoverOptions, *, dry_run: bool) -> None:
 
 def _is_left(plan: RecoverPlan, *, dry_run: bool) -> bool:
     """Whether something is wrong that nothing would be done about."""
-    return bool(plan.repair.left) or (not dry_run and bool(plan.before.errors))
+    return bool(plan.repair.left) or (not dry_run and not plan.before.is_mended)
 
 
 def _finish(call: Call, stats: RecoverStats, *, untouched: bool) -> None:
@@ -148,7 +148,7 @@ def _finish(call: Call, stats: RecoverStats, *, untouched: bool) -> None:
         call.monitor.report(found)
     text = _text(stats, detailed=call.verbose)
     after, wrong = recovery.after, call.monitor.count("error", "warning") > 0
-    left = after is None or bool(after.errors)
+    left = after is None or not after.is_mended
     not_written = mended is not None and bool(mended.failed or mended.busy)
     damaged = (mended is not None and bool(mended.damaged)) or (
         failure is not None and failure.exit_status == EXIT_DAMAGED
@@ -304,7 +304,7 @@ def _text(stats: RecoverStats, *, detailed: bool) -> str:
     recovery = stats.recovery
     after = recovery.after
     verdict = "Recovered {}" if recovery.failure is None else "DID NOT RECOVER {}"
-    if recovery.failure is None and after is not None and after.errors:
+    if recovery.failure is None and after is not None and not after.is_mended:
         verdict = "Recovered {} as far as it can be"
     lines = [f"{verdict.format(recovery.data)}, in {stats.elapsed_s:.1f} s:"]
     rows = [

@@ -26,11 +26,10 @@ from shenyu_data.operations.recover_record import (
     now,
 )
 from shenyu_data.operations.recover_report import check_report
-from shenyu_data.operations.recover_seen import Seeing
+from shenyu_data.operations.recover_seen import look
 from shenyu_data.operations.recover_steps import Run, repair_options
 from shenyu_data.operations.repair import RepairPlan, plan_repair
 from shenyu_data.operations.service import Service, shown
-from shenyu_data.operations.validate import ValidateOptions, validate
 from shenyu_data.repository.repository import Repository
 
 
@@ -94,13 +93,11 @@ def plan_recover(
     commands: dict[StepName, str] = {}
     if (table := options.service) is not None:
         commands = {"stop": shown(table.stop), "start": shown(table.start)}
-    seen = Seeing(monitor)
-    stats = validate(data, ValidateOptions(jobs=options.jobs), seen)
     return RecoverPlan(
         steps=[StepPlanned(name=name, command=commands.get(name)) for name in STEPS],
         resumes=before.began if before is not None and before.ended is None else None,
         down=before is not None and before.is_down,
-        before=seen.found(stats.errors, stats.warnings),
+        before=look(repository, data, options.state, options.jobs, monitor, telling=False),
         repair=plan_repair(repository, data, repair_options(options), monitor),
     )
 

@@ -11,6 +11,9 @@ from shenyu_data.model.findings import Finding, printable
 from shenyu_data.model.monitor import Monitor, Task
 from shenyu_data.operations.journal import Step, open_journals
 from shenyu_data.operations.recover_record import Count, Found, Recovery, Seen
+from shenyu_data.operations.shrunken import SHRUNKEN, report_shrunken, scope_of
+from shenyu_data.operations.validate import ValidateOptions, validate
+from shenyu_data.repository.repository import Repository
 
 MOST_DOCUMENTS = 10_000
 """A report lists this many documents; of the rest it gives the numbers."""
@@ -19,16 +22,28 @@ MOST_FINDINGS = 1000
 """The same for findings."""
 
 
+def look(
+    repository: Repository, data: str, state: str, jobs: int, monitor: Monitor, *, telling: bool
+) -> Found:
+    """Validate the data directory, and look for histories that are whole and lost chats. With
+    ``telling`` what a recovery should have mended is reported; the rest may be thousands.
+    """
+    seen = Seeing(monitor, telling=telling)
+    stats = validate(data, ValidateOptions(jobs=jobs), seen)
+    shrunken = report_shrunken(repository, data, scope_of(None), state, seen)
+    return seen.found(stats.errors, stats.warnings + shrunken)
+
+
 class Seeing:
-    """A Monitor that counts findings and keeps the first, errors before all. With ``telling`` it
-    passes on the errors: a recovery mends no warnings, and there may be thousands.
+    """A Monitor that counts findings and keeps the first, those that should be mended before all;
+    with ``telling`` it passes those on.
     """
 
-    def __init__(self, monitor: Monitor, *, telling: bool = False) -> None:
+    def __init__(self, monitor: Monitor, *, telling: bool) -> None:
         self._monitor = monitor
         self._telling = telling
         self._codes: Counter[str] = Counter()
-        self._errors: list[Seen] = []
+        self._wrong: list[Seen] = []
         self._others: list[Seen] = []
 
     def task(self, title: str, total: int | None, unit: str) -> Task:
@@ -38,17 +53,17 @@ class Seeing:
     def report(self, finding: Finding) -> None:
         """Count a finding."""
         self._codes[finding.code] += 1
-        is_error = finding.severity == "error"
-        first = self._errors if is_error else self._others
+        is_wrong = finding.severity == "error" or finding.code == SHRUNKEN
+        first = self._wrong if is_wrong else self._others
         if len(first) < MOST_FINDINGS:
             first.append(Seen(finding.path, finding.code, finding.severity))
-        if is_error and self._telling:
+        if is_wrong and self._telling:
             self._monitor.report(finding)
 
     def found(self, errors: int, warnings: int) -> Found:
         """Return what was seen."""
         codes = [Count(code, count) for code, count in sorted(self._codes.items())]
-        first = [*self._errors, *self._others][:MOST_FINDINGS]
+        first = [*self._wrong, *self._others][:MOST_FINDINGS]
         return Found(errors=errors, warnings=warnings, codes=codes, first=first)
 
 

@@ -32,10 +32,9 @@ from shenyu_data.operations.recover_record import (
     now,
 )
 from shenyu_data.operations.recover_report import write_report
-from shenyu_data.operations.recover_seen import MOST_DOCUMENTS, Seeing, documents_cut_off
+from shenyu_data.operations.recover_seen import MOST_DOCUMENTS, Seeing, documents_cut_off, look
 from shenyu_data.operations.repair import RepairOptions, repair
 from shenyu_data.operations.service import Service
-from shenyu_data.operations.validate import ValidateOptions, validate
 from shenyu_data.repository.repository import Repository
 from shenyu_data.repository.snapshots import snapshot_ids
 
@@ -191,7 +190,7 @@ class Run:
             last = self.recovery.safety_snapshots[-1]
             if bytes.fromhex(last) in set(snapshot_ids(self._repository.storage)):
                 return _Skipped(f"snapshot {last[:8]} holds what is there since it was stopped")
-        seen = Seeing(self._monitor)
+        seen = Seeing(self._monitor, telling=False)  # what is torn is told by the next step
         options = BackupOptions(safety=True, tag=_TAG, jobs=self._options.jobs)
         stats = backup(self._data, self._repository, options, seen)
         taken = stats.snapshot.hex()
@@ -202,9 +201,7 @@ class Run:
     def _validate(self) -> str:
         if self._holds("validate") and self.recovery.before is not None:
             return _Skipped("done before the run was cut off")
-        seen = Seeing(self._monitor)
-        stats = validate(self._data, ValidateOptions(jobs=self._options.jobs), seen)
-        found = seen.found(stats.errors, stats.warnings)
+        found = self._look(telling=False)
         self._set(before=found)
         return _counted(found)
 
@@ -231,11 +228,13 @@ class Run:
         return ", ".join([*parts, f"{not_done:,} left as they are"])
 
     def _validate_again(self) -> str:
-        seen = Seeing(self._monitor, telling=True)
-        stats = validate(self._data, ValidateOptions(jobs=self._options.jobs), seen)
-        found = seen.found(stats.errors, stats.warnings)
+        found = self._look(telling=True)
         self._set(after=found)
         return _counted(found)
+
+    def _look(self, *, telling: bool) -> Found:
+        state, jobs = self._options.state, self._options.jobs
+        return look(self._repository, self._data, state, jobs, self._monitor, telling=telling)
 
     def _holds(self, name: StepName) -> bool:
         """Whether a run before this one took a step, with the service stopped since."""
