@@ -500,3 +500,16 @@ def test_a_name_that_is_no_users_leads_nowhere(place: Place, name: str) -> None:
         place.clean(ALL, Hold(user=ANNA), users=users, unsaved_too=True)
     assert place.tree() == before
     assert read_tree(outside) == beside
+
+
+@pytest.mark.parametrize("bad", [b'{"id": "\xff"}', b'{"lastSeen": "\xff"}', b"[" * 5000])
+def test_a_user_document_that_cannot_be_read_stops_nobody_elses_cleanup(
+    place: Place, bad: bytes
+) -> None:
+    (place.root / f"users/{BEN}.json").write_bytes(bad)
+    (place.root / f"histories/{BEN}/chat-history.json").write_bytes(
+        b'[{"id": "\xff", "title": "\xff", "messages": [{"timestamp": "\xff"}]}]'
+    )
+    place.save()
+    place.clean(Policy(rule=Rule(older_than_s=500 * DAY_S), idle_users_s=900 * DAY_S))
+    assert place.days(CHATS) == [990, 890, 790, 690, 590]

@@ -11,8 +11,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from blake3 import blake3
 
 from shenyu_data.datadir import aside, new_files
+from shenyu_data.exchange.items import Item as ExportItem
+from shenyu_data.exchange.native import Closing, closing_line, header_line, item_lines
 from shenyu_data.model.chats import read_history
 from shenyu_data.model.chats_union import union
 from shenyu_data.model.errors import ArchiveError, DataDirectoryError, NothingToTakeBack
@@ -335,3 +338,19 @@ def test_a_damaged_export_imports_nothing_unless_told(place: Place) -> None:
     done, codes = place.bring_in(damaged, damaged_too=True)
     assert (done.created, done.damaged) == (1, 1)
     assert set(codes) == {"damaged-export"}
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_a_link_to_a_name_with_a_nul_byte_is_left_out_of_an_import(
+    place: Place, exact: bool
+) -> None:
+    items = (
+        ExportItem(kind="link", path=b"link", data=b"a\0b"),
+        ExportItem(kind="file", path=b"users/ben.json", data=b"{}"),
+    )
+    lines = [header_line(None, None), *(line for item in items for line in item_lines(item))]
+    digest = blake3(b"".join(lines)).digest(16)
+    exported = b"".join([*lines, closing_line(Closing(files=1, links=1, file_bytes=2), digest)])
+    done, codes = place.bring_in(exported, exact=exact, damaged_too=True)
+    assert (done.refused, codes) == (1, ["unsafe-entry"])
+    assert place.read(b"users/ben.json") == b"{}"

@@ -6,6 +6,7 @@ import io
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -61,3 +62,14 @@ def test_a_reader_of_anything_ends_with_documents_or_an_error_of_ours(text: str,
         return
     if all(isinstance(record, Item) for record in records):
         json.loads(whole)  # whoever read it to its end, and found nothing wrong, read JSON
+
+
+@pytest.mark.parametrize(
+    "version",
+    [b"[" * 5000 + b"]" * 5000, b'"\xff"', b"9" * 5000, b'"\\ud800"'],
+    ids=["deep", "no UTF-8", "digits", "half a character"],
+)
+def test_a_version_that_cannot_be_read_is_an_unknown_one(version: bytes) -> None:
+    reader = GuideReader(io.BytesIO(b'{"version": %b, "users": {}}' % version).read)
+    with pytest.raises(ArchiveError, match="is of version"):
+        list(reader)

@@ -1,6 +1,7 @@
 """Finding the chats of a history block by block gives what parsing it whole gives."""
 
 import json
+import tracemalloc
 from collections.abc import Iterator
 from typing import Any
 
@@ -62,3 +63,24 @@ def test_a_chat_that_is_too_large_is_not_held_in_memory(monkeypatch: pytest.Monk
     with pytest.raises(Unparsable, match="too large"):
         list(scan_chats(counted()))
     assert fed < 1500
+
+
+@pytest.mark.parametrize(("before", "after"), [(b"", b"[]"), (b"[]", b"")])
+def test_blanks_around_a_history_are_not_held_in_memory(before: bytes, after: bytes) -> None:
+    block = b" " * (1 << 20)
+    tracemalloc.start()
+    try:
+        assert list(scan_chats(iter([before, *[block] * 40, after]))) == []
+        assert tracemalloc.get_traced_memory()[1] < 8 * len(block)
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("size", [100, 5000])
+def test_a_chat_of_too_many_messages_is_not_held_in_memory(
+    monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    monkeypatch.setattr(chat_stream, "MAX_PARSED_BYTES", 10_000)
+    text = b'[{"messages": [' + b'{"role": "user"},' * 3000
+    with pytest.raises(Unparsable, match="too large"):
+        list(scan_chats(blocks(text, size)))

@@ -228,3 +228,18 @@ def test_a_chat_both_changed_is_a_conflict_and_ours_stays() -> None:
 def test_equal_values_are_equal_in_any_order_and_true_is_not_one() -> None:
     assert same_value({"a": 1, "b": [2]}, {"b": [2], "a": 1})
     assert not same_value({"a": True}, {"a": 1})
+
+
+def test_a_number_of_more_digits_than_python_converts_is_read_as_the_application_does() -> None:
+    data = b'[{"id": 1, "messages": []}, {"id": 2, "n": %b, "messages": [1]}]' % (b"9" * 5000)
+    assert [chat.key for chat in read_history(data).chats] == ["1", "2"]
+
+
+def test_bytes_that_are_no_utf8_beside_half_a_character_are_read_as_the_application_does() -> None:
+    data = b'[{"id": "a\xff", "messages": []}, {"id": "\\ud83d", "messages": [1]}]'
+    assert [chat.key for chat in read_history(data).chats] == ["a\ufffd", "\ud83d"]
+
+
+def test_a_document_cut_off_in_a_character_is_torn_and_not_read() -> None:
+    with pytest.raises(Unparsable, match="torn"):
+        read_history(b'[{"id": "\\ud83d", "title": "\xe4\xbd')

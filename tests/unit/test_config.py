@@ -239,3 +239,13 @@ def test_a_wrong_key_of_the_service_is_named(text: str, says: str) -> None:
     with pytest.raises(ConfigError) as raised:
         parse_config(f"[service]\n{text}", "x.toml")
     assert says in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["jobs = " + "9" * 5000, "jobs = " + "[" * 5000],
+    ids=["digits", "brackets"],
+)
+def test_what_no_parser_follows_is_an_error_that_names_the_file(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"^the\.toml is not TOML"):
+        parse_config(text, "the.toml")

@@ -3,6 +3,7 @@
 import base64
 
 import pytest
+from blake3 import blake3
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -39,3 +40,11 @@ def test_a_cursor_of_another_list_is_refused() -> None:
     word = write_cursor(Cursor(1, 7), ("chats", "size"))
     with pytest.raises(UsageError, match="another list"):
         read_cursor(word, ("chats", "age"))
+
+
+def test_a_cursor_of_brackets_in_brackets_is_refused() -> None:
+    body = b"\x94\x01\xc4\x00" + b"\x91" * 2000 + b"\x01\x01"
+    check = blake3(b"shenyu-data cursor" + body).digest(6)
+    word = base64.urlsafe_b64encode(body + check).rstrip(b"=").decode()
+    with pytest.raises(UsageError, match="none, or was altered"):
+        read_cursor(word, "list")

@@ -93,3 +93,17 @@ def test_a_journal_in_which_nothing_is_left_to_take_back_says_so(tmp_path: Path)
     journal.write(step(b"anna"), Ended())
     assert journal.forget(b"anna")
     assert journal.lines() == [BEGAN, Ended(), TakenBack()]
+
+
+@pytest.mark.parametrize(
+    "left",
+    [b'{"type":"saved"', b"\0" * 512, b'{"type":"settled","token":"\xff"}', b'{"x":' + b"[" * 5000],
+    ids=["cut off", "NUL bytes", "no UTF-8", "deep"],
+)
+def test_what_a_crash_left_in_a_line_takes_no_other_along(tmp_path: Path, left: bytes) -> None:
+    journal = begun(tmp_path)
+    with (tmp_path / journal.name).open("ab") as file:
+        file.write(b"\n" + left)
+    journal.write(Settled("1" * 16), Ended())
+    assert journal.lines() == [BEGAN, Settled("1" * 16), Ended()]
+    assert journal.is_ended()

@@ -158,3 +158,8 @@ def test_a_typing_error_in_an_exported_key_is_noticed(
 def test_no_other_text_is_an_exported_key(text: str) -> None:
     assert parse_repository_key(text) is None
     assert parse_repository_key("SHENYU-REPOSITORY-KEY-" + text) is None
+
+
+def test_words_of_which_some_are_unknown_are_no_shorter_key() -> None:
+    shorter = Mnemonic("english").to_mnemonic(bytes(16)).split()
+    assert parse_recovery_key(" ".join([*shorter, *["zzzz"] * (24 - len(shorter))])) is None

@@ -186,3 +186,21 @@ def test_the_user_that_a_document_begins_with_is_found_if_it_is_one() -> None:
 )
 def test_what_is_to_be_repaired(data: bytes, code: str | None) -> None:
     assert trouble("history", b"anna", NAME, data) == code
+
+
+def test_a_last_good_version_with_bytes_that_are_no_utf8_is_brought_together_with_the_rest() -> (
+    None
+):
+    good = b'[{"id": 1, "title": "\xff", "messages": [1]}, {"id": 2, "messages": [2]}]'
+    torn = b'[{"id": 1, "title": "\xff", "messages": [1, 3]}, {"id": 3, "messages": [4]}, {"id'
+    mended = mend_history(b"chat-history.json", torn, good)
+    assert mended is not None
+    assert {chat.key for chat in read_history(mended.data).chats} == {"1", "2", "3"}
+
+
+def test_a_piece_that_looks_like_a_chat_does_not_take_the_place_of_a_file_s_only_chat() -> None:
+    good = b'{"id": "chat", "messages": [{"role": "user", "content": "kept"}]}'
+    torn = b'{"id": "chat", "title": "x", "settings": {"messages": []}, "messages": [{"ro'
+    mended = mend_history(b"chat.json", torn, good)
+    assert mended is not None
+    assert b"kept" in mended.data

@@ -247,3 +247,35 @@ def test_no_more_than_was_allowed_is_unpacked() -> None:
     with pytest.raises(ArchiveError, match="more than 5,000 bytes"):
         read(SOUND, max_bytes=5000)
     assert read(SOUND, max_bytes=len(gzip.decompress(SOUND))) == read(SOUND)
+
+
+@pytest.mark.parametrize("kind", [b"x", b"g"])
+def test_headers_without_end_do_not_fill_memory(kind: bytes) -> None:
+    def record(number: int) -> bytes:
+        body = b" %06d=%b\n" % (number, b"v" * (MAX_EXTENSION_BYTES - 100))
+        return b"%d%b" % (len(body) + 7, body)
+
+    def header(size: int) -> bytes:
+        made_info = info("pax", kind)
+        made_info.size = size
+        return made_info.tobuf(tarfile.USTAR_FORMAT)
+
+    records = [record(number) for number in range(60)]
+    blocks = [header(len(one)) + one.ljust(-(-len(one) // BLOCK) * BLOCK, b"\0") for one in records]
+    data = gzip.compress(b"".join([*blocks, made((info("x"), b""), packed=False)]), 1)
+    del records, blocks
+    tracemalloc.start()
+    try:
+        assert [member.name for member, _ in read(data)] == [b"x"]
+        assert tracemalloc.get_traced_memory()[1] < 16 * MAX_EXTENSION_BYTES
+    finally:
+        tracemalloc.stop()
+
+
+def test_global_headers_that_are_said_anew_may_come_for_every_member() -> None:
+    globals_ = tarfile.TarInfo.create_pax_global_header({"comment": "c" * 2000})
+    data = b"".join(
+        globals_ + made((info(str(number)), b"x"), packed=False)[: 2 * BLOCK]
+        for number in range(1500)
+    )
+    assert len(read(data + bytes(2 * BLOCK))) == 1500

@@ -325,3 +325,10 @@ def test_a_place_that_is_not_there_is_an_error_that_says_so(tmp_path: Path) -> N
     with pytest.raises(ArchiveError) as caught, scratch_folder(str(tmp_path / "nowhere")):
         pass
     assert "--temp" in caught.value.hint
+
+
+def test_a_link_to_a_name_with_a_nul_byte_is_refused(tmp_path: Path) -> None:
+    link = info("link", tarfile.SYMTYPE, pax_headers={"linkpath": "a\0b"})
+    found = unpacked(tmp_path, made((link, b""), (info("good"), b"x"), form=tarfile.PAX_FORMAT))
+    assert list(found.refused) == ["link"]
+    assert names(found.tree) == {"good"}

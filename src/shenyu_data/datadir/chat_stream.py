@@ -59,9 +59,12 @@ class _Scan:
         if not self._depth and not self._ended and not self._begin():
             return
         yield from self._elements()
-        if self._ended and self._data[self._at :].strip(_BLANKS):
-            raise _torn("something follows its end")
-        if len(self._data) - (self._first or self._at) > MAX_PARSED_BYTES:
+        if self._ended:
+            if self._data[self._at :].strip(_BLANKS):
+                raise _torn("something follows its end")
+            self._at = len(self._data)
+        kept = self._at if self._first is None else self._first
+        if len(self._data) - kept > MAX_PARSED_BYTES:
             raise Unparsable("too-large", "warning", "one of its chats is too large to be read", "")
 
     def finish(self) -> None:
@@ -72,6 +75,7 @@ class _Scan:
         """Step into the array; return whether there was anything but blanks yet."""
         inside = self._data.lstrip(_BLANKS)
         if not inside:
+            self._at = len(self._data)
             return False
         if inside[:1] != b"[":
             raise NoArray("torn-json", "error", "torn: it is no array", "Restore the document.")

@@ -101,8 +101,6 @@ class TarReader:
                 extended[b"linkpath"] = content.rstrip(b"\0")
             else:
                 (self._globals if type_flag == b"g" else extended).update(_pax(content))
-                if len(self._globals) > 1000:
-                    raise damaged("it has too many global headers")
 
     def _member(
         self, header: bytes, type_flag: bytes, size: int, extended: dict[bytes, bytes]
@@ -113,8 +111,8 @@ class TarReader:
             kind = "folder"  # as before POSIX
         if type_flag == b"S":
             self._skip_map(header)
-        if any(key.startswith(b"GNU.sparse.") for key in extended):
-            kind, name = "sparse", extended.get(b"GNU.sparse.name", name)
+        if any(key.startswith(_SPARSE) for key in extended):
+            kind, name = "sparse", extended.get(_SPARSE + b"name", name)
         if b"size" in extended:
             size = _decimal(extended[b"size"])
         if not 0 <= size <= _MAX_NS:
@@ -204,10 +202,16 @@ def _time_ns(field: bytes, extended: bytes | None) -> int:
 
 
 _RECORD = re.compile(rb"([0-9]{1,7}) ")
+_SPARSE = b"GNU.sparse."
+_KEPT = frozenset((b"path", b"linkpath", b"size", b"uid", b"gid", b"mtime", _SPARSE + b"name"))
+"""What is asked for; the rest is not remembered, however much of it an archive has."""
 
 
 def _pax(content: bytes) -> dict[bytes, bytes]:
-    """Return the records of a PAX header: ``LENGTH KEY=VALUE`` and a line feed, LENGTH with all."""
+    """Return the records of a PAX header: ``LENGTH KEY=VALUE`` and a line feed, LENGTH with all.
+
+    Only those that are asked for; what is said of a sparse file is one, without a value.
+    """
     records = {}
     position = 0
     while position < len(content) and content[position]:
@@ -216,6 +220,9 @@ def _pax(content: bytes) -> dict[bytes, bytes]:
         key, equals, value = content[matched.end() if matched else 0 : end - 1].partition(b"=")
         if not equals or end > len(content) or content[end - 1 : end] != b"\n":
             raise damaged("a PAX header is not one")
-        records[key] = value
+        if key in _KEPT:
+            records[key] = value
+        elif key.startswith(_SPARSE):
+            records[_SPARSE] = b""
         position = end
     return records

@@ -105,6 +105,8 @@ class Unpacker:
             self._notes.write(len(encoded).to_bytes(4, "little") + encoded)
         elif not path or member.kind == "sparse":
             self._tell(member.name, "it is a sparse file" if path else "it has no name")
+        elif b"\0" in member.target:
+            self._tell(member.name, "it is a link to what can be no name")
         elif member.kind == "special":
             self.done.special += 1
             self._skip(printable(path))

@@ -153,12 +153,12 @@ class GuideReader:
 
     def _check_version(self, value: bytes) -> None:
         try:
-            version = msgspec.json.decode(value)
-        except msgspec.DecodeError:
-            version = None
+            version = msgspec.json.decode(value, type=str)
+        except (ValueError, RecursionError):
+            version = value[:_SMALL_BYTES].decode("utf-8", "replace")
         if version != VERSION:
             raise ArchiveError(
-                f"the export is of version {printable(str(version))[:_SMALL_BYTES]}, and this "
+                f"the export is of version {printable(version)[:_SMALL_BYTES]}, and this "
                 f"program knows {VERSION}",
                 hint="Look what wrote it, and whether a newer version of this program knows it.",
             )

@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple, NoReturn
 
 import msgspec
 
-from shenyu_data.model.documents import Unparsable, parse
+from shenyu_data.model.documents import MOST_DEPTH, Unparsable, integer, is_deep, parse
 from shenyu_data.model.notes import is_number
 
 _TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{},]', re.DOTALL)
@@ -125,18 +125,33 @@ def _check(data: bytes) -> None:
     except RecursionError:
         raise _too_deep() from None
     except msgspec.DecodeError:
-        parse(data)  # says what is wrong, or takes what only the application does
+        try:
+            parse(data)  # says what is wrong, or takes what only the application does
+        except Unparsable as problem:
+            if problem.code != "not-utf8":
+                raise
+            parse(data.decode("utf-8", "replace").encode())
 
 
 def chat_value(text: bytes) -> Any:
-    """Return the value of one chat, as the application reads it. Raise Unparsable."""
+    """Return the value of one chat, as the application reads it. Raise Unparsable, also if it nests
+    deeper than :data:`MOST_DEPTH`.
+    """
+    value = _decoded(text)
+    if text.count(b"[") + text.count(b"{") > MOST_DEPTH and is_deep(value):
+        raise _too_deep()
+    return value
+
+
+def _decoded(text: bytes) -> Any:
     try:
         return _decode_value(text)
     except RecursionError:
         raise _too_deep() from None
     except (msgspec.DecodeError, UnicodeDecodeError):
         try:
-            return json.loads(text.decode("utf-8", "replace"), parse_constant=_no_constant)
+            replaced = text.decode("utf-8", "replace")
+            return json.loads(replaced, parse_constant=_no_constant, parse_int=integer)
         except RecursionError:
             raise _too_deep() from None
         except ValueError:

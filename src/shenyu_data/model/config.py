@@ -271,6 +271,11 @@ def parse_config(text: str, name: str) -> Config:
         ) from None
     except msgspec.DecodeError as error:
         raise ConfigError(f"{name} is not TOML: {error}", hint="Mend the line it names.") from None
+    except (ValueError, RecursionError):
+        raise ConfigError(
+            f"{name} is not TOML that anybody reads: brackets in brackets, or endless digits",
+            hint="See what wrote it.",
+        ) from None
 
 
 def sample(values: Mapping[str, Any]) -> str:

@@ -7,7 +7,6 @@ so items that come, go or move elsewhere meanwhile neither repeat nor hide other
 from __future__ import annotations
 
 import base64
-import binascii
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
@@ -64,7 +63,7 @@ def read_cursor(word: str, listing: object) -> Cursor:
             raise ValueError
         if isinstance(written.value, int):
             msgspec.convert(written.value, Annotated[int, _SIGNED])
-    except (ValueError, binascii.Error, msgspec.DecodeError):
+    except (ValueError, RecursionError):
         raise UsageError(
             "the cursor is none, or was altered",
             hint="Give after --after exactly what the page before it ended with.",

@@ -16,6 +16,11 @@ from shenyu_data.model.findings import Finding, Severity, printable
 MAX_PARSED_VALUES = 1_000_000
 """Documents with more brackets and commas than this are not unfolded: a value takes 64 bytes."""
 
+MOST_DEPTH = 200
+"""What nests deeper is no chat of the application's. Parsers give up at some thousand levels, and
+whoever writes or compares what one of them gave at some hundred less: this is below all of them.
+"""
+
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 _BLANK = b" \t\r\n\0"
 _CUT_OFF = re.compile(  # what is left when a literal, a number or an escape is cut off
@@ -65,7 +70,7 @@ def parse(data: bytes) -> object:
             hint="Split the history, or see what filled it.",
         )
     try:
-        return json.loads(text, parse_constant=_no_constant, parse_int=_integer)
+        return json.loads(text, parse_constant=_no_constant, parse_int=integer)
     except json.JSONDecodeError as error:
         raise _syntax(text, error) from None
     except RecursionError:
@@ -75,6 +80,21 @@ def parse(data: bytes) -> object:
             message="JSON nested so deep that it is not looked into",
             hint="The application writes at most a few levels; see what made this file.",
         ) from None
+
+
+def is_deep(value: object) -> bool:
+    """Whether a value nests deeper than :data:`MOST_DEPTH`."""
+    level: list[object] = [value]
+    for _ in range(MOST_DEPTH + 1):
+        level = [
+            below
+            for item in level
+            if isinstance(item, dict | list)
+            for below in (item.values() if isinstance(item, dict) else item)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def lone_surrogates(value: object) -> Iterator[str]:
@@ -169,7 +189,8 @@ def _no_constant(name: str) -> NoReturn:
     )
 
 
-def _integer(digits: str) -> float:
+def integer(digits: str) -> float:
+    """Return the number that digits mean, as the application reads them."""
     try:
         return int(digits)
     except ValueError:  # more digits than Python converts; JavaScript makes a float of any of them

@@ -163,7 +163,9 @@ def _dumped(value: object) -> bytes:
 def mend(pieces: list[Piece], like: bytes, good: bytes | None) -> Mended | None:
     """Bring what was salvaged together with the last good version; None if there is no chat."""
     old, single = _good_chats(good, like)
-    only = single and len({piece.key for piece in [*old, *pieces]} - {None}) < 2
+    # One that is cut off may have lost its id; one that is whole has it or is another chat.
+    known_keys = {piece.key for piece in [*old, *pieces] if piece.whole or piece.key is not None}
+    only = single and len(known_keys) < 2
     ours = [_Entry(piece, only=only) for piece in old]
     theirs = _once([_Entry(piece, only=only) for piece in pieces if piece.whole])
     newer = {entry.name for entry in theirs}

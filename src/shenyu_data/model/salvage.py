@@ -11,11 +11,8 @@ import json
 import re
 from typing import Any, NamedTuple
 
-from shenyu_data.model.chats import chat_key
-from shenyu_data.model.documents import Unparsable, parse
-
-MOST_DEPTH = 200
-"""What nests deeper is no chat of the application's."""
+from shenyu_data.model.chats import chat_key, chat_value
+from shenyu_data.model.documents import MOST_DEPTH, Unparsable, is_deep, parse
 
 _STRING = rb'"[^"\\\x00-\x1f]*+(?:\\[^\x00-\x1f][^"\\\x00-\x1f]*+)*+"'
 _PLAIN = rb"-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?(?:[eE][+-]?[0-9]++)?|true|false|null"
@@ -50,7 +47,7 @@ class Piece(NamedTuple):
     @property
     def value(self) -> Any:
         """What the bytes say."""
-        return parse(self.data)
+        return chat_value(self.data)
 
 
 def salvage(data: bytes) -> list[Piece]:
@@ -237,7 +234,7 @@ def first_object(data: bytes) -> bytes | None:
     if not text.startswith("{"):
         return None
     try:
-        _, end = json.JSONDecoder().raw_decode(text)
-        return text[:end].encode()
+        value, end = json.JSONDecoder().raw_decode(text)
+        return None if is_deep(value) else text[:end].encode()
     except (ValueError, RecursionError, UnicodeEncodeError):
         return None

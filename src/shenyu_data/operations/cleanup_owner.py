@@ -371,7 +371,7 @@ def _last_seen(
 
 
 def _user_document(users: int, name: bytes) -> object:
-    with suppress(OSError, msgspec.DecodeError, RecursionError):
+    with suppress(OSError, ValueError, RecursionError):
         descriptor = os.open(name, FILE_FLAGS, dir_fd=users)
         with os.fdopen(descriptor, "rb") as file:
             data: bytes | None = file.read(MAX_PARSED_BYTES)

@@ -50,6 +50,6 @@ def _chats(folder: int, entry: Found) -> list[QuickChat] | None:
         if len(data) != size:
             return None
         chats = decode_quick_chats(data) if data[:1] == b"[" else [decode_quick_chat(data)]
-    except (OSError, msgspec.DecodeError, RecursionError):
+    except (OSError, ValueError, RecursionError):
         return None
     return None if any(chat.messages is UNSET for chat in chats) else chats

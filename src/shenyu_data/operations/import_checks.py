@@ -191,6 +191,8 @@ def _unsafe_path(item: Item) -> str | None:
         return "its name is one that this program gives to files under way"
     if item.kind != "folder" and path in (USERS, HISTORIES):
         return "it stands where a folder of the application's belongs"
+    if item.kind == "link" and b"\0" in (item.data or b""):
+        return "it is a link to what can be no name"
     return None
 
 

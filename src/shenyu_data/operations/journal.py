@@ -185,7 +185,7 @@ class Journal:
         """Yield what was written, line by line; a line that was cut off is left out."""
         with open(self._path, "rb") as file:
             for text in file:
-                with suppress(msgspec.DecodeError):
+                with suppress(ValueError, RecursionError):
                     if len(text) > 1:
                         yield _decode(text)
 
@@ -204,7 +204,7 @@ class Journal:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - _TAIL_BYTES))
             for text in file.read().split(b"\n"):
-                with suppress(msgspec.DecodeError):
+                with suppress(ValueError, RecursionError):
                     if text and isinstance(_decode(text), Ended):
                         return True
         return False

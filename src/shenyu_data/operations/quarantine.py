@@ -111,7 +111,7 @@ class Quarantine:
         """Return the manifests, oldest first; one that was never finished is left out."""
         found = []
         for name in _names(self.folder):
-            with suppress(OSError, msgspec.DecodeError):
+            with suppress(OSError, ValueError, RecursionError):
                 found.append(self._manifest(name))
         return sorted(found, key=lambda kept: (kept.time, kept.path, kept.id))
 

@@ -140,9 +140,11 @@ def _parse_words(text: str) -> bytes | None:
     if len(typed) != WORDS:
         return None
     reader = _list()
-    words = [_full(word, reader.wordlist) for word in typed]
+    words = [full for word in typed if (full := _full(word, reader.wordlist))]
+    if len(words) != WORDS:
+        return None
     try:
-        return bytes(reader.to_entropy([word for word in words if word is not None]))
+        return bytes(reader.to_entropy(words))
     except ValueError:
         return None
 

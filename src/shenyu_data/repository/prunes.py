@@ -63,7 +63,7 @@ def read_record(storage: Storage, keys: Secrets, name: str) -> PruneRecord:
     plain = keys.unseal("prunes", data[HEADER_BYTES:], bound_to, name)
     try:
         return msgspec.msgpack.decode(plain, type=PruneRecord)
-    except (msgspec.DecodeError, RecursionError):
+    except (ValueError, RecursionError):
         raise damaged(name, "it is not a prune's record") from None
 
 

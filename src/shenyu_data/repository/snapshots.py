@@ -98,7 +98,7 @@ def parse_snapshot(plain: bytes) -> Snapshot:
     if end > 0 and plain[:2] == _MAP and plain[2] > len(_LISTS):
         head = plain[:2] + bytes((plain[2] - len(_LISTS),)) + plain[3:end]
         # Members in another order, or a tag with the same bytes, do not parse so.
-        with suppress(msgspec.DecodeError, RecursionError):
+        with suppress(ValueError, RecursionError):
             return msgspec.msgpack.decode(head, type=Snapshot)
     return _decode(plain, Snapshot)
 
@@ -111,7 +111,7 @@ _MAP = b"\xde\x00"  # a map of 16 to 255 members, whose number is the next byte
 def _decode(plain: bytes, kind: type[T]) -> T:
     try:
         return msgspec.msgpack.decode(plain, type=kind)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise damaged("a snapshot", f"it is not what a snapshot should be ({error})") from None
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 import time
 import urllib.error
 import urllib.request
@@ -24,6 +25,7 @@ from shenyu_data.storage.protocol import OldVersions
 
 _MAX_ANSWER_BYTES = 16 << 20
 _DAY_S = 86400
+_DAYS = re.compile(r"[0-9]{1,6}", re.ASCII)
 _WAITS_S = (0.5, 2.0, 5.0)
 _NOTHING_SHA256 = hashlib.sha256(b"").hexdigest()
 
@@ -72,8 +74,13 @@ class VersionedBucket:
                     )
             if answer.findtext("IsTruncated") != "true":
                 return
-            more["key-marker"] = unquote(answer.findtext("NextKeyMarker", ""))
-            more["version-id-marker"] = answer.findtext("NextVersionIdMarker", "")
+            after = {
+                "key-marker": unquote(answer.findtext("NextKeyMarker", "")),
+                "version-id-marker": answer.findtext("NextVersionIdMarker", ""),
+            }
+            if after.items() <= more.items() or not after["key-marker"]:
+                raise Refused(None)  # the same page would come again and again
+            more |= after
 
     def destroy(self, name: str) -> None:
         """Delete every version of one object, so that nothing of it remains."""
@@ -94,7 +101,10 @@ class VersionedBucket:
             held |= head.get("x-amz-object-lock-legal-hold") == "ON"
             until = head.get("x-amz-object-lock-retain-until-date")
             if until is not None:
-                until_s = datetime.fromisoformat(until).timestamp()
+                until_s = _moment(until)
+                if until_s is None:
+                    held = True  # it is locked, and nobody can say until when
+                    continue
                 locked_s = max(locked_s or until_s, until_s)
             elif may_lock:
                 held = True  # or is not locked: without s3:GetObjectRetention it is not told
@@ -224,7 +234,15 @@ def _days(rule: ElementTree.Element, prefix: str) -> int | None:
         return None  # only some of the objects
     own = rule.findtext("Prefix") or (scope.findtext("Prefix") if scope is not None else None)
     days = expiration.findtext("NoncurrentDays", "")
-    return int(days) if days.isdecimal() and prefix.startswith(own or "") else None
+    return int(days) if _DAYS.fullmatch(days) and prefix.startswith(own or "") else None
+
+
+def _moment(text: str) -> float | None:
+    """Return the moment that a service states, in seconds since 1970; None if it is none."""
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except (ValueError, OverflowError):
+        return None
 
 
 def _after(days: int) -> float:
