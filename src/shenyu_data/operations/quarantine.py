@@ -141,7 +141,7 @@ class Quarantine:
                     kept = self._manifest(name)
                 except FileNotFoundError:
                     self._wipe(name)
-                except msgspec.DecodeError:
+                except (ValueError, RecursionError):
                     unknown.append(name)
                 else:
                     if kept.user_hex == user.hex():

@@ -194,7 +194,7 @@ class Records:
                 return msgspec.json.decode(file.read(MOST_BYTES), type=Recovery)
         except FileNotFoundError:
             return None
-        except (OSError, msgspec.DecodeError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise ShenyuDataError(
                 f"cannot read {self.path}, which says how far the last recovery came: {error}",
                 hint="See whether the application runs, start it if not, and remove that file.",
