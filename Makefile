@@ -15,11 +15,11 @@ unexport VIRTUAL_ENV
 
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --require-hashes
 PROJECT_INSTALL := $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
-CODE := $(wildcard src tests benchmarks)
+CODE := $(wildcard src tests benchmarks fuzz)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint bench docs format lock changelog clean moved
+.PHONY: help demo test lint bench fuzz docs format lock changelog clean moved
 
 help: ## say what can be made
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' Makefile | awk -F'|' '{ printf "%-16s %s\n", $$1, $$2 }'
@@ -39,6 +39,9 @@ lint: $(VENV)/dev-ready ## check style, types and the direction of imports
 bench: $(VENV)/dev-ready ## measure speed, memory and size
 	$(BIN)/python -m benchmarks.run $(ARGS)
 
+fuzz: $(VENV)/fuzz-ready ## look for bytes that break a reader (ARGS="--seconds 3600 --only native")
+	$(BIN)/python -m fuzz.run $(ARGS)
+
 docs: $(VENV)/dev-ready ## check that the documentation tells the truth
 	$(BIN)/python -m pytest tests/docs $(ARGS)
 
@@ -51,7 +54,7 @@ changelog: $(VENV)/dev-ready ## show what the next release notes would say
 
 clean: ## remove everything that make and the tools made
 	rm -rf $(VENV) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
-	find src tests benchmarks tools -name __pycache__ -type d -exec rm -rf {} + 2>/dev/null || true
+	find src tests benchmarks fuzz tools -name __pycache__ -type d -exec rm -rf {} + 2>/dev/null || true
 
 # Set-up, in three steps, each with a file that says it is done. requirements/*.txt pin and hash
 # every package for Python 3.11 to 3.14; the project itself is installed editable on top of them.
@@ -76,6 +79,11 @@ $(VENV)/dev-ready: $(VENV)/base-ready requirements/dev.txt
 	@$(PIP_INSTALL) -r requirements/dev.txt
 	@touch $@
 
+$(VENV)/fuzz-ready: $(VENV)/dev-ready requirements/fuzz.txt
+	@echo "Installing what fuzzing needs into $(VENV) ..."
+	@$(PIP_INSTALL) -r requirements/fuzz.txt
+	@touch $@
+
 # The package index that uv asks is the one its user has set up; it is named nowhere in the files.
 COMPILE := UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --universal \
 	--python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links
@@ -83,4 +91,5 @@ COMPILE := UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet -
 lock: $(VENV)/dev-ready ## pin and hash the requirements anew (ARGS="--upgrade-package NAME")
 	$(COMPILE) $(ARGS) --extra dev pyproject.toml --output-file requirements/dev.txt
 	$(COMPILE) --constraints requirements/dev.txt pyproject.toml --output-file requirements/base.txt
+	$(COMPILE) --constraints requirements/dev.txt --extra fuzz pyproject.toml --output-file requirements/fuzz.txt
 	$(COMPILE) --constraints requirements/dev.txt requirements/build.in --output-file requirements/build.txt

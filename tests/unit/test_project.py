@@ -100,7 +100,7 @@ def test_what_must_not_be_in_a_file_is_recognised(what: str, text: str) -> None:
     assert NEVER_IN_A_FILE[what].search(text)
 
 
-@pytest.mark.parametrize("name", ["base.txt", "build.txt", "dev.txt"])
+@pytest.mark.parametrize("name", ["base.txt", "build.txt", "dev.txt", "fuzz.txt"])
 def test_every_requirement_is_pinned_and_hashed(name: str) -> None:
     text = (ROOT / "requirements" / name).read_text(encoding="utf-8")
     entries = text.replace("\\\n", " ").splitlines()
@@ -116,6 +116,7 @@ def test_every_dependency_is_among_the_pinned_requirements() -> None:
     for name, wanted in {
         "base.txt": project["dependencies"],
         "dev.txt": project["dependencies"] + project["optional-dependencies"]["dev"],
+        "fuzz.txt": project["optional-dependencies"]["fuzz"],
         "build.txt": pyproject()["build-system"]["requires"],
     }.items():
         text = (ROOT / "requirements" / name).read_text(encoding="utf-8")
