@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from shenyu_data.model.errors import ShenyuDataError
+from shenyu_data.model.errors import ShenyuDataError, UsageError
 from shenyu_data.operations.quarantine import MANIFEST, Quarantine
 from shenyu_data.operations.recover_record import Records
+from shenyu_data.operations.recover_report import check_report
 
 DAMAGED = pytest.mark.parametrize(
     "data",
@@ -36,3 +37,12 @@ def test_a_damaged_manifest_of_what_is_kept_is_left_out_of_a_list(
     with pytest.raises(ShenyuDataError):
         kept.forget(b"anna")
     assert (place / MANIFEST).exists()
+
+
+@DAMAGED
+def test_a_report_takes_the_place_of_no_file_that_is_none(tmp_path: Path, data: bytes) -> None:
+    path, live = tmp_path / "report.json", tmp_path / "data"
+    live.mkdir()
+    path.write_bytes(data)
+    with pytest.raises(UsageError, match="is no report"):
+        check_report(str(path), str(live))

@@ -7,7 +7,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-import msgspec
 from msgspec import UNSET
 
 from shenyu_data.datadir.folder import FILE_FLAGS

@@ -59,7 +59,7 @@ def _is_report(path: str) -> bool:
         # Without waiting for a writer, should it be a FIFO.
         with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
             msgspec.json.decode(file.read(MOST_BYTES), type=Recovery)
-    except (OSError, msgspec.DecodeError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         return False
     return True
 
