@@ -17,6 +17,17 @@ from benchmarks.measure import Command, output_of, run
 
 _PAGE = 100
 
+CATALOG_WORKS = {
+    "catalog-build": "make the catalog, and the first page",
+    "catalog-unchanged": "nothing changed: compare, and the first page",
+    "catalog-changed": "a day of use: update, and the first page",
+    "catalog-page": "the first page, --stale",
+    "catalog-far-page": "the page after 1,000 pages (or the first), --stale",
+    "catalog-search": "search for *the*: 20 of many, --stale",
+    "catalog-search-none": "search for a word nobody wrote, no index, --stale",
+}
+"""What is measured of the catalog beside the other works, and its titles."""
+
 
 class Program:
     """The command line with a state folder of its own, on one data directory."""
@@ -31,6 +42,21 @@ class Program:
         arguments = (sys.executable, "-m", "shenyu_data.cli.main", *words)
         flags = ("--data", str(self._data), "--json")
         return Command((*arguments, *flags), self._state, environment, statuses=(0, 1))
+
+    def work(self, name: str) -> Command:
+        """Return what one of :data:`CATALOG_WORKS` is; what it needs is made ready."""
+        page = ("chats", "list", "--limit", str(_PAGE))
+        if name == "catalog-build":
+            self.forget()
+        if name == "catalog-page":
+            return self.call(*page, "--stale")
+        if name == "catalog-far-page":
+            cursor = self.cursor(1000)
+            return self.call(*page, "--stale", *(("--after", cursor) if cursor else ()))
+        if name.startswith("catalog-search"):
+            word = "qqqqqq" if name.endswith("none") else "the"
+            return self.call("chats", "search", word, "--stale", "--limit", "20")
+        return self.call(*page)
 
     def forget(self) -> None:
         """Remove the catalog and the index of words."""

@@ -16,6 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import ClassVar
 
+from benchmarks.catalog import Program
 from benchmarks.measure import Command
 
 _PASSWORD = "benchmark-only"
@@ -125,6 +126,10 @@ class Peer:
         """Check the documents of the data directory itself."""
         return None
 
+    def catalog(self) -> Program | None:
+        """Give the program that lists users and chats of the data directory, with a catalog."""
+        return None
+
     def clean_up(self) -> Command | None:
         """Look for what expires in the data directory, where nothing does."""
         return None
@@ -217,6 +222,11 @@ class Ours(Peer):
 
     def validate(self) -> Command:
         return self.command("validate", self.data, "--json", "--no-progress")
+
+    def catalog(self) -> Program:
+        state = self.scratch / ".local" / "state"
+        state.mkdir(parents=True, exist_ok=True)
+        return Program(self.data, state)
 
     def clean_up(self) -> Command:
         places = ("--data", self.data, "--repo", self.repository)

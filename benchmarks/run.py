@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks import report
+from benchmarks.catalog import CATALOG_WORKS
 from benchmarks.data import SETS, make
 from benchmarks.peers import PEERS, Peer
 from benchmarks.works import WORKS, Bench
@@ -23,11 +24,18 @@ _EVERYTHING = (
 # For each data set what is done by default, by whom (the first is compared with), and how much of
 # the histories a day of use changes.
 _DEFAULTS: dict[str, tuple[tuple[str, ...], tuple[str, ...], float]] = {
-    "S": ((*_EVERYTHING, "prune"), ("restic", "borg", "tar", "tar-zstd", "ours"), 0.02),
-    "M": (_EVERYTHING, ("restic", "borg", "tar", "tar-zstd", "ours"), 0.02),
+    "S": (
+        (*_EVERYTHING, "prune", *CATALOG_WORKS),
+        ("restic", "borg", "tar", "tar-zstd", "ours"),
+        0.02,
+    ),
+    "M": ((*_EVERYTHING, *CATALOG_WORKS), ("restic", "borg", "tar", "tar-zstd", "ours"), 0.02),
     "M/10": (("prune",), ("restic", "borg", "ours"), 0.02),
     "10M": (("full", "unchanged", "changed"), ("restic", "ours"), 0.01),
-    "G": (("validate", "cleanup", "export", "import", "compress"), ("guide", "ours"), 0.02),
+    "G": (
+        ("validate", "validate-warm", "cleanup", "cleanup-warm", "export", "import", "compress"),
+        *(("guide", "ours"), 0.02),
+    ),
 }
 
 _REST_S = 40.0

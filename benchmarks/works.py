@@ -14,9 +14,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import reduce
+from functools import partial, reduce
 from pathlib import Path
 
+from benchmarks.catalog import CATALOG_WORKS
 from benchmarks.data import day_of_use, digest
 from benchmarks.documents import json_text
 from benchmarks.measure import Command, CommandFailedError, Usage, output_of, run
@@ -215,14 +216,33 @@ class Bench:
             if self._brought_up_to_date(peer):
                 self._measure("verify", number, peer, peer.verify())
 
-    def _validate(self) -> None:
-        for number, peer in self._turns("validate"):
-            self._measure("validate", number, peer, peer.validate())
+    def _validate(self, work: str = "validate") -> None:
+        for number, peer in self._turns(work):
+            self._ready_catalog(work, number, peer)
+            self._measure(work, number, peer, peer.validate())
 
-    def _cleanup(self) -> None:
-        for number, peer in self._turns("cleanup"):
+    def _cleanup(self, work: str = "cleanup") -> None:
+        for number, peer in self._turns(work):
             if not peer.backs_up or self._brought_up_to_date(peer):
-                self._measure("cleanup", number, peer, peer.clean_up())
+                self._ready_catalog(work, number, peer)
+                self._measure(work, number, peer, peer.clean_up())
+
+    def _ready_catalog(self, work: str, number: int, peer: Peer) -> None:
+        """Make the catalog, untimed, for what is measured with one; else there is none."""
+        program = peer.catalog()
+        if program is not None and work.endswith("-warm"):
+            if number == 0:
+                run(program.work("catalog-unchanged"))
+        elif program is not None:
+            program.forget()
+
+    def _catalog(self, work: str) -> None:
+        for number, peer in self._turns(work):
+            program = peer.catalog()
+            if program is not None:
+                if work == "catalog-changed":
+                    self._use_for_a_day()
+                self._measure(work, number, peer, program.work(work))
 
     def _export(self) -> None:
         for number, peer in self._turns("export"):
@@ -415,8 +435,11 @@ WORKS: dict[str, Callable[[Bench], None]] = {
     "erase": Bench._erase,
     "prune": Bench._prune,
     "validate": Bench._validate,
+    "validate-warm": lambda bench: bench._validate("validate-warm"),
     "cleanup": Bench._cleanup,
+    "cleanup-warm": lambda bench: bench._cleanup("cleanup-warm"),
     "export": Bench._export,
     "import": Bench._import,
     "compress": Bench._compress,
+    **{work: partial(Bench._catalog, work=work) for work in CATALOG_WORKS},
 }

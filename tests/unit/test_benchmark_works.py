@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.catalog import CATALOG_WORKS
 from benchmarks.data import SETS, digest, make
 from benchmarks.peers import OURS, Ours
 from benchmarks.works import Bench, Samples
@@ -51,6 +52,17 @@ def test_compressing_works_on_a_copy(bench: Bench, tmp_path: Path) -> None:
     before = digest(tmp_path / "data")
     do(bench, "compress")
     assert digest(tmp_path / "data") == before
+
+
+def test_what_is_measured_with_a_catalog_has_one_and_what_is_not_has_none(bench: Bench) -> None:
+    (peer,) = bench._peers
+    program = peer.catalog()
+    assert program is not None
+    for work in ("cleanup-warm", "validate-warm", *CATALOG_WORKS):
+        do(bench, work)
+        assert set(program.bytes()) == {"catalog.db"}
+    do(bench, "validate")
+    assert program.bytes() == {}
 
 
 def test_an_export_is_written_and_brought_into_a_new_directory(bench: Bench) -> None:
