@@ -80,13 +80,16 @@ class KnownUsers:
         self._connection = sqlite3.connect(
             f"file:{quote(path)}?mode=ro", timeout=_BUSY_S, isolation_level=None, uri=True
         )
-        marks = [
-            self._connection.execute(f"PRAGMA {name}").fetchone()
-            for name in ("application_id", "user_version")
-        ]
-        if marks != [(APPLICATION_ID,), (VERSION,)]:
+        try:
+            marks = [
+                self._connection.execute(f"PRAGMA {name}").fetchone()
+                for name in ("application_id", "user_version")
+            ]
+            if marks != [(APPLICATION_ID,), (VERSION,)]:
+                raise ValueError("no catalog of this version")
+        except BaseException:
             self._connection.close()
-            raise ValueError("no catalog of this version")
+            raise
 
     def close(self) -> None:
         """Close it."""

@@ -36,6 +36,7 @@ from shenyu_data.model.documents import MAX_PARSED_VALUES, Unparsable
 from shenyu_data.model.layout import GZIP_SUFFIX, JSON_SUFFIX, Kind, Place, kind_of, path_of
 from shenyu_data.model.quick_chats import decode_quick_chat
 from shenyu_data.model.records import MAX_PARSED_BYTES, gunzip
+from shenyu_data.model.rules import Checked, prove
 
 STREAMED_BYTES = 4 << 20
 """Histories larger than this are read piece by piece: their values would take ten times as much."""
@@ -170,23 +171,23 @@ def _is_large(found: Found) -> bool:
 def _read_small(folder: int, name: bytes, owner: bytes, found: Found, now_ms: int) -> _Look:
     path = path_of(owner, found.place, found.name)
     kind = kind_of(found.place, found.name)
-    captured = capture(folder, name, kind, path, found.stat)
+    captured = capture(folder, name, "other", path, found.stat)
     state: State = captured.outline.state
+    held = prove(kind, owner, name, captured.data) if state == "whole" else None
+    if held is None:  # to be looked at once more, by somebody who waits for it to become whole
+        captured = capture(folder, name, kind, path)
+        state = captured.outline.state
     large = len(captured.data) > MAX_PARSED_VALUES  # there may be too many values in it
     look = _Look(captured.stat, captured.settled, state, [], large=large)
     if state == "torn":
         return look
-    return _look_into(look, captured.data, kind, owner, name, path, now_ms)
-
-
-def _look_into(
-    look: _Look, packed: bytes, kind: Kind, owner: bytes, name: bytes, path: bytes, now_ms: int
-) -> _Look:
-    """Return what a look at a document's bytes gives."""
-    if look.state == "whole":
-        look = _look_for_chats(look, packed, kind, path, now_ms)
+    if state == "whole":
+        look = _look_for_chats(look, captured.data, kind, path, now_ms)
     if look.settled:
-        checked = check_document(kind, owner, name, path, packed)
+        if held is None:
+            checked = check_document(kind, owner, name, path, captured.data)
+        else:
+            checked = Checked([], held)
         messages = sum([chat.messages for chat in look.chats])
         look = look._replace(checked=keep_check(checked, len(look.chats), messages))
     return look
@@ -227,12 +228,13 @@ def _add_quickly(rows: Rows, data: bytes) -> bool:
     if alone:
         places = [(0, len(data.rstrip(b" \t\r\n")))]
     try:
-        chats = [(first, decode_quick_chat(data[first:last]), last) for first, last in places]
+        texts = [(first, data[first:last]) for first, last in places]
+        chats = [(first, text, decode_quick_chat(text)) for first, text in texts]
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
-    for first, chat, last in chats:
+    for first, text, chat in chats:
         messages = 0 if chat.messages is UNSET else len(chat.messages)
-        rows.add_outline(first, data[first:last], chat.value(), messages, alone=alone)
+        rows.add_outline(first, text, chat.value(), messages, alone=alone)
     return bool(chats)
 
 
