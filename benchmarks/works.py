@@ -4,7 +4,6 @@ For `benchmarks.run`. Round 0 warms every cache and is watched for memory; the r
 timed. Nothing here asserts anything: a peer that fails is reported and left out of what follows.
 """
 
-import gzip
 import json
 import os
 import shutil
@@ -20,6 +19,13 @@ from pathlib import Path
 from benchmarks.catalog import CATALOG_WORKS
 from benchmarks.data import day_of_use, digest
 from benchmarks.documents import json_text
+from benchmarks.folders import (
+    empty_files,
+    files_of,
+    leave_for_a_day,
+    stamps_of,
+    unpacked_files,
+)
 from benchmarks.measure import Command, CommandFailedError, Usage, output_of, run
 from benchmarks.peers import Peer
 
@@ -116,7 +122,7 @@ class Bench:
             done = self._measure("restore", number, peer, peer.restore(target))
             if done and number == 0 and digest(target) != expected:
                 self._fail("restore", peer, _DIFFERS)
-            _empty(target)
+            empty_files(target)
 
     def _restore_user(self) -> None:
         users = sorted(os.listdir(self._data / "histories"))
@@ -128,7 +134,7 @@ class Bench:
             target = self._new_target()
             command = peer.restore_user(user, target)
             done = self._measure("restore-user", number, peer, command)
-            if done and number == 0 and _files(target) != self._files_of(user):
+            if done and number == 0 and files_of(target) != self._files_of(user):
                 self._fail("restore-user", peer, _DIFFERS)
 
     def _restore_chat(self) -> None:
@@ -139,7 +145,7 @@ class Bench:
             target = self._new_target()
             command = peer.restore_chat(user, history, chat, target)
             done = self._measure("restore-chat", number, peer, command)
-            if done and number == 0 and chat not in str(_files(target)):
+            if done and number == 0 and chat not in str(files_of(target)):
                 self._fail("restore-chat", peer, _DIFFERS)
 
     def _restore_chat_in_place(self) -> None:
@@ -152,7 +158,7 @@ class Bench:
             whole = path.read_bytes()
             chats = [item for item in json.loads(whole) if str(item["id"]) != chat]
             path.write_text(json_text(chats), encoding="utf-8")
-            _leave_for_a_day(path)
+            leave_for_a_day(path)
             done = self._measure("restore-chat-in-place", number, peer, command)
             if done and path.read_bytes() != whole:
                 self._fail("restore-chat-in-place", peer, _DIFFERS)
@@ -166,11 +172,11 @@ class Bench:
                 continue
             documents = [self._data / path for path in self._files_of(user)]
             for path in documents:
-                _leave_for_a_day(path)
-            packs = _stamps(peer.repository / "packs")
+                leave_for_a_day(path)
+            packs = stamps_of(peer.repository / "packs")
             self._day += 1
             done = self._measure("erase", number, peer, command)
-            if done and packs != _stamps(peer.repository / "packs"):
+            if done and packs != stamps_of(peer.repository / "packs"):
                 self._fail("erase", peer, "packs were touched")
             if done and any(path.exists() for path in documents):
                 self._fail("erase", peer, "documents are left")
@@ -194,11 +200,11 @@ class Bench:
 
     def _prune_once(self, number: int, peer: Peer) -> None:
         samples = self.samples["prune", peer.name]
-        before = _stamps(peer.repository)
+        before = stamps_of(peer.repository)
         samples.repository_bytes = peer.repository_bytes()
         if not self._measure("prune", number, peer, *peer.prune()):
             return
-        after = _stamps(peer.repository)
+        after = stamps_of(peer.repository)
         samples.left_bytes = peer.repository_bytes()
         samples.written_bytes.append(
             sum(stamp[0] for path, stamp in after.items() if before.get(path) != stamp)
@@ -258,7 +264,7 @@ class Bench:
             if written is not None:
                 run(written)
                 self._measure("import", number, peer, peer.import_(file, target))
-                _empty(target)
+                empty_files(target)
                 file.unlink()
 
     def _compress(self) -> None:
@@ -270,9 +276,9 @@ class Bench:
             if command is None:
                 continue
             done = self._measure("compress", number, peer, command)
-            if done and number == 0 and _unpacked(target) != _files(self._data):
+            if done and number == 0 and unpacked_files(target) != files_of(self._data):
                 self._fail("compress", peer, _DIFFERS)
-            _empty(target)
+            empty_files(target)
             time.sleep(self._rest_s)
 
     def _row(self, work: str, number: int) -> list[Peer]:
@@ -376,7 +382,7 @@ class Bench:
     def _files_of(self, user: str) -> dict[str, bytes]:
         """Return what a restore of one user must hold."""
         path = f"users/{user}.json"
-        histories = _files(self._data / "histories" / user)
+        histories = files_of(self._data / "histories" / user)
         return {path: (self._data / path).read_bytes()} | {
             f"histories/{user}/{name}": content for name, content in histories.items()
         }
@@ -384,43 +390,6 @@ class Bench:
 
 def _aside(peer: Peer) -> Path:
     return peer.scratch.with_name(f"{peer.scratch.name}-before")
-
-
-def _stamps(folder: Path) -> dict[str, tuple[int, int, int]]:
-    """Return size, time and inode of every file below a folder."""
-    found = ((path, path.stat()) for path in folder.rglob("*") if path.is_file())
-    return {str(path): (stat.st_size, stat.st_mtime_ns, stat.st_ino) for path, stat in found}
-
-
-def _leave_for_a_day(path: Path) -> None:
-    """Make a file look as if nobody had written to it for a day."""
-    moment = path.stat().st_mtime - 86_400
-    os.utime(path, (moment, moment))
-
-
-def _empty(folder: Path) -> None:
-    """Give back the room that restored files take, but not yet the files themselves.
-
-    ext4 without a journal avoids an inode for half a minute after its file was deleted, and looks
-    at all of these whenever it makes a file: deleting here made the next restore ten times slower.
-    """
-    for directory, _, names in os.walk(folder):
-        for name in names:
-            os.truncate(os.path.join(directory, name), 0)
-
-
-def _files(folder: Path) -> dict[str, bytes]:
-    """Return the content of every file below a small folder, by its path there."""
-    paths = (path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
-
-
-def _unpacked(folder: Path) -> dict[str, bytes]:
-    """Return every file as it was before it was compressed."""
-    return {
-        path.removesuffix(".gz"): gzip.decompress(content) if path.endswith(".gz") else content
-        for path, content in _files(folder).items()
-    }
 
 
 WORKS: dict[str, Callable[[Bench], None]] = {
