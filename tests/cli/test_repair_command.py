@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 from tests.cli.conftest import Shenyu
@@ -97,3 +98,10 @@ def test_flags_that_contradict_are_refused(backed_up: Path, shenyu: Shenyu) -> N
     assert shenyu("repair", "--kept", "--user", "ben").status == 2
     assert shenyu("repair", "--kept", "--put-back", "x").status == 2
     assert shenyu("repair", "--put-back", "x", "--yes").status == 2
+
+
+def test_a_data_directory_that_is_not_there_is_an_error(place: Path, shenyu: Shenyu) -> None:
+    shutil.rmtree(place / "data")
+    said = shenyu("repair", "--yes", "--json")
+    assert (said.status, said.json["error"]["code"]) == (3, "data-directory")
+    assert "cannot open the data directory" in said.err

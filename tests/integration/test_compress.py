@@ -18,12 +18,13 @@ from hypothesis import strategies as st
 
 from shenyu_data.datadir import twins
 from shenyu_data.datadir.gzipped import pack
-from shenyu_data.model.errors import UsageError
+from shenyu_data.model.errors import DataDirectoryError, UsageError
 from shenyu_data.model.monitor import CollectingMonitor
 from shenyu_data.operations.compress import (
     CompressOptions,
     CompressStats,
     compress,
+    history_folders,
     plan_compress,
 )
 from shenyu_data.operations.compress_task import Way, Wish
@@ -396,3 +397,14 @@ def test_hostile_names_and_contents_come_back_as_they_were(
 def files(tree: Any) -> dict[bytes, Any]:
     """Return a tree's files: the times of folders change with what is put into them."""
     return {path: node for path, node in tree.nodes.items() if node.kind == "file"}
+
+
+@pytest.mark.parametrize("way", ["compress", "decompress"])
+def test_a_link_in_the_place_of_histories_is_an_error(place: Place, way: Way) -> None:
+    (place.data / "histories").rename(place.data.parent / "elsewhere")
+    (place.data / "histories").symlink_to(place.data.parent / "elsewhere")
+    before = read_tree(place.data.parent / "elsewhere")
+    for act in (lambda: place.run(way), lambda: list(history_folders(str(place.data), None))):
+        with pytest.raises(DataDirectoryError, match="cannot list histories/"):
+            act()
+    assert read_tree(place.data.parent / "elsewhere") == before

@@ -69,9 +69,10 @@ def repair_command(
     if every_chat and path is None and user is None:
         raise UsageError("--every-chat is for a PATH or a --user", hint="Say whose chats.")
     data, inside = (call.data, None) if path is None else locate(path, call.settings.data)
-    if call.settings.data is not None and not os.path.samefile(data, call.settings.data):
+    other = call.settings.data if path is not None else None
+    if other is not None and not _is_same(data, other):
         raise UsageError(
-            f"{path} is not in the data directory {call.settings.data}",
+            f"{path} is not in the data directory {other}",
             hint="Name the data directory with --data, and the repository that belongs to it.",
         )
     options = RepairOptions(
@@ -88,6 +89,10 @@ def repair_command(
         _put_back(call, data, options, back, dry_run=dry_run)
     else:
         _repair(call, data, options, dry_run=dry_run)
+
+
+def _is_same(one: str, other: str) -> bool:
+    return os.path.realpath(one) == os.path.realpath(other)
 
 
 def repository_of(call: Call) -> Repository | None:

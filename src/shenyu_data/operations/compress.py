@@ -14,7 +14,7 @@ from itertools import chain, islice
 import msgspec
 
 from shenyu_data.datadir.folder import open_folder, open_root
-from shenyu_data.model.errors import UsageError
+from shenyu_data.model.errors import DataDirectoryError, UsageError
 from shenyu_data.model.findings import printable
 from shenyu_data.model.layout import HISTORIES, is_plain_name
 from shenyu_data.model.monitor import Monitor
@@ -150,6 +150,12 @@ def _owners(data: str) -> Iterator[bytes]:
             histories = open_folder(root, HISTORIES)
         except FileNotFoundError:
             return
+        except OSError as error:
+            raise DataDirectoryError(
+                f"cannot list {HISTORIES.decode()}/ in {data}: {error.strerror}",
+                hint="Links are never followed: give the real folder with --data, or mount it "
+                "there. Else check its owner and mode.",
+            ) from error
         try:
             with os.scandir(histories) as entries:
                 for entry in entries:
@@ -161,7 +167,7 @@ def _owners(data: str) -> Iterator[bytes]:
 
 def history_folders(data: str, user: bytes | None) -> Iterator[bytes]:
     """Yield the path of each folder of histories, or of this user's. Raise UsageError if there is
-    no such.
+    no such, DataDirectoryError if they cannot be listed.
     """
     if user is not None:
         _check_user(data, user)
