@@ -22,6 +22,8 @@ from shenyu_data.model.monitor import CollectingMonitor
 from shenyu_data.operations import cleanup as module
 from shenyu_data.operations.cleanup import CleanupStats, cleanup
 from shenyu_data.operations.cleanup_plan import CleanupOptions, CleanupPlan, plan_cleanup
+from shenyu_data.operations.compress import CompressOptions, compress
+from shenyu_data.operations.compress_task import Way, Wish
 from shenyu_data.operations.restore_live import LiveOptions
 from shenyu_data.operations.restore_undo import plan_undo, undo
 from shenyu_data.repository.repository import create_repository
@@ -513,3 +515,28 @@ def test_a_user_document_that_cannot_be_read_stops_nobody_elses_cleanup(
     place.save()
     place.clean(Policy(rule=Rule(older_than_s=500 * DAY_S), idle_users_s=900 * DAY_S))
     assert place.days(CHATS) == [990, 890, 790, 690, 590]
+
+
+@pytest.mark.parametrize("way", ["compress", "decompress"])
+def test_an_undo_does_not_pass_over_a_compress_to_what_was_done_before(
+    place: Place, way: Way
+) -> None:
+    """It would put a second copy of the history beside the first."""
+    place.clean(HALF)
+    before = place.tree()
+    options = CompressOptions(wish=Wish(way=way, offline=True), state=place.state)
+    assert compress(str(place.root), options, CollectingMonitor()).documents
+    after = place.tree()
+    assert after != before
+    with pytest.raises(NothingToTakeBack, match=f"was a {way}"):
+        place.undo()
+    assert place.tree() == after
+
+
+def test_an_undo_passes_over_a_compress_that_did_nothing(place: Place) -> None:
+    before = place.days(CHATS)
+    place.clean(HALF)
+    wish = Wish(way="compress", history=b"nosuch")
+    compress(str(place.root), CompressOptions(wish=wish, state=place.state), CollectingMonitor())
+    place.undo()
+    assert place.days(CHATS) == before

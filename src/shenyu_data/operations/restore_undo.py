@@ -54,6 +54,8 @@ from shenyu_data.repository.format import FileEntry
 from shenyu_data.repository.repository import Repository
 from shenyu_data.repository.snapshots import snapshot_ids
 
+_OPPOSITES = {"compress": "decompress", "decompress": "compress"}
+
 
 class _Past(NamedTuple):
     """The operation to take back: its journal, its beginning, its steps, the last of each first."""
@@ -160,6 +162,11 @@ def _last(repository: Repository, journals: Journals) -> _Past:
             continue
         if any(isinstance(line, TakenBack) for line in lines):
             break
+        if other := _OPPOSITES.get(began.operation):
+            raise NothingToTakeBack(
+                f"the last in-place operation was a {began.operation}, which {other} takes back",
+                hint=f"Run `shenyu-data {other}`. What was done before cannot be taken back now.",
+            )
         of_repair = began.operation in ("repair", "put-back")
         if of_repair and not began.repository and any(isinstance(line, Swap) for line in lines):
             raise NothingToTakeBack(
