@@ -96,6 +96,15 @@ class Place(NamedTuple):
         (self.folder / "up").touch()
         self.calls()
 
+    def anew(self) -> Place:
+        """Give the same with a copy of the repository, which then does not grow, spoilt again."""
+        storage = MemoryStorage()
+        assert isinstance(self.repository.storage, MemoryStorage)
+        storage.objects.update(self.repository.storage.objects)
+        place = self._replace(repository=Repository(storage, self.repository.keys))
+        place.spoil()
+        return place
+
     def recover(
         self, service: ServiceTable | None, repository: Repository | None = None, **more: Any
     ) -> RecoverStats:
@@ -138,13 +147,7 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> Place:
 def place(made_once: Place, tmp_path: Path) -> Place:
     """Give a copy of it, spoilt: many tests, one key derivation."""
     shutil.copytree(made_once.data.folder, tmp_path / "data")
-    storage = MemoryStorage()
-    assert isinstance(made_once.repository.storage, MemoryStorage)
-    storage.objects.update(made_once.repository.storage.objects)
-    repository = Repository(storage, made_once.repository.keys)
-    place = Place(repository, Application(tmp_path / "data"), tmp_path)
-    place.spoil()
-    return place
+    return made_once._replace(data=Application(tmp_path / "data"), folder=tmp_path).anew()
 
 
 ASKS = pytest.mark.parametrize("asks", [True, False], ids=["with a status", "without"])
@@ -577,10 +580,11 @@ class Death:
 def test_killed_at_every_write_the_next_run_goes_on_and_starts_what_was_stopped(
     place: Place, unsynced: None
 ) -> None:
+    first = place
     kills = downs = 0
     for at in range(10_000):
         asks = bool(at % 2)  # neither changes what is written
-        place.spoil()
+        place = first.anew()
         with pytest.MonkeyPatch.context() as patches:
             Death(at, patches)
             try:
@@ -689,10 +693,11 @@ CALLS = ("write", "writev", "fsync", "link", "mkdir", "posix_fallocate")
 def test_on_a_disk_that_is_full_the_service_is_never_left_down(
     place: Place, unsynced: None
 ) -> None:
+    first = place
     failures = 0
     for room in range(1000):
         asks = bool(room % 2)
-        place.spoil()
+        place = first.anew()
         with pytest.MonkeyPatch.context() as patches:
             failed = fill_up(patches, room)
             with suppress(ShenyuDataError, OSError):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from shenyu_data.storage.atomic import write_file
+from shenyu_data.storage.atomic import make_private, write_file
 from shenyu_data.storage.local import LocalStorage
 
 # Runs in a process of its own, whose children die at the nth call of those that change anything.
@@ -161,3 +161,15 @@ def test_a_disk_that_fills_up_in_the_middle_leaves_the_old_file(
         os.close(descriptor)
     assert os.listdir(tmp_path) == ["name"]
     assert (tmp_path / "name").read_bytes() == OLD
+
+
+def test_folders_that_are_made_are_durable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a power cut takes what is durable in them along."""
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_ino))
+    make_private(str(tmp_path / "a/b/c"))
+    named_in = [tmp_path, tmp_path / "a", tmp_path / "a/b"]
+    assert synced == [folder.stat().st_ino for folder in named_in]
+    make_private(str(tmp_path / "a/b/c"))
+    assert len(synced) == 3
+    assert all((tmp_path / name).stat().st_mode & 0o777 == 0o700 for name in ("a", "a/b/c"))

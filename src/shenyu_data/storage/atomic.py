@@ -143,7 +143,9 @@ def _remove_quietly(name: str | bytes, folder: int) -> None:
 
 
 def make_private(folder: str) -> None:
-    """Make a folder, and those above it that are missing, for its owner alone. Raises OSError."""
+    """Make a folder, and those above it that are missing, for its owner alone, durably: what is
+    made durable in it must not go with it. Raises OSError.
+    """
     above = os.path.dirname(folder)
     if above and not os.path.isdir(above):
         make_private(above)
@@ -152,3 +154,5 @@ def make_private(folder: str) -> None:
     except FileExistsError:
         if not os.path.isdir(folder):
             raise
+    else:
+        sync_folder(above or os.curdir)
