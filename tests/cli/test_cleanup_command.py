@@ -183,3 +183,13 @@ def test_a_clock_that_may_be_wrong_must_be_vouched_for(saved: Path, shenyu: Shen
     assert ids(saved) == [5, 4, 3, 2, 1]
     assert shenyu(*words, "--clock-is-right").status == 0
     assert ids(saved) == [5, 4]
+
+
+def test_a_history_too_large_to_be_looked_into_exits_with_1(saved: Path, shenyu: Shenyu) -> None:
+    huge = [chat(number, title="x" * 1_000_000) for number in range(40)]
+    (saved / "data/histories/ben/huge.json").write_text(json.dumps(huge))
+    for words in (("--dry-run",), ("--yes",)):
+        said = shenyu("cleanup", "--keep-newest", "2", *words, "--json")
+        assert said.status == 1
+        assert said.json["planned"]["unreadable"] == 1
+        assert "too-large" in {item["code"] for item in said.json["findings"]}

@@ -254,3 +254,18 @@ def test_nothing_that_the_application_writes_meanwhile_is_lost(tmp_path: Path, s
     found = numbers(live)
     assert len(found) == len(set(found))
     assert not aside or {"displaced-kept", "live-busy"} & set(place.codes)
+
+
+@pytest.mark.parametrize("way", ["out", "back"])
+def test_what_cannot_be_looked_into_is_told_in_the_plan_and_after(place: Place, way: str) -> None:
+    before_ms = BEFORE_MS if way == "out" else None
+    if way == "back":
+        place.run()
+    spoilt = place.live if way == "out" else place.archived
+    spoilt.write_bytes(spoilt.read_bytes()[:-20])
+    os.utime(spoilt, (1_600_000_000, 1_600_000_000))
+    plan = plan_archive(str(place.data.folder), place.options(before_ms))
+    assert [(finding.code, finding.severity) for finding in plan.left] == [("live-torn", "error")]
+    place.monitor.findings.clear()
+    assert place.run(before_ms).chats == 0
+    assert place.codes == ["live-torn"]

@@ -93,7 +93,7 @@ def cleanup_command(
     text = _describe(plan, options, printable(call.data))
     if dry_run or plan.empty:
         document = _document(plan, None, dry_run=dry_run)
-        call.finish(document, text, findings=call.monitor.count("error") > 0)
+        call.finish(document, text, findings=_is_left(plan) or call.monitor.count("error") > 0)
         return
     if not call.yes:
         if not call.as_json and not call.quiet:
@@ -103,13 +103,18 @@ def cleanup_command(
     call.finish(
         _document(plan, stats, dry_run=False),
         _summary(plan, stats, printable(call.data)),
-        findings=bool(stats.refused) or call.monitor.count("error") > 0,
+        findings=bool(stats.refused) or _is_left(plan) or call.monitor.count("error") > 0,
         failed=bool(stats.failed or stats.busy),
         damaged=bool(stats.damaged),
     )
 
 
 cleanup_command.add_command(hold_command)
+
+
+def _is_left(plan: CleanupPlan) -> bool:
+    """Whether something could not be looked into: torn, or too large, which is no error."""
+    return plan.total.unreadable > 0
 
 
 def _describe(plan: CleanupPlan, options: CleanupOptions, where: str) -> str:

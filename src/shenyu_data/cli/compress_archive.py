@@ -41,8 +41,11 @@ def run_archive(
     if dry_run or not call.yes:
         plan = plan_archive(call.data, options)
         if dry_run or not plan.chats:
+            for finding in plan.left:
+                call.monitor.report(finding)
             document |= {**fields(plan), "items": [fields(item) for item in plan.items]}
-            call.finish(document, _describe(plan, way))
+            document["left"] = len(plan.left)
+            call.finish(document, _describe(plan, way), findings=bool(plan.left))
             return
         if not call.as_json and not call.quiet:
             say(_describe(plan, way))

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import msgspec
 
 from shenyu_data.datadir.folder import open_folder, open_root
 from shenyu_data.datadir.gzipped import USUAL_LEVEL, pack
-from shenyu_data.datadir.replace import MOST_BYTES, Attributes, Live, read_live
+from shenyu_data.datadir.replace import MOST_BYTES, Attributes, InTheWay, Live, read_live
 from shenyu_data.model.archive_document import (
     add_chats,
     archive_of,
@@ -29,7 +29,7 @@ from shenyu_data.model.archive_document import (
 from shenyu_data.model.chats import History, read_history, same_value
 from shenyu_data.model.chats_edit import remove_all
 from shenyu_data.model.documents import Unparsable
-from shenyu_data.model.findings import printable
+from shenyu_data.model.findings import Finding, printable
 from shenyu_data.model.layout import JSON_SUFFIX, Place, is_archive_name, kind_of
 from shenyu_data.model.monitor import Monitor
 from shenyu_data.model.records import gunzip
@@ -68,12 +68,15 @@ class ArchiveItem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ArchivePlan(msgspec.Struct, frozen=True, kw_only=True):
-    """What would move: the first histories, and how much there is in all."""
+    """What would move: the first histories, and how much there is in all. ``left`` tells of those
+    that cannot be looked into.
+    """
 
     items: list[ArchiveItem]
     histories: int
     chats: int
     size_bytes: int
+    left: list[Finding]
 
 
 class ArchiveStats(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,14 +98,15 @@ def plan_archive(data: str, options: ArchiveOptions) -> ArchivePlan:
     Raise UsageError if there are no histories of that user, DataDirectoryError.
     """
     items: list[ArchiveItem] = []
+    left: list[Finding] = []
     histories = chats = size = 0
     with open_root(data) as root:
-        for path, count, count_bytes in _wanted(root, data, options):
+        for path, count, count_bytes in _wanted(root, data, options, left.append):
             histories, chats, size = histories + 1, chats + count, size + count_bytes
             if len(items) < MOST_ITEMS:
                 item = ArchiveItem(path=printable(path), chats=count, size_bytes=count_bytes)
                 items.append(item)
-    return ArchivePlan(items=items, histories=histories, chats=chats, size_bytes=size)
+    return ArchivePlan(items=items, histories=histories, chats=chats, size_bytes=size, left=left)
 
 
 def archive(
@@ -129,7 +133,7 @@ def archive(
         move = _Move(root, options, writer)
         safety: bytes | None = None
         with monitor.task("Archiving", None, "histories") as progress:
-            for path, _, _ in _wanted(root, data, options):
+            for path, _, _ in _wanted(root, data, options, monitor.report):
                 if safety is None:
                     safety = save_first(
                         data, repository, journal, monitor, options.user, options.jobs, _TAG
@@ -150,9 +154,11 @@ def archive(
     )
 
 
-def _wanted(root: int, data: str, options: ArchiveOptions) -> Iterator[tuple[bytes, int, int]]:
+def _wanted(
+    root: int, data: str, options: ArchiveOptions, report: Callable[[Finding], None]
+) -> Iterator[tuple[bytes, int, int]]:
     """Yield the path of each history out of which chats go, or of each archive, with how many chats
-    and bytes.
+    and bytes. What cannot be looked into is reported.
     """
     for above in history_folders(data, options.user):
         try:
@@ -164,7 +170,11 @@ def _wanted(root: int, data: str, options: ArchiveOptions) -> Iterator[tuple[byt
             if not _is_named(name, options):
                 continue
             path = b"%b/%b" % (above, name)
-            found = _read(root, path)
+            try:
+                found = _look(root, path)
+            except (OSError, Unparsable, Refused) as error:
+                report(_left(path, error))
+                continue
             if found is None:
                 continue
             history, live = found
@@ -203,15 +213,42 @@ def _opened(root: int, path: bytes) -> Iterator[int]:
 
 def _read(root: int, path: bytes) -> tuple[History, Live] | None:
     """Read a history or an archive; None if there is none that can be looked into."""
+    try:
+        return _look(root, path)
+    except (OSError, Unparsable, Refused):
+        return None
+
+
+def _look(root: int, path: bytes) -> tuple[History, Live] | None:
+    """Read a history or an archive; None if there is none.
+
+    Raise Refused or Unparsable if it cannot be looked into, OSError if it cannot be read.
+    """
     above, _, name = path.rpartition(b"/")
     try:
         with _opened(root, above) as folder:
             live = read_live(folder, name, "history")
-        if live is None or not live.whole:
-            return None
-        return _history(name, live), live
-    except (OSError, Unparsable, Refused):
+    except InTheWay:
+        return None  # a link or the like is no history
+    if live is None:
         return None
+    if not live.whole:
+        raise Refused(code="live-torn", message="it is not whole")
+    return _history(name, live), live
+
+
+def _left(path: bytes, error: OSError | Unparsable | Refused) -> Finding:
+    if isinstance(error, Refused):
+        why = error.message
+    else:
+        why = error.strerror or str(error) if isinstance(error, OSError) else str(error)
+    return Finding(
+        code="live-torn",
+        severity="error",
+        path=printable(path),
+        message=f"no chat of it moves: {why}",
+        hint="`shenyu-data validate` says what is wrong; restore the history.",
+    )
 
 
 def _history(name: bytes, live: Live) -> History:
