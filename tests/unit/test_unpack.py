@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shenyu_data.datadir import unpack
+from shenyu_data.datadir import tar_stream, unpack
 from shenyu_data.datadir.scratch import PREFIX, YOUNG_S, remove_stale, scratch_folder
 from shenyu_data.datadir.tar import TarReader
 from shenyu_data.datadir.tar_stream import ArchiveStream
@@ -332,3 +332,24 @@ def test_a_link_to_a_name_with_a_nul_byte_is_refused(tmp_path: Path) -> None:
     found = unpacked(tmp_path, made((link, b""), (info("good"), b"x"), form=tarfile.PAX_FORMAT))
     assert list(found.refused) == ["link"]
     assert names(found.tree) == {"good"}
+
+
+@pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.FIFOTYPE])
+def test_a_name_of_a_megabyte_is_told_by_its_beginning(tmp_path: Path, kind: bytes) -> None:
+    name = "\x07" * 900_000 if kind == tarfile.REGTYPE else "n" * 900_000
+    found = unpacked(tmp_path, made((info(name, kind), b""), form=tarfile.PAX_FORMAT))
+    (told,) = [*found.refused, *found.skipped]
+    assert len(told) < 2000
+    assert told.endswith("…")
+
+
+def test_hard_links_count_as_what_has_to_be_read_for_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tar_stream, "FREE_BYTES", 1 << 20)
+    links = [(info(str(n), tarfile.LNKTYPE, linkname="file"), b"") for n in range(500)]
+    small = made((info("file"), b"x"), *links)
+    assert unpacked(tmp_path / "small", small).done.files == 501
+    large = made((info("file"), b"x" * 100_000), *links)
+    with pytest.raises(ArchiveError, match="times its size"):
+        unpacked(tmp_path / "large", large)

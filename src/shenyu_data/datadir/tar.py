@@ -78,6 +78,12 @@ class TarReader:
             self._left -= len(piece)
             yield piece
 
+    def count(self, size: int) -> None:
+        """Count the bytes of a file that got one more name: whoever reads all names reads them
+        once more. Raise ArchiveError if an archive of its size cannot mean that.
+        """
+        self._stream.count(size)
+
     def _next(self) -> Member | None:
         extended: dict[bytes, bytes] = {}
         while True:

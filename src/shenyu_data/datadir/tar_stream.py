@@ -101,6 +101,13 @@ class ArchiveStream:
             self._position += step
             count -= step
 
+    def count(self, size: int) -> None:
+        """Count ``size`` bytes more as if they had come out. Raise ArchiveError if that is too
+        much.
+        """
+        self._given += size
+        self._check_bounds()
+
     def finish(self) -> None:
         """Read to the end, which is where gzip has its checksum; nothing but zeros may follow."""
         while True:

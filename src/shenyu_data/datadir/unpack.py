@@ -26,6 +26,7 @@ MIN_FREE_BYTES = 256 << 20
 MIN_FREE_FILES = 1000
 """What is left of the disk that is unpacked to."""
 
+_MOST_SHOWN_BYTES = 300
 _CHECK_EVERY = 64 << 20  # bytes, and each member counts for a few kB
 _MEMBER_BYTES = 16 << 10
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -83,11 +84,11 @@ class Unpacker:
                     self._tell(member.name, "it leads out of the archive, or is no path")
                     continue
                 try:
-                    self._take(path, member, reader.body)
+                    self._take(path, member, reader)
                 except OSError as error:
                     if error.errno in _OUR_FAULT:
                         raise ArchiveError(
-                            f"cannot unpack {printable(path)}: {error.strerror}",
+                            f"cannot unpack {_shown(path)}: {error.strerror}",
                             hint="Give a folder with more room, with --temp.",
                         ) from error
                     self._tell(member.name, error.strerror or "it cannot be written")
@@ -97,7 +98,7 @@ class Unpacker:
                 self._folder = None
             self._set_folders()
 
-    def _take(self, path: bytes, member: Member, body: Callable[[], Iterator[bytes]]) -> None:
+    def _take(self, path: bytes, member: Member, reader: TarReader) -> None:
         if member.kind == "folder":
             self._make_folder(path)
             note = _Folder(path, member.mode, member.uid, member.gid, member.mtime_ns)
@@ -109,20 +110,20 @@ class Unpacker:
             self._tell(member.name, "it is a link to what can be no name")
         elif member.kind == "special":
             self.done.special += 1
-            self._skip(printable(path))
+            self._skip(_shown(path))
         else:
             above, _, name = path.rpartition(b"/")
             folder = self._open(above)
             if member.kind == "file":
-                self._write(folder, name, member, body)
+                self._write(folder, name, member, reader.body)
             elif member.kind == "link":
                 self._link(folder, name, member)
             else:
-                self._join(folder, name, path, member)
+                self._join(folder, name, path, member, reader)
 
     def _tell(self, name: bytes, why: str) -> None:
         self.done.refused += 1
-        self._refuse(printable(name), why)
+        self._refuse(_shown(name), why)
 
     def _open(self, path: bytes) -> int:
         if self._folder is None or self._folder[0] != path:
@@ -173,7 +174,9 @@ class Unpacker:
         times = (member.mtime_ns, member.mtime_ns)
         os.utime(name, ns=times, dir_fd=folder, follow_symlinks=False)
 
-    def _join(self, folder: int, name: bytes, path: bytes, member: Member) -> None:
+    def _join(
+        self, folder: int, name: bytes, path: bytes, member: Member, reader: TarReader
+    ) -> None:
         target = safe_path(member.target)
         if not target:
             self._tell(member.name, "it is a hard link out of the archive")
@@ -187,6 +190,7 @@ class Unpacker:
             if not stat.S_ISREG(there.st_mode):
                 self._tell(member.name, "it is a hard link to what is no file")
                 return
+            reader.count(there.st_size)
             with suppress(FileNotFoundError):
                 os.unlink(name, dir_fd=folder)
             os.link(existing, name, src_dir_fd=source, dst_dir_fd=folder, follow_symlinks=False)
@@ -230,6 +234,11 @@ class Unpacker:
                 "unpacking it would fill the disk",
                 hint="Give a folder with more room, with --temp.",
             )
+
+
+def _shown(name: bytes) -> str:
+    """Return a name to be told: archives may have names of a megabyte."""
+    return printable(name[:_MOST_SHOWN_BYTES]) + "…" * (len(name) > _MOST_SHOWN_BYTES)
 
 
 def safe_path(name: bytes) -> bytes | None:
