@@ -105,3 +105,35 @@ def test_a_data_directory_that_is_not_there_is_an_error(place: Path, shenyu: She
     said = shenyu("repair", "--yes", "--json")
     assert (said.status, said.json["error"]["code"]) == (3, "data-directory")
     assert "cannot open the data directory" in said.err
+
+
+def chats_of(place: Path) -> list[dict[str, object]]:
+    """Give what the history holds that is backed up."""
+    found: list[dict[str, object]] = json.loads((place / HISTORY).read_bytes())
+    assert len(found) > 2
+    return found
+
+
+def test_a_history_that_shrank_is_seen_and_filled_up(backed_up: Path, shenyu: Shenyu) -> None:
+    chats = chats_of(backed_up)
+    new = {"id": 1_800_000_000_009, "title": "t", "messages": []}
+    (backed_up / HISTORY).write_text(json.dumps([new]))
+    assert "shrunken-history" not in shenyu("validate").err
+    said = shenyu("validate", "--against-snapshots", "--json")
+    assert said.status == 1
+    (finding,) = [one for one in said.json["findings"] if one["code"] == "shrunken-history"]
+    assert finding["path"] == "histories/ben/chat-history.json"
+    assert said.json["warnings"] == 1
+    command = finding["hint"].split("`")[1].split()
+    assert shenyu(*command[1:], "--yes").status == 0
+    assert json.loads((backed_up / HISTORY).read_bytes()) == [new, *chats]
+    assert shenyu("validate", "--against-snapshots").status == 0
+
+
+def test_deleted_chats_come_back_only_if_it_is_said_whose(backed_up: Path, shenyu: Shenyu) -> None:
+    chats = chats_of(backed_up)
+    (backed_up / HISTORY).write_text(json.dumps(chats[:2]))
+    assert shenyu("repair", "--every-chat", "--yes").status == 2
+    assert shenyu("repair", "--yes").out.startswith("Nothing to mend.")
+    assert shenyu("repair", "--every-chat", "--user", "ben", "--yes").status == 0
+    assert json.loads((backed_up / HISTORY).read_bytes()) == chats

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shenyu_data.model.chats import Chat, _elements, read_history, same_value
-from shenyu_data.model.chats_edit import alone, insert, place_of, remove, replace
+from shenyu_data.model.chats_edit import alone, insert, insert_all, place_of, remove, replace
 from shenyu_data.model.chats_merge import merge
 from shenyu_data.model.documents import Unparsable
 
@@ -243,3 +243,20 @@ def test_bytes_that_are_no_utf8_beside_half_a_character_are_read_as_the_applicat
 def test_a_document_cut_off_in_a_character_is_torn_and_not_read() -> None:
     with pytest.raises(Unparsable, match="torn"):
         read_history(b'[{"id": "\\ud83d", "title": "\xe4\xbd')
+
+
+@given(st.sets(st.integers(0, 11)), st.sets(st.integers(0, 11)), st.sampled_from([None, 1, 2, 4]))
+def test_many_chats_put_in_at_once_are_each_in_their_place(
+    there: set[int], wanted: set[int], style: int | None
+) -> None:
+    chats = [{"id": 1_700_000_000_000 + number, "messages": []} for number in range(12, 0, -1)]
+    source = read_history(json.dumps(chats, indent=2).encode())
+    kept = [chats[index] for index in sorted(there)]
+    history = read_history(json.dumps(kept, indent=style).encode() + b"\n")
+    more = [(source.chats[index], source) for index in sorted(wanted - there)]
+    data = insert_all(history, more)
+    assert json.loads(data) == [chats[index] for index in sorted(there | wanted)]
+    for chat in history.chats:
+        assert history.text_of(chat) in data
+    if not more:
+        assert data == history.data

@@ -34,13 +34,15 @@ def scan_chats(blocks: Iterable[bytes]) -> Iterator[Piece]:
     What they hold is for the caller to parse. Raise NoArray if the whole is something else,
     Unparsable if it is cut off or has an element larger than ``MAX_PARSED_BYTES``.
     """
-    scan = _Scan()
+    scan = ChatScan()
     for block in blocks:
         yield from scan.feed(block)
     scan.finish()
 
 
-class _Scan:
+class ChatScan:
+    """As :func:`scan_chats`, for whoever is given the blocks one by one."""
+
     def __init__(self) -> None:
         self._data = b""
         self._base = 0  # where _data begins in the history
@@ -50,6 +52,7 @@ class _Scan:
         self._ended = False
 
     def feed(self, block: bytes) -> Iterator[Piece]:
+        """Take the next block; yield the elements that end in it. All must be taken."""
         kept = self._at if self._first is None else self._first
         self._data = self._data[kept:] + block
         self._base += kept
@@ -68,6 +71,7 @@ class _Scan:
             raise Unparsable("too-large", "warning", "one of its chats is too large to be read", "")
 
     def finish(self) -> None:
+        """Raise Unparsable if the history is cut off."""
         if not self._ended:
             raise _torn("it is cut off")
 

@@ -93,6 +93,11 @@ class Change:
         """Whether nothing takes the document's place."""
         return self.attributes is None
 
+    @property
+    def is_streamed(self) -> bool:
+        """Whether what it becomes is never in memory whole."""
+        return self.data is None and not self.remove
+
 
 Edit = Callable[[Live | None], Change | None]
 """Given the document as it is now (None: there is none), say what it becomes; None: leave it."""
@@ -208,7 +213,8 @@ class LiveDocument:
         elif live is not None:
             take_away(self._folder, self._name, token, live)
         self._exchanges.append(_Displaced(token, live))
-        if self._kind == "history" and (live is None or live.data is not None):
+        known = live is None or live.data is not None
+        if self._kind == "history" and known and not change.is_streamed:
             self._versions.put((live.data if live else None) or b"", change.data or b"")
         self._changed_at = time.monotonic()
 

@@ -313,13 +313,13 @@ class _Repair:
     def _edit(self, target: Target, digests: Digests, saved: Saved | None) -> Edit:
         def edit(live: Live | None) -> Change | None:
             decision = self._decide(target, live)
-            if live is None or live.data is None or decision.action == "none":
+            if live is None or decision.action == "none":
                 return None
-            if saved is not None and not saved.holds(target.user, target.path, live.data):
+            if saved is not None and not _is_saved(saved, target, live):
                 raise Refused(
                     code="not-saved", message="the safety snapshot does not hold what is there now"
                 )
-            if saved is None or decision.data is None:
+            if live.data is not None and (saved is None or decision.removes):
                 self._quarantine.add(
                     target.path,
                     target.user,
@@ -331,14 +331,20 @@ class _Repair:
                 )
             self.items[target] = _item(target, live, decision)
             step = _step(target, decision, digests, saved)
-            if decision.data is None:
+            if decision.removes:
                 return Change(None, None, step=step)
             attributes = kept_attributes(live)
             if decision.action == "restore" and decision.good is not None:
                 attributes = attributes._replace(mtime_ns=decision.good.mtime_ns)
-            return Change(decision.data, attributes, step=step, in_use=True)
+            return Change(decision.data, attributes, fill=decision.fill, step=step, in_use=True)
 
         return edit
+
+
+def _is_saved(saved: Saved, target: Target, live: Live) -> bool:
+    if live.data is None:
+        return saved.has_same_stat(target.user, target.path, live.stat)
+    return saved.holds(target.user, target.path, live.data)
 
 
 def _step(target: Target, decision: Decision, digests: Digests, saved: Saved | None) -> Step | None:

@@ -6,11 +6,14 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from shenyu_data.datadir.replace import Live
+from shenyu_data.datadir.large import Blocks, file_blocks, memory_blocks, structure_trouble
+from shenyu_data.datadir.replace import Fill, Live
 from shenyu_data.model.documents import Unparsable
 from shenyu_data.model.mend import UNPARSABLE, Mended, mend_history, mend_user, normalise
+from shenyu_data.model.records import MAX_PARSED_BYTES
 from shenyu_data.model.vanished import newest_of, with_chats
 from shenyu_data.operations.conversations import read_chats
+from shenyu_data.operations.repair_large import mix
 from shenyu_data.operations.repair_past import Good, LastGoods, Target
 from shenyu_data.operations.shrunken import SHRUNKEN
 
@@ -18,7 +21,9 @@ RepairAction = Literal["restore", "merge", "salvage", "normalise", "quarantine",
 
 
 class Decision(NamedTuple):
-    """What is done about a document, and what it becomes; None: it is taken away or left alone."""
+    """What is done about a document, and what it becomes; None: it is taken away or left alone, or
+    ``fill`` writes it, as it is too large for memory.
+    """
 
     code: str
     action: RepairAction
@@ -27,15 +32,23 @@ class Decision(NamedTuple):
     salvaged: int = 0
     partial: int = 0
     restored: int = 0
+    fill: Fill | None = None
+
+    @property
+    def removes(self) -> bool:
+        """Whether the document is taken away."""
+        return self.action != "none" and self.data is None and self.fill is None
 
 
 def decide(target: Target, live: Live | None, goods: LastGoods, *, normalising: bool) -> Decision:
     """Say what is to be done about a document as it is now. ``none`` if it is whole and lost
-    nothing, too large, or not there.
+    nothing, or not there. Raise OSError or RepositoryError if a large one cannot be read.
     """
     nothing = Decision("", "none", None, None)
-    if live is None or live.data is None:
+    if live is None:
         return nothing
+    if live.data is None or len(live.data) > MAX_PARSED_BYTES:
+        return _decide_large(target, live, goods) or nothing
     code = target.trouble(live.data)
     if code is None:
         return _fill_up(target, live.data, goods) or nothing
@@ -45,12 +58,43 @@ def decide(target: Target, live: Live | None, goods: LastGoods, *, normalising: 
             filled = _fill_up(target, data, goods)
             return filled._replace(code=code) if filled else Decision(code, "normalise", data, None)
     good = goods.find(target)
+    if good is not None and good.blocks is not None:
+        return _mixed(code, live.data, good)
     decision = _decide(target, code, live.data, good)
     if decision.data is not None and target.trouble(decision.data) is not None:
         decision = Decision(code, "none", None, None)  # what came out is no better
     if decision.action == "none" and code in UNPARSABLE:
         return Decision(code, "quarantine", None, None)
     return decision
+
+
+def _decide_large(target: Target, live: Live, goods: LastGoods) -> Decision | None:
+    """Say what is to be done about a document that is too large to be looked into; None: nothing,
+    it is whole, or nobody can tell.
+    """
+    if not target.is_of_the_application:
+        return None
+    if live.data is not None:
+        blocks = memory_blocks(live.data)
+    else:
+        blocks = file_blocks(goods.root, target.path)
+    why = structure_trouble(blocks)
+    if why is None:
+        return None
+    if live.data is None and not goods.has_snapshots:
+        return Decision(why.code, "none", None, None)  # what it was could not be kept
+    return _mixed(why.code, blocks, goods.find(target))
+
+
+def _mixed(code: str, live: Blocks | bytes, good: Good | None) -> Decision:
+    old = None if good is None else good.blocks or memory_blocks(good.data)
+    mixed = mix(live, old)
+    if mixed is None:
+        return Decision(code, "none", None, None)
+    if not mixed.salvaged and good is not None and old is not None and not good.composed:
+        return Decision(code, "restore", None, good, 0, 0, mixed.restored, fill=old)
+    action: RepairAction = "salvage" if good is None else "merge"
+    return Decision(code, action, None, good, mixed.salvaged, 0, mixed.restored, fill=mixed.fill)
 
 
 def _decide(target: Target, code: str, data: bytes, good: Good | None) -> Decision:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from shenyu_data.datadir.folder import open_folder
+from shenyu_data.datadir.large import Blocks, memory_blocks, structure_trouble
 from shenyu_data.datadir.replace import read_live
 from shenyu_data.model.archive_document import archive_of
 from shenyu_data.model.chats import Chat, History, read_history
@@ -25,7 +26,7 @@ from shenyu_data.model.layout import (
 )
 from shenyu_data.model.mend import trouble
 from shenyu_data.model.monitor import Monitor
-from shenyu_data.model.records import MAX_PARSED_BYTES
+from shenyu_data.model.records import MAX_PARSED_BYTES, outline
 from shenyu_data.model.vanished import HistoryPast, Kept
 from shenyu_data.operations.conversations import read_chats
 from shenyu_data.operations.journal import (
@@ -73,19 +74,25 @@ class Target(NamedTuple):
         """Return the code of what is wrong with these bytes in its place, as far as repair is
         concerned.
         """
-        return trouble(self.kind, self.user, self.file_name, data)
+        code = trouble(self.kind, self.user, self.file_name, data)
+        if code is None and self.is_of_the_application and _is_unparsed(self.name, data):
+            why = structure_trouble(memory_blocks(data))
+            return why.code if why is not None else None
+        return code
 
 
 class Good(NamedTuple):
     """What a document should be by the snapshots, and one that holds it, or most of it.
 
-    ``composed``: it is more, or less, than one version.
+    ``composed``: it is more, or less, than one version. One that is too large to be looked into is
+    given by ``blocks``.
     """
 
     data: bytes
     snapshot: bytes
     mtime_ns: int
     composed: bool = False
+    blocks: Blocks | None = None
 
 
 class _Record(NamedTuple):
@@ -133,7 +140,7 @@ class LastGoods:
         every: bool = False,
     ) -> None:
         self._repository = repository
-        self._root = root
+        self.root = root
         self._monitor = monitor
         self._every = every
         self._journaled = Journaled(repository, journals) if repository is not None else None
@@ -144,6 +151,11 @@ class LastGoods:
         self._found: dict[Target, Good | None] = {}
         self._histories: dict[Target, HistoryPast] = {}
         self.damaged = 0
+
+    @property
+    def has_snapshots(self) -> bool:
+        """Whether there is a repository."""
+        return self._repository is not None
 
     def look_again(self) -> None:
         """Forget what snapshots there are: one was taken."""
@@ -160,7 +172,7 @@ class LastGoods:
         if target not in self._found:
             self._found[target] = self._newest(target)
         newest = self._found[target]
-        if not target.is_of_the_application:
+        if not target.is_of_the_application or (newest is not None and newest.blocks is not None):
             return newest
         data = self._history(target).expected(self._archive(target), self._is_removed(target))
         if data is None or (newest is not None and data == newest.data):
@@ -188,7 +200,7 @@ class LastGoods:
         """Return what the archive beside a live history holds, if there is one that can be read."""
         name = archive_of(target.name)
         try:
-            folder = open_folder(self._root, target.path.rpartition(b"/")[0])
+            folder = open_folder(self.root, target.path.rpartition(b"/")[0])
             try:
                 live = read_live(folder, name, "history")
             finally:
@@ -230,11 +242,33 @@ class LastGoods:
                 if version is None or version.digest in tried or _is_torn(version):
                     continue
                 tried.add(version.digest)
-                data = self._read(target, record, version)
-                if data is not None and target.trouble(data) is None:
+                good = self._good(target, record, version)
+                if good is not None:
                     held_by = version.snapshot if isinstance(version, LastGood) else snapshot
-                    return Good(data, held_by, version.mtime_ns)
+                    return good._replace(snapshot=held_by)
         return None
+
+    def _good(
+        self, target: Target, record: OwnerRecord | None, version: FileEntry | LastGood
+    ) -> Good | None:
+        """Return a version if it is without trouble."""
+        if version.size <= MAX_PARSED_BYTES or not target.is_of_the_application:
+            data = self._read(target, record, version)
+            whole = data is not None and target.trouble(data) is None
+            return Good(data or b"", b"", version.mtime_ns) if whole else None
+        assert self._past is not None  # noqa: S101 - records come from there
+        assert record is not None  # noqa: S101 - so do versions
+        reader = self._past.documents(record).reader
+
+        def blocks(take: Callable[[bytes], object]) -> None:
+            reader.stream(version, take)
+
+        try:
+            whole = structure_trouble(blocks) is None
+        except RepositoryError as error:
+            self._damage(target.path, error)
+            return None
+        return Good(b"", b"", version.mtime_ns, blocks=blocks) if whole else None
 
     def _history(self, target: Target) -> HistoryPast:
         if target not in self._histories:
@@ -296,14 +330,15 @@ class LastGoods:
             pinned = self._chats(target, record, entry.good, entry.name)
             if pinned is not None:
                 past.whole(pinned, archive, entry.good.snapshot, telling=False)
-        if entry.state in (FileState.WHOLE, FileState.TORN) and entry.size <= MAX_PARSED_BYTES:
-            history = self._chats(target, record, entry) if entry.state == FileState.WHOLE else None
-            if history is not None:
-                past.whole(history, archive, version.snapshot, telling=not version.safety)
-                return
-            data = self._read(target, record, entry)
-            if data is not None and target.trouble(data) is not None:
-                past.torn(data, version.snapshot)
+        if entry.state == FileState.UNREADABLE or entry.size > MAX_PARSED_BYTES:
+            return
+        history = self._chats(target, record, entry) if entry.state == FileState.WHOLE else None
+        if history is not None:
+            past.whole(history, archive, version.snapshot, telling=not version.safety)
+            return
+        data = self._read(target, record, entry)
+        if data is not None and target.trouble(data) is not None:
+            past.torn(data, version.snapshot)
 
     def _chats(
         self,
@@ -316,9 +351,11 @@ class LastGoods:
         if file is None or (isinstance(file, FileEntry) and file.state != FileState.WHOLE):
             return None
         data = self._read(target, record, file)
+        name = name or (file.name if isinstance(file, FileEntry) else target.name)
+        if data is None or trouble(target.kind, target.user, name, data) is not None:
+            return None
         try:
-            name = name or (file.name if isinstance(file, FileEntry) else target.name)
-            return read_chats(name, data) if data is not None else None
+            return read_chats(name, data)
         except Unparsable:
             return None
 
@@ -353,6 +390,10 @@ def _entries(record: OwnerRecord | None) -> dict[tuple[int, bytes], FileEntry]:
 
 def _is_torn(version: FileEntry | LastGood) -> bool:
     return isinstance(version, FileEntry) and version.state >= FileState.TORN
+
+
+def _is_unparsed(name: bytes, data: bytes) -> bool:
+    return outline("history", name, data).state == "unparsed"
 
 
 def _is_array(name: bytes, data: bytes) -> bool:

@@ -202,8 +202,8 @@ def _of_owner(
 
 
 def _is_suspect(before: FileEntry, after: FileEntry, every: bool) -> bool:
-    torn = before.state >= FileState.TORN or after.state >= FileState.TORN
-    return torn or _is_less(before, after.chats, after.messages, every)
+    unclear = before.state != FileState.WHOLE or after.state != FileState.WHOLE
+    return unclear or _is_less(before, after.chats, after.messages, every)
 
 
 def _is_less(before: FileEntry, chats: int, messages: int, every: bool) -> bool:
@@ -216,7 +216,7 @@ def _is_less(before: FileEntry, chats: int, messages: int, every: bool) -> bool:
 
 def _is_suspect_now(root: int, target: Target, entry: FileEntry, every: bool) -> bool:
     """Whether the live history is another one than the newest snapshot holds, and holds less."""
-    if entry.state >= FileState.TORN:
+    if entry.state != FileState.WHOLE:
         return True
     try:
         folder = open_folder(root, target.path.rpartition(b"/")[0])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from shenyu_data.datadir.capture import capture
 from shenyu_data.datadir.catalog_checks import check_document
 from shenyu_data.datadir.catalog_rows import Slot
 from shenyu_data.datadir.folder import open_folder, target_inside
+from shenyu_data.datadir.large import file_blocks, structure_trouble
 from shenyu_data.datadir.scan import (
     DataFolders,
     Found,
@@ -45,6 +47,8 @@ from shenyu_data.model.rules import Checked, is_unread_name, too_large
 if TYPE_CHECKING:
     from shenyu_data.datadir.catalog_owners import OwnerChange
 
+_TOO_DEEP = "json-too-deep"
+_BEING_WRITTEN_S = 2.0
 _EXAMPLE = b"example"
 _EXAMPLE_USER = b"example/user.json"
 _EXAMPLE_HISTORY = b"example/history"
@@ -170,7 +174,7 @@ class CloseLook:
                 tally.add([other_finding(name, path, folder=False)])
             else:
                 known = self._known.get((int(found.place), found.name))
-                self._at_document(kind, owner, name, path, found.stat.st_size, known)
+                self._at_document(kind, owner, name, path, found.stat, known)
 
     def _at_document(
         self,
@@ -178,7 +182,7 @@ class CloseLook:
         owner: bytes | None,
         name: bytes,
         path: bytes,
-        size: int,
+        seen: os.stat_result,
         known: Checked | None,
     ) -> None:
         tally = self._tally
@@ -188,8 +192,10 @@ class CloseLook:
                 tally.add([imported_finding(path)])
         if name.endswith(GZIP_SUFFIX):
             tally.add([compressed_finding(path)])
-        if size > MAX_PARSED_BYTES:
-            tally.add([too_large(size).finding(printable(path))])
+        if seen.st_size > MAX_PARSED_BYTES:
+            tally.add([too_large(seen.st_size).finding(printable(path))])
+            if kind == "history":
+                self._at_structure(path, seen)
             return
         try:
             checked = known or self._read_and_check(kind, owner, name, path)
@@ -199,8 +205,22 @@ class CloseLook:
             tally.add([_unreadable(path, error)])
             return
         tally.add(checked.findings)
+        if kind == "history" and any(one.code == _TOO_DEEP for one in checked.findings):
+            self._at_structure(path, seen)
         if owner is not None:
             tally.held(checked.held)
+
+    def _at_structure(self, path: bytes, seen: os.stat_result) -> None:
+        """Say whether a history that was not unfolded is torn, unless it is just being written."""
+        if path.endswith(GZIP_SUFFIX) or abs(time.time() - seen.st_mtime) < _BEING_WRITTEN_S:
+            return
+        try:
+            why = structure_trouble(file_blocks(self._folders.root, path))
+        except OSError as error:
+            self._tally.add([_unreadable(path, error)])
+            return
+        if why is not None:
+            self._tally.add([why.finding(printable(path))])
 
     def _read_and_check(self, kind: Kind, owner: bytes | None, name: bytes, path: bytes) -> Checked:
         folder = open_folder(self._folders.root, path.rpartition(b"/")[0])
