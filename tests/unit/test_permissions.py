@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from shenyu_data.model.errors import UsageError
 from shenyu_data.model.monitor import CollectingMonitor
-from shenyu_data.model.permissions import Node, Policy, judge, mending, parse_mode
+from shenyu_data.model.permissions import Node, Policy, judge, mending, parse_id, parse_mode
 from shenyu_data.operations.permissions import (
     check_permissions,
     mend_permissions,
@@ -258,3 +258,28 @@ def test_what_is_no_mode_is_refused(text: str) -> None:
 
 def test_modes_are_octal() -> None:
     assert [parse_mode(text) for text in ("600", "0750", "0o640")] == [0o600, 0o750, 0o640]
+
+
+@pytest.mark.parametrize(("text", "folder"), [("0", False), ("400", False), ("600", True)])
+def test_a_mode_that_shuts_the_owner_out_is_refused(text: str, folder: bool) -> None:
+    with pytest.raises(UsageError, match="shut the owner out"):
+        parse_mode(text, folder=folder)
+
+
+def test_a_number_that_is_no_users_is_refused() -> None:
+    assert parse_id("4294967294") == (1 << 32) - 2
+    for number in ("4294967295", "99999999999999999999"):
+        with pytest.raises(UsageError):
+            parse_id(number)
+
+
+@as_root
+def test_what_the_application_made_stays_its_own_in_a_directory_that_is_roots(data: Path) -> None:
+    """A mount belongs to root: everything in it must not be given to root for that."""
+    for path in data.rglob("*"):
+        os.chown(path, 12_345, 23_456)
+    policy = owner_policy(str(data), Policy())
+    assert (policy.uid, policy.gid) == (12_345, 23_456)
+    os.chown(data / "users", 1, 1)
+    policy = owner_policy(str(data), Policy())
+    assert (policy.uid, policy.gid) == (os.geteuid(), os.getegid())

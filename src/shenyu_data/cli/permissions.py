@@ -15,7 +15,7 @@ from shenyu_data.cli.common import Call, common
 from shenyu_data.cli.confirm import confirm, yes_option
 from shenyu_data.cli.render import fields, number, table
 from shenyu_data.model.errors import UsageError
-from shenyu_data.model.permissions import Policy, parse_mode
+from shenyu_data.model.permissions import Policy, parse_id, parse_mode
 from shenyu_data.operations.permissions import (
     PermissionsPlan,
     check_permissions,
@@ -34,8 +34,8 @@ def _policy_options(verb: F) -> F:
 
     @click.option("--file-mode", metavar="MODE", help="The mode of files. Default: 600.")
     @click.option("--folder-mode", metavar="MODE", help="The mode of folders. Default: 700.")
-    @click.option("--owner", metavar="USER", help="Who owns them. Default: the directory's owner.")
-    @click.option("--group", metavar="GROUP", help="Their group. Default: the directory's.")
+    @click.option("--owner", metavar="USER", help="Who owns them. Default: the owner of users/.")
+    @click.option("--group", metavar="GROUP", help="Their group. Default: that of users/.")
     @wraps(verb)
     def with_policy(call: Call, **rest: Any) -> Any:
         said = msgspec.structs.asdict(call.settings.permissions)
@@ -43,7 +43,7 @@ def _policy_options(verb: F) -> F:
             said[name] = rest.pop(name) or said[name]
         policy = Policy(
             file_mode=parse_mode(said["file_mode"] or "600"),
-            folder_mode=parse_mode(said["folder_mode"] or "700"),
+            folder_mode=parse_mode(said["folder_mode"] or "700", folder=True),
             uid=_number(said["owner"], "user", lambda name: pwd.getpwnam(name).pw_uid),
             gid=_number(said["group"], "group", lambda name: grp.getgrnam(name).gr_gid),
         )
@@ -53,8 +53,8 @@ def _policy_options(verb: F) -> F:
 
 
 def _number(name: str | None, what: str, look_up: Callable[[str], int]) -> int | None:
-    if name is None or name.isdecimal():
-        return None if name is None else int(name)
+    if name is None or (name.isascii() and name.isdecimal()):
+        return None if name is None else parse_id(name)
     try:
         return look_up(name)
     except KeyError:

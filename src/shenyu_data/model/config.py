@@ -87,9 +87,9 @@ class PermissionsTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     group: Name | None = None
 
     def __post_init__(self) -> None:
-        for mode in (self.file_mode, self.folder_mode):
+        for mode, folder in ((self.file_mode, False), (self.folder_mode, True)):
             try:
-                parse_mode(mode) if mode is not None else None
+                parse_mode(mode, folder=folder) if mode is not None else None
             except UsageError as error:
                 raise ValueError(f"{error.message}. {error.hint}") from None
 

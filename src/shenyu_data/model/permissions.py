@@ -49,8 +49,11 @@ class Mending(NamedTuple):
     owner: tuple[int, int] | None
 
 
-def parse_mode(text: str) -> int:
-    """Return the permission bits that octal digits mean, such as ``640``. Raise UsageError."""
+def parse_mode(text: str, *, folder: bool = False) -> int:
+    """Return the permission bits that octal digits mean, such as ``640``, for files or folders.
+
+    Raise UsageError, also if they would shut the application out of its own data.
+    """
     try:
         mode = int(text, 8)
         if not 0 <= mode <= 0o777:
@@ -59,7 +62,26 @@ def parse_mode(text: str) -> int:
         raise UsageError(
             f"{printable(text)} is no mode", hint="Give octal digits, such as 600 or 0750."
         ) from None
+    needed = 0o700 if folder else 0o600
+    if mode & needed != needed:
+        raise UsageError(
+            f"{printable(text)} would shut the owner out of its own data",
+            hint=f"Give at least {needed:o}.",
+        )
     return mode
+
+
+def parse_id(text: str) -> int:
+    """Return the number of a user or a group that digits mean. Raise UsageError."""
+    number = int(text)
+    if number > _MOST_ID:
+        raise UsageError(
+            f"{printable(text)} is no number of a user or a group", hint="Give its name."
+        )
+    return number
+
+
+_MOST_ID = (1 << 32) - 2  # the one above means "as it is"
 
 
 def judge(path: bytes, node: Node, policy: Policy) -> list[Finding]:

@@ -15,6 +15,7 @@ import msgspec
 
 from shenyu_data.datadir.folder import open_root, target_inside
 from shenyu_data.datadir.permissions import Met, change, walk
+from shenyu_data.datadir.scan import DataFolders
 from shenyu_data.datadir.survey import unreadable_folder
 from shenyu_data.model.entry_rules import outside_link_finding, special_finding
 from shenyu_data.model.findings import Finding, printable
@@ -66,11 +67,15 @@ class MendStats(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def owner_policy(data: str, policy: Policy) -> Policy:
-    """Return the policy with the data directory's own owner and group where it names none. Raise
-    DataDirectoryError.
+    """Return the policy with an owner and a group where it names none: those of ``users/`` and
+    ``histories/``, in which the application writes; if they differ, those of the directory itself,
+    which may be a mount that belongs to root. Raise DataDirectoryError.
     """
-    with open_root(data) as root:
+    with open_root(data) as root, DataFolders(data) as folders:
         found = os.fstat(root)
+        inside = [os.fstat(one) for one in (folders.users, folders.histories) if one is not None]
+        if inside and len({(one.st_uid, one.st_gid) for one in inside}) == 1:
+            found = inside[0]
     return msgspec.structs.replace(
         policy,
         uid=found.st_uid if policy.uid is None else policy.uid,
