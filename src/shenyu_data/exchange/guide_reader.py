@@ -16,6 +16,7 @@ from shenyu_data.model.findings import printable
 from shenyu_data.model.layout import HISTORIES, JSON_SUFFIX, USERS, is_plain_name
 
 _SMALL_BYTES = 100
+_MOST_UNKNOWN = 1000
 _PART_BYTES = 1 << 20
 _MOST_PART_BYTES = 8 << 20
 _ENTRY_BYTES = 500
@@ -105,6 +106,7 @@ class GuideReader:
                 size += len(entry.key) + len(entry.value)
 
     def _entries(self) -> Iterator[GuideDocument | Item | LeftOut]:
+        unknown = 0
         for key in self._json.members():
             self._found.add(key)
             if key == "users" and self._json.next_is(b"{"):
@@ -116,6 +118,12 @@ class GuideReader:
             elif key == "exportDate":
                 self._json.value()
             else:
+                unknown += 1
+                if unknown > _MOST_UNKNOWN:
+                    raise ArchiveError(
+                        f"it has more than {_MOST_UNKNOWN:,} members that the format does not know",
+                        hint="Give the file export.json that the guide's script wrote.",
+                    )
                 yield LeftOut(printable(key[:_SMALL_BYTES]), "the format knows no such member")
                 self._json.value()
         self._json.end()

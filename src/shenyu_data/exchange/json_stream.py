@@ -20,6 +20,7 @@ MOST_VALUE_BYTES = 64 << 20
 _READ_BYTES = 1 << 20
 _MOST_KEY_BYTES = 1 << 16
 _MOST_BLANKS = 1 << 16
+_MOST_DEPTH = 100_000  # no parser that anybody uses goes so far
 _BLANK = re.compile(rb"[ \t\r\n]*")
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+("|\\?\Z)', re.DOTALL)
 _TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+("|\\?\Z)|[\[\]{}]', re.DOTALL)
@@ -103,6 +104,7 @@ class JsonStream:
         mark = self._buffer[self._at : self._at + 1]
         if mark and mark not in b" \t\r\n":
             return mark
+        passed = 0
         while True:
             found = _BLANK.match(self._buffer, self._at)
             end = found.end() if found is not None else self._at
@@ -113,7 +115,10 @@ class JsonStream:
                 self._at = end
                 return self._buffer[end : end + 1]
             if end - self._at > _MOST_BLANKS:
+                passed += end - self._at
                 self._at = end
+            if passed > MOST_VALUE_BYTES:
+                raise _damaged(f"there is nothing but blanks before byte {self.position:,}")
             if not self._more():
                 self._at = end
                 return b""
@@ -223,6 +228,11 @@ class JsonStream:
                         break
                 elif mark in b"[{":
                     depth += 1
+                    if depth > _MOST_DEPTH:
+                        raise _damaged(
+                            f"the value at byte {self.position:,} is nested deeper than "
+                            f"{_MOST_DEPTH:,} levels"
+                        )
                 else:
                     depth -= 1
                     if not depth:

@@ -33,6 +33,11 @@ _READ_BYTES = 1 << 18
 _GZIP_LEVEL = 6
 _ZSTD_LEVEL = 3
 _MOST_WINDOW_BYTES = 128 << 20
+_FREE_MEMBERS = 10_000
+_MEMBER_BYTES = 1000
+"""Of gzip in members, each for itself, so many of this size are looked into, and no smaller ones on
+the average: of nothing but tiny ones the unpacking takes hours.
+"""
 
 
 class _Compressor(Protocol):
@@ -146,7 +151,7 @@ class Input:
     def __init__(self, file: BinaryIO, *, max_bytes: int | None = None) -> None:
         self._file = file
         self._max_bytes = max_bytes
-        self._taken = self._given = 0
+        self._taken = self._given = self._members = 0
         self._head = self._take(4, exactly=True)
         self._ready = b""
         self._read: Callable[[int], bytes] = self._read_plain
@@ -222,6 +227,9 @@ class Input:
                     if not more:
                         return b""
                     packed = more.lstrip(b"\0")
+                self._members += 1
+                if self._members > _FREE_MEMBERS + self._taken // _MEMBER_BYTES:
+                    raise _damaged("it is cut into a great many tiny pieces")
                 self._inflate = inflate = zlib.decompressobj(31)
             packed = packed or self._read_plain(_READ_BYTES)
             if not packed:

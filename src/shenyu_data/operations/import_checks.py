@@ -29,6 +29,9 @@ from shenyu_data.model.layout import (
     owner_of_user_file,
 )
 
+MOST_TOLD = 1000
+"""Of damaged places and of unsafe entries; all are counted."""
+
 MOST_NAME_BYTES = 255
 MOST_PATH_BYTES = 4000
 
@@ -68,7 +71,8 @@ class Entry(NamedTuple):
 
 
 class Checks:
-    """Checks records; ``refused`` and ``damaged`` count what is left out, as is told.
+    """Checks records; ``refused`` and ``damaged`` count what is left out. The first MOST_TOLD of
+    these are told.
 
     ``exact``: owners, set-id bits and links that lead out are taken as they are.
     """
@@ -92,7 +96,7 @@ class Checks:
     def note_damage(self, where: str, why: str) -> None:
         """Count and tell a damaged place."""
         self.damaged += 1
-        self._report(
+        self._tell(
             Finding(
                 code="damaged-export",
                 severity="error",
@@ -104,7 +108,7 @@ class Checks:
 
     def _note_unsafe(self, where: str, why: str) -> None:
         self.refused += 1
-        self._report(
+        self._tell(
             Finding(
                 code="unsafe-entry",
                 severity="error",
@@ -113,6 +117,10 @@ class Checks:
                 hint="See who made the export; --exact takes links as they are.",
             )
         )
+
+    def _tell(self, finding: Finding) -> None:
+        if self.refused + self.damaged <= MOST_TOLD:
+            self._report(finding)
 
     def _checked(self, item: Item) -> Entry | None:
         """Return the entry an item makes; None, told and counted, if it is unsafe."""

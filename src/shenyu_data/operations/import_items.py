@@ -18,6 +18,7 @@ from shenyu_data.model.errors import ArchiveDamaged, ArchiveError
 from shenyu_data.model.findings import Finding
 from shenyu_data.model.records import MAX_PARSED_BYTES
 from shenyu_data.operations.import_checks import (
+    MOST_TOLD,
     Checks,
     Entry,
     Looked,
@@ -60,7 +61,8 @@ class ImportItems:
         self._exact = exact
         self._damaged_too = damaged_too
         self._report = report
-        self._checks = Checks(report, exact=exact)
+        self._checks = Checks(self._tell, exact=exact)
+        self._told = 0
         self._looked = Looked()
         self._cut_off = False
         self.records = _open(Input(file, max_bytes=max_bytes), form)
@@ -132,6 +134,8 @@ class ImportItems:
                         large = (record, _spool(), 0)
                     elif (entry := self._checks.entry(record)) is not None:
                         yield entry
+                    else:
+                        self._give_up_in_time()
         finally:
             if large is not None:
                 large[1].close()
@@ -139,11 +143,24 @@ class ImportItems:
     def add(self, looked: Looked) -> None:
         """Take account of a part."""
         for finding in looked.findings:
-            self._report(finding)
+            self._tell(finding)
         self._looked.refused += looked.refused
         self._looked.damaged += looked.damaged
         if isinstance(self.records, NativeReader):
             self.records.add(looked.counts)
+        self._give_up_in_time()
+
+    def _tell(self, finding: Finding) -> None:
+        self._told += 1
+        if self._told <= MOST_TOLD:
+            self._report(finding)
+
+    def _give_up_in_time(self) -> None:
+        if self.damaged > MOST_TOLD and not self._damaged_too:
+            raise ArchiveDamaged(
+                f"the export is damaged in more than {MOST_TOLD:,} places",
+                hint="Take another copy of it; --damaged-too imports what can be read.",
+            )
 
     def finish(self) -> None:
         """Raise ArchiveDamaged if entries are missing or damaged; with ``damaged_too`` that is only
