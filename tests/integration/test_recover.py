@@ -612,6 +612,20 @@ def test_killed_at_every_write_the_next_run_goes_on_and_starts_what_was_stopped(
     assert downs > 20
 
 
+def test_a_run_that_was_killed_before_it_did_anything_is_not_gone_on_with(place: Place) -> None:
+    with pytest.MonkeyPatch.context() as patches:
+        spoil_step("snapshot", Crash(), patches)
+        with pytest.raises(Crash):
+            place.recover(None)
+    assert place.record() is not None
+    place.data.write(PATH, OLD)
+    place.data.write(EMPTIED, OLD)
+    options = RecoverOptions(service=place.service(), state=str(place.state))
+    plan = plan_recover(place.repository, str(place.data.folder), options, CollectingMonitor())
+    assert (plan.resumes, plan.needed) == (None, False)
+    assert place.recover(place.service()).recovery.runs == 1
+
+
 @ASKS
 def test_steps_that_hold_are_not_taken_again(place: Place, asks: bool) -> None:
     with pytest.MonkeyPatch.context() as patches:
@@ -687,7 +701,7 @@ def test_documents_that_a_killed_run_was_changing_are_in_the_report(place: Place
     assert "before it was cut off" in Path(str(stats.report)).with_suffix(".txt").read_text()
 
 
-CALLS = ("write", "writev", "fsync", "link", "mkdir", "posix_fallocate")
+CALLS = ("write", "writev", "fsync", "link", "mkdir", "pwrite")
 
 
 def test_on_a_disk_that_is_full_the_service_is_never_left_down(

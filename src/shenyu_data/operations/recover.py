@@ -95,7 +95,7 @@ def plan_recover(
         commands = {"stop": shown(table.stop), "start": shown(table.start)}
     return RecoverPlan(
         steps=[StepPlanned(name=name, command=commands.get(name)) for name in STEPS],
-        resumes=before.began if before is not None and before.ended is None else None,
+        resumes=before.began if before is not None and before.is_cut_off else None,
         down=before is not None and before.is_down,
         before=look(repository, data, options.state, options.jobs, monitor, telling=False),
         repair=plan_repair(repository, data, repair_options(options), monitor),
@@ -143,7 +143,7 @@ def _begin(
     """Go on with the last recovery if it was killed; else begin one, which starts the service if
     the last one left it down.
     """
-    if last is not None and last.ended is None:
+    if last is not None and last.is_cut_off:
         return msgspec.structs.replace(
             last, runs=last.runs + 1, service=table or last.service, failure=None
         )

@@ -132,6 +132,13 @@ class Recovery(msgspec.Struct, frozen=True, kw_only=True):
     failure: Failure | None = None
 
     @property
+    def is_cut_off(self) -> bool:
+        """Whether it was killed when it had the service stopped, or may have begun to repair: then
+        the next run goes on with it. One that had done nothing yet is none.
+        """
+        return self.ended is None and (self.is_down or "validate" in self.done)
+
+    @property
     def is_down(self) -> bool:
         """Whether a recovery stopped the service, and none is known to have started it."""
         return self.ours and self.service_state not in ("untouched", "running")

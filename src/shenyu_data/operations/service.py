@@ -6,6 +6,7 @@ environment, with nothing on standard input, and in a session of their own: an i
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 import shutil
@@ -75,7 +76,8 @@ class Service:
                     continue
                 log = os.open(os.path.join(self._folder, f"{name}.log"), flags, 0o600)
                 self._logs[name] = log
-                os.posix_fallocate(log, 0, _RESERVED_BYTES)
+                if os.pwrite(log, bytes(_RESERVED_BYTES), 0) < _RESERVED_BYTES:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
             raise ShenyuDataError(
                 f"cannot write to {self._folder}: {error.strerror}; nothing was stopped",
