@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from shenyu_data.datadir import twins
 from shenyu_data.datadir.gzipped import pack
-from shenyu_data.model.errors import DataDirectoryError, UsageError
+from shenyu_data.model.errors import DataDirectoryError, ShenyuDataError, UsageError
 from shenyu_data.model.monitor import CollectingMonitor
 from shenyu_data.operations.compress import (
     CompressOptions,
@@ -28,7 +28,7 @@ from shenyu_data.operations.compress import (
     plan_compress,
 )
 from shenyu_data.operations.compress_task import Way, Wish
-from shenyu_data.operations.journal import open_journals
+from shenyu_data.operations.journal import Journal, open_journals
 from shenyu_data.testing.killed import dies_at
 from shenyu_data.testing.tree import Item, build_tree, read_tree
 from tests.integration.test_full_disk import fill, small_disk
@@ -408,3 +408,16 @@ def test_a_link_in_the_place_of_histories_is_an_error(place: Place, way: Way) ->
         with pytest.raises(DataDirectoryError, match="cannot list histories/"):
             act()
     assert read_tree(place.data.parent / "elsewhere") == before
+
+
+def test_without_a_journal_nothing_is_changed(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise ShenyuDataError("cannot write the journal")
+
+    monkeypatch.setattr(Journal, "write", full)
+    before = read_tree(place.data)
+    with pytest.raises(ShenyuDataError):
+        place.run("compress", offline=True)
+    assert read_tree(place.data) == before

@@ -27,7 +27,7 @@ from shenyu_data.operations.compress_task import (
     Wish,
     compress_owners,
 )
-from shenyu_data.operations.journal import Began, Ended, Journals, open_journals
+from shenyu_data.operations.journal import Began, Ended, Journal, Journals, open_journals
 from shenyu_data.operations.workers import open_executor, run_tasks
 
 _TASK_OWNERS = 1000  # making things durable costs the same for many as for few
@@ -98,16 +98,19 @@ def compress(data: str, options: CompressOptions, monitor: Monitor) -> CompressS
     """
     begun = time.monotonic()
     with open_journals(options.state) as journals:
+        journal = _begin(journals, data, options.wish.way)
         total, _ = _run(data, options, monitor, plan=False)
         if total.documents:
-            _note(journals, data, options.wish.way)
+            journal.write(Ended())
+        else:
+            journal.discard()
     counts = {name: getattr(total, name) for name in COUNTS}
     return CompressStats(**counts, elapsed_s=time.monotonic() - begun)
 
 
-def _note(journals: Journals, data: str, way: str) -> None:
-    """Note that documents have other names now: an undo must not pass over that to what was done
-    before, and put a second copy beside them.
+def _begin(journals: Journals, data: str, way: str) -> Journal:
+    """Note that documents get other names: an undo must not pass over that to what was done before,
+    and put a second copy beside them.
     """
     began = Began(
         operation=way,
@@ -116,7 +119,7 @@ def _note(journals: Journals, data: str, way: str) -> None:
         data=printable(os.path.abspath(data)),
         snapshot=None,
     )
-    journals.begin(began).write(Ended())
+    return journals.begin(began)
 
 
 def _run(

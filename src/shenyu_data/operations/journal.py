@@ -209,6 +209,11 @@ class Journal:
                         return True
         return False
 
+    def discard(self) -> None:
+        """Remove it: nothing was done."""
+        with suppress(OSError):
+            os.unlink(self._path)
+
     def forget(self, owner: bytes) -> bool:
         """Write the journal anew without what it says of a user; return whether there was any.
 
