@@ -13,9 +13,12 @@ import pytest
 
 from benchmarks.data import DataSet, make
 from shenyu_data.model.monitor import CollectingMonitor
+from shenyu_data.operations.compress import CompressOptions, compress
+from shenyu_data.operations.compress_task import Wish
 from shenyu_data.operations.export import ExportOptions, ExportStats, export
 from shenyu_data.operations.import_data import ImportStats, import_data
 from shenyu_data.operations.import_plan import ImportOptions, open_export, plan_import
+from shenyu_data.operations.validate import ValidateOptions, validate
 from shenyu_data.testing.tree import read_tree
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "benchmarks"
@@ -217,3 +220,86 @@ def test_names_that_lead_elsewhere_are_left_out(key: str, tmp_path: Path) -> Non
     )
     assert not (tmp_path / "evil").exists()
     assert not (tmp_path / "new/users/a").exists()
+
+
+def validated(data: Path) -> subprocess.CompletedProcess[str]:
+    assert NODE is not None
+    words = [NODE, str(SCRIPTS / "guide_validate.js"), str(data)]
+    return subprocess.run(words, capture_output=True, text=True, check=False)
+
+
+def guide_layout(data: Path) -> dict[str, bytes]:
+    """Make a directory of the guide's layout; return what its documents hold."""
+    make(DataSet("guide", 12), data, jobs=1)
+    return contents(data)
+
+
+@needs_node
+def test_their_script_finds_whole_what_we_bring_back(tmp_path: Path) -> None:
+    """Theirs exports, we import; ours exports, natively and not, and we import: both ways whole."""
+    was = guide_layout(tmp_path / "data")
+    assert validated(tmp_path / "data").returncode == 0
+    node("guide_export.js", tmp_path / "data", tmp_path / "theirs.json")
+    bring_in(tmp_path / "theirs.json", tmp_path / "from-theirs")
+    export_guide(tmp_path / "data", tmp_path / "ours.json")
+    bring_in(tmp_path / "ours.json", tmp_path / "from-ours")
+    native = tmp_path / "all.jsonl.zst"
+    options = ExportOptions(jobs=2)
+    export(str(tmp_path / "data"), str(native), io.BytesIO(), options, CollectingMonitor())
+    bring_in(native, tmp_path / "native")
+    assert contents(tmp_path / "native") == was
+    for name in ("from-theirs", "from-ours", "native"):
+        done = validated(tmp_path / name)
+        assert (done.returncode, done.stderr) == (0, "")
+        node("guide_export.js", tmp_path / name, tmp_path / f"{name}.json")
+    theirs = json.loads((tmp_path / "theirs.json").read_bytes())
+    for name in ("from-theirs", "from-ours", "native"):
+        again = json.loads((tmp_path / f"{name}.json").read_bytes())
+        assert again["users"] == theirs["users"]
+        assert {user: ordered(found) for user, found in again["histories"].items()} == {
+            user: ordered(found) for user, found in theirs["histories"].items()
+        }
+
+
+def ordered(histories: list[Any]) -> list[str]:
+    return sorted(json.dumps(history, sort_keys=True) for history in histories)
+
+
+@needs_node
+def test_what_their_script_compressed_we_validate_export_and_unpack(tmp_path: Path) -> None:
+    """Their own export and validation fail on it, or say that all is invalid."""
+    data = tmp_path / "data"
+    was = guide_layout(data)
+    node("guide_export.js", data, tmp_path / "before.json")
+    node("guide_compress.js", data)
+    assert validated(data).returncode == 1
+    found = CollectingMonitor()
+    assert validate(str(data), ValidateOptions(), found).errors == 0
+    export_guide(data, tmp_path / "ours.json")
+    before, ours = (
+        json.loads((tmp_path / f"{name}.json").read_bytes()) for name in ("before", "ours")
+    )
+    assert (ours["users"], ours["histories"]) == (before["users"], before["histories"])
+    options = CompressOptions(wish=Wish(way="decompress"), state=str(tmp_path / "state"))
+    compress(str(data), options, found)
+    assert contents(data) == was
+    assert found.findings == []
+
+
+@needs_node
+def test_what_we_compressed_node_unpacks_to_the_same(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    was = guide_layout(data)
+    options = CompressOptions(wish=Wish(way="compress"), state=str(tmp_path / "state"))
+    compress(str(data), options, CollectingMonitor())
+    script = (
+        "const fs=require('node:fs'),zlib=require('node:zlib');"
+        "for(const f of process.argv.slice(1)){"
+        "fs.writeFileSync(f.slice(0,-3),zlib.gunzipSync(fs.readFileSync(f)));fs.unlinkSync(f)}"
+    )
+    packed = sorted(data.rglob("*.json.gz"))
+    assert packed
+    assert NODE is not None
+    subprocess.run([NODE, "-e", script, *packed], check=True)
+    assert contents(data) == was
+    assert validated(data).returncode == 0

@@ -234,7 +234,7 @@ def test_a_document_that_is_deep_and_long_is_not_made_blanks() -> None:
     bomb = b"[" * 900 + b",".join([b"1"] * 100_000) + b"]" * 900
     assert indented(bomb) == bomb
     assert len(indented(bomb.replace(b"1", b'"\\ud83d"', 1))) < 2 * len(bomb) + 100
-    with pytest.raises(ValueError, match="cut off|Expecting|torn"):
+    with pytest.raises(ValueError, match="cut off"):
         indented(bomb[:-1])
     plain = json.dumps({"a": [{"b": ["[,{" * 50] * 300}] * 9}).encode()
     assert indented(plain) == json.dumps(json.loads(plain), indent=2).encode()

@@ -38,14 +38,22 @@ def indented(data: bytes, column: int = 0) -> bytes:
 
 def _would_be_blanks(data: bytes) -> bool:
     """Whether a document is a bomb: a few bytes a line, each far to the right."""
-    opening = data.count(b"[") + data.count(b"{")
-    lines = 2 * opening + data.count(b",")
     most = _GROWTH * len(data) + _FREE_BYTES
-    if 2 * opening * lines <= most:  # however deep it is
+    if 2 * _opening(data) * _lines(data) <= most:  # however deep it is, and without a look at text
         return False
-    brackets = _STRING.sub(b"", data)
-    depth = max(accumulate(_STEPS.get(byte, 0) for byte in brackets), default=0)
-    return 2 * depth * lines > most
+    marks = _STRING.sub(b"", data)
+    if 2 * _opening(marks) * _lines(marks) <= most:
+        return False
+    depth = max(accumulate(_STEPS.get(byte, 0) for byte in marks), default=0)
+    return 2 * depth * _lines(marks) > most
+
+
+def _opening(data: bytes) -> int:
+    return data.count(b"[") + data.count(b"{")
+
+
+def _lines(data: bytes) -> int:
+    return 2 * _opening(data) + data.count(b",")
 
 
 def _as_the_application_writes(data: bytes, indent: int | None) -> bytes:
