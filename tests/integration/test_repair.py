@@ -412,3 +412,53 @@ def test_killed_at_every_write_nothing_is_lost_and_the_next_run_mends(
         if done:
             break
     assert kills > 10
+
+
+def test_killed_at_every_write_a_shrunken_history_loses_nothing(place: Place) -> None:
+    kills = 0
+    for at in range(10_000):
+        place.spoil(written([chat(9, 1)]))
+        with pytest.MonkeyPatch.context() as patches:
+            Death(at, patches)
+            try:
+                place.repair()
+                done = True
+            except Crash:
+                done = False
+                kills += 1
+        assert place.found() in ({9}, {9, 3, 2, 1})
+        place.repair()
+        assert place.found() == {9, 3, 2, 1}
+        assert list(place.data.folder.rglob(".shenyu-data-*")) == []
+        if done:
+            break
+    assert kills > 10
+
+
+def test_killed_at_every_write_a_large_history_is_mended_by_the_next_run(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("repair_edits", "repair_past"):  # what is large, so that the test is not
+        monkeypatch.setattr(f"shenyu_data.operations.{module}.MAX_PARSED_BYTES", 100)
+    kills = 0
+    for at in range(10_000):
+        place.spoil(CUT)
+        with pytest.MonkeyPatch.context() as patches:
+            Death(at, patches)
+            try:
+                place.repair()
+                done = True
+            except Crash:
+                done = False
+                kills += 1
+        there = place.path.read_bytes()
+        assert there == CUT or place.found() == {5, 4, 3, 2, 1}
+        place.repair()
+        assert place.found() == {5, 4, 3, 2, 1}
+        # Of what is streamed, no digest is known: after a kill it is kept, for a person to see.
+        for left in place.data.folder.rglob(".shenyu-data-*"):
+            assert left.name.startswith(".shenyu-data-kept-")
+            left.unlink()
+        if done:
+            break
+    assert kills > 10

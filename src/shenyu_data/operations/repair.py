@@ -38,7 +38,7 @@ from shenyu_data.operations.repair_edits import Decision, RepairAction, decide
 from shenyu_data.operations.repair_past import LastGoods, Target
 from shenyu_data.operations.repair_targets import find_targets
 from shenyu_data.operations.restore_wanted import Saved
-from shenyu_data.operations.shrunken import read_target
+from shenyu_data.operations.shrunken import SHRUNKEN, read_target
 from shenyu_data.repository.repository import Repository
 
 MOST_ITEMS = 1000
@@ -218,6 +218,9 @@ class _Repair:
         self._monitor = monitor
         self._quarantine = Quarantine(options.state)
         self.goods = LastGoods(repository, root, journals, monitor, every=options.every_chat)
+        self._since = LastGoods(
+            repository, root, journals, CollectingMonitor(), every=options.every_chat
+        )
         self.items: dict[Target, RepairItem] = {}
         self.safety: bytes | None = None
         self.left = 0
@@ -297,7 +300,12 @@ class _Repair:
         return decision.action != "none"
 
     def _decide(self, target: Target, live: Live | None) -> Decision:
-        return decide(target, live, self.goods, normalising=self._options.normalise)
+        normalising = self._options.normalise
+        decision = decide(target, live, self.goods, normalising=normalising)
+        if self.safety is not None and decision.code in ("", SHRUNKEN):
+            # It was torn a moment ago, maybe, and the safety snapshot has what it was.
+            return decide(target, live, self._since, normalising=normalising)
+        return decision
 
     def _save(self, journal: Journal, targets: list[Target]) -> Saved | None:
         if self._repository is None:
@@ -307,7 +315,7 @@ class _Repair:
         stats = backup(self._data, self._repository, options, CollectingMonitor())
         self.safety = stats.snapshot
         journal.write(SavedIn(stats.snapshot))
-        self.goods.look_again()  # it may hold the only fragment that is left by now
+        self._since.look_again()  # it may hold the only fragment that is left by now
         return Saved(self._repository, stats.snapshot)
 
     def _edit(self, target: Target, digests: Digests, saved: Saved | None) -> Edit:
