@@ -240,8 +240,9 @@ def _left_behind(path: bytes) -> Finding:
         severity="warning",
         path=printable(path),
         message="an operation that was killed left it; it is in no backup",
-        hint="The next change of live data removes it, or keeps what the application wrote to it. "
-        "If it stays, compare it with the document, take over what is missing, and remove it.",
+        hint="The next compress or decompress, or any other change of live data, whichever left "
+        "it, tidies it up. If it stays, compare it with the document, take over what is missing, "
+        "and remove it.",
     )
 
 
