@@ -20,7 +20,7 @@ from shenyu_data.datadir.aside import name_of
 from shenyu_data.exchange.native import Line, signed
 from shenyu_data.model.errors import ArchiveError
 from shenyu_data.model.monitor import CollectingMonitor, SilentMonitor
-from shenyu_data.operations import import_apply
+from shenyu_data.operations import import_place
 from shenyu_data.operations.export import ExportOptions, export
 from shenyu_data.operations.import_data import ImportStats, import_data
 from shenyu_data.operations.import_plan import ImportOptions, open_export, plan_import
@@ -188,7 +188,7 @@ def test_a_folder_that_comes_to_be_there_meanwhile_is_not_replaced(
         return aside.place(*words)
 
     (new / "users").mkdir(parents=True)
-    monkeypatch.setattr(import_apply, "place", place)
+    monkeypatch.setattr(import_place, "place", place)
     done, codes = bring_in(file, new, policy=policy, unsaved_too=True)
     assert (done.created, done.failed, codes) == (1, 0, [])
     wanted = b'{"id": 2}' if policy == "skip" else b'{"id": 1}'

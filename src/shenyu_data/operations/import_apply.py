@@ -10,22 +10,16 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, BinaryIO
 
 from shenyu_data.datadir.aside import (
-    Move,
     name_of,
-    place,
-    read_back,
-    remove_aside,
     sweep_asides,
 )
-from shenyu_data.datadir.exchange import sync_all
 from shenyu_data.datadir.folder import open_folder
 from shenyu_data.datadir.new_files import NewFiles, Waiting
 from shenyu_data.datadir.replace import Attributes, read_live
-from shenyu_data.exchange.items import Item
 from shenyu_data.model.errors import DataDirectoryError
 from shenyu_data.model.findings import Finding, printable
 from shenyu_data.operations.erased import Gone
-from shenyu_data.operations.import_checks import Entry, Part, whose
+from shenyu_data.operations.import_checks import Entry, Part
 from shenyu_data.operations.import_edits import (
     beside,
     contents_digest,
@@ -34,9 +28,10 @@ from shenyu_data.operations.import_edits import (
     put_entry,
 )
 from shenyu_data.operations.import_items import ImportItems
+from shenyu_data.operations.import_place import Placer, StepNotes
 from shenyu_data.operations.import_plan import ImportOptions
 from shenyu_data.operations.import_task import WriteTask, Written
-from shenyu_data.operations.journal import Digests, Folder, Journal, Step, TakenBack
+from shenyu_data.operations.journal import Digests, Journal, Step, encoded
 from shenyu_data.operations.live_document import conflict_finding
 from shenyu_data.operations.live_writer import LiveWriter
 from shenyu_data.operations.restore_wanted import Saved
@@ -44,17 +39,7 @@ from shenyu_data.operations.restore_wanted import Saved
 if TYPE_CHECKING:
     from shenyu_data.operations.import_data import ImportStats
 
-MOST_STEPS = 100_000
-"""An import of more new documents than this cannot be taken back: a journal is read whole."""
-
 _MOST_SAME = 100_000
-_MOST_SEALED = 10_000
-
-_BATCH_BYTES = 128 << 20
-"""So much is made durable, and then named, at a time."""
-
-_LEFT_BYTES = 8 << 20
-"""So much is left to this process, in memory, at a time."""
 
 
 class ImportWriter:
@@ -77,7 +62,7 @@ class ImportWriter:
         self._options = options
         self._report = report
         self._fresh = fresh
-        self._steps = 0
+        self._notes = StepNotes(journal)
         self._same: dict[str, tuple[bytes, bytes]] = {}
         self._owner = _owner_of_new(root)
         self._later: set[bytes] | None = None
@@ -88,20 +73,21 @@ class ImportWriter:
             journal.run,
             notes,
             before=self._note_steps,
-            made=self._note_folder,
+            made=self._notes.note_folder,
             owner=self._owner,
         )
         self._live = LiveWriter(root, journal, digests, options.quiet_s, report)
-        self._batch: list[Written] = []
-        self._batch_bytes = self._left_bytes = self._parts = 0
-        self._sealed: dict[bytes, Attributes] = {}
+        self._placer = Placer(
+            root, self._files, self._notes, self._fail, exact=options.exact, fresh=fresh
+        )
+        self._parts = 0
         self._created = self._renamed = self._skipped = self._unchanged = 0
         self._folders = self._links = self._refused = self._failed = 0
 
     def take(self, entry: Entry, later: set[bytes] | None) -> None:
         """Bring one entry in. ``later``: add its path if what is there is not saved yet."""
         self._later = later
-        self._unseal(entry.path)
+        self._placer.unseal(entry.path)
         try:
             if entry.item.kind == "folder":
                 self._take_folder(entry)
@@ -122,93 +108,22 @@ class ImportWriter:
             self._options.policy,
             gone,
             self._owner,
-            self._digests if self._steps <= MOST_STEPS else None,
+            self._digests if self._notes.kept else None,
             exact=self._options.exact,
         )
 
     def take_part(self, part: Written, later: set[bytes] | None) -> None:
         """Take what a worker wrote aside; it is named when there is enough of it."""
-        self._batch.append(part)
-        self._batch_bytes += part.written_bytes
-        self._left_bytes += sum(entry.size for entry in part.left)
         self._unchanged += part.unchanged
         self._skipped += part.skipped
         self.erased |= part.erased
-        if self._batch_bytes > _BATCH_BYTES or self._left_bytes > _LEFT_BYTES:
+        if self._placer.add(part):
             self.settle(later)
 
     def settle(self, later: set[bytes] | None) -> None:
         """Make what workers wrote durable, name it, and do what they left."""
-        batch, self._batch = self._batch, []
-        self._batch_bytes = self._left_bytes = 0
-        if any(part.moves for part in batch):
-            sync_all(self._root)
-            self._note_parts(batch)
-        for part in batch:
-            left = part.left
-            if part.moves:
-                left = [*self._place(part), *left]
-            for entry in left:
-                self.take(entry, later)
-            if part.moves:
-                remove_aside(self._root, part.name)
-
-    def _note_parts(self, batch: list[Written]) -> None:
-        if self._steps > MOST_STEPS:
-            return
-        self._steps += sum(part.steps for part in batch)
-        if self._steps > MOST_STEPS:
-            self._journal.write(TakenBack())
-        else:
-            self._journal.write_encoded(b"".join(part.notes for part in batch))
-
-    def _place(self, part: Written) -> list[Entry]:
-        """Name what a worker wrote; return the documents whose place somebody took meanwhile."""
-        done, taken = place(self._root, part.name, part.moves, self._files.folder)
-        for move in done:
-            self._created += move.documents
-            if move.is_folder:
-                self._files.remember_made(move.path)
-                if move.attributes is not None:
-                    self._folders += 1
-                    self._remember_sealed(move)
-        found: list[Entry] = []
-        for move in taken:
-            if move.is_folder and move.attributes is not None and self._fresh:
-                self._files.note_folder(move.path, move.attributes)
-            try:
-                for back in read_back(self._root, part.name, move):
-                    user, kind = whose(back.path)
-                    mode, owner, mtime_ns = back.attributes
-                    item = Item(
-                        kind="file",
-                        path=back.path,
-                        data=back.data,
-                        mode=mode,
-                        owner=owner if self._options.exact else None,
-                        mtime_ns=mtime_ns,
-                    )
-                    found.append(Entry(item, user, kind, None, len(back.data)))
-            except OSError as error:
-                self._fail(move.path, error)
-        return found
-
-    def _remember_sealed(self, move: Move) -> None:
-        """Remember a folder's attributes: whatever comes into it yet sets its time."""
-        if move.attributes is None:
-            return
-        if not move.sealed:
-            self._files.note_folder(move.path, move.attributes)
-            return
-        self._sealed[move.path] = move.attributes
-        if len(self._sealed) > _MOST_SEALED:
-            del self._sealed[next(iter(self._sealed))]
-
-    def _unseal(self, path: bytes) -> None:
-        """Give a folder its attributes in the end, as something else comes into it."""
-        folder = b"/".join(path.split(b"/", 2)[:2])
-        if folder != path and (attributes := self._sealed.pop(folder, None)) is not None:
-            self._files.note_folder(folder, attributes)
+        for entry in self._placer.settle():
+            self.take(entry, later)
 
     def flush(self, later: set[bytes] | None) -> None:
         """Give what waits its names, and watch what was replaced until it is quiet."""
@@ -245,12 +160,12 @@ class ImportWriter:
         live = self._live
         return ImportStats(
             safety=self.saved.snapshot if self.saved is not None else None,
-            created=self._created,
+            created=self._created + self._placer.created,
             replaced=live.changed,
             renamed=self._renamed,
             skipped=self._skipped,
             unchanged=self._unchanged + live.unchanged,
-            folders=self._folders,
+            folders=self._folders + self._placer.folders,
             links=self._links,
             erased=len(self.erased),
             refused=self._refused + live.refused + items.refused,
@@ -382,7 +297,7 @@ class ImportWriter:
         return True
 
     def _new_step(self, entry: Entry) -> Step | None:
-        if self._steps > MOST_STEPS:
+        if not self._notes.kept:
             return None
         data = entry.item.data
         return Step(
@@ -395,17 +310,8 @@ class ImportWriter:
         )
 
     def _note_steps(self, batch: list[Waiting]) -> None:
-        if self._steps > MOST_STEPS:
-            return
-        self._steps += len(batch)
-        if self._steps > MOST_STEPS:
-            self._journal.write(TakenBack())
-        else:
-            self._journal.write(*[item.note for item in batch if isinstance(item.note, Step)])
-
-    def _note_folder(self, path: bytes) -> None:
-        if self._steps <= MOST_STEPS:
-            self._journal.write(Folder(path), durable=False)
+        steps = [item.note for item in batch if isinstance(item.note, Step)]
+        self._notes.note(encoded(steps), len(batch))
 
     def _owner_for(self, entry: Entry) -> tuple[int, int] | None:
         if self._options.exact and entry.item.owner is not None and os.geteuid() == 0:

@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from shenyu_data.datadir import aside, exchange, new_files, replace, twins
-from shenyu_data.operations import import_apply
+from shenyu_data.operations import import_place
 
 STEPS = (
     "fchmod",
@@ -94,6 +94,6 @@ def _arm(left: int, steps: Collection[str]) -> None:
     vars(replace)["exchange"] = dying(exchange.exchange)
     for module in (aside, new_files, twins):
         vars(module)["rename_new"] = dying(exchange.rename_new)
-    for module in (import_apply, new_files, twins):
+    for module in (import_place, new_files, twins):
         # What a killed process wrote the system still has: to wait for the disk proves nothing.
         vars(module)["sync_all"] = dying(lambda folder: None)
