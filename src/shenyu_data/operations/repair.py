@@ -34,8 +34,9 @@ from shenyu_data.operations.journal import (
 from shenyu_data.operations.live_document import QUIET_S, Change, Edit, Refused, kept_attributes
 from shenyu_data.operations.live_writer import LiveWriter, recover
 from shenyu_data.operations.quarantine import Quarantine
+from shenyu_data.operations.repair_document import Target
 from shenyu_data.operations.repair_edits import Decision, RepairAction, decide
-from shenyu_data.operations.repair_past import LastGoods, Target
+from shenyu_data.operations.repair_past import LastGoods
 from shenyu_data.operations.repair_targets import find_targets
 from shenyu_data.operations.restore_wanted import Saved
 from shenyu_data.operations.shrunken import SHRUNKEN, read_target

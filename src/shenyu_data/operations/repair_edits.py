@@ -13,8 +13,9 @@ from shenyu_data.model.mend import UNPARSABLE, Mended, mend_history, mend_user, 
 from shenyu_data.model.records import MAX_PARSED_BYTES
 from shenyu_data.model.vanished import newest_of, with_chats
 from shenyu_data.operations.conversations import read_chats
+from shenyu_data.operations.repair_document import Good, Target
 from shenyu_data.operations.repair_large import mix
-from shenyu_data.operations.repair_past import Good, LastGoods, Target
+from shenyu_data.operations.repair_past import LastGoods
 from shenyu_data.operations.shrunken import SHRUNKEN
 
 RepairAction = Literal["restore", "merge", "salvage", "normalise", "quarantine", "none"]
@@ -42,7 +43,7 @@ class Decision(NamedTuple):
 
 def decide(target: Target, live: Live | None, goods: LastGoods, *, normalising: bool) -> Decision:
     """Say what is to be done about a document as it is now. ``none`` if it is whole and lost
-    nothing, or not there. Raise OSError or RepositoryError if a large one cannot be read.
+    nothing, or not there. Raise RepositoryError if a large version cannot be read.
     """
     nothing = Decision("", "none", None, None)
     if live is None:
@@ -78,12 +79,15 @@ def _decide_large(target: Target, live: Live, goods: LastGoods) -> Decision | No
         blocks = memory_blocks(live.data)
     else:
         blocks = file_blocks(goods.root, target.path)
-    why = structure_trouble(blocks)
-    if why is None:
-        return None
-    if live.data is None and not goods.has_snapshots:
-        return Decision(why.code, "none", None, None)  # what it was could not be kept
-    return _mixed(why.code, blocks, goods.find(target))
+    try:
+        why = structure_trouble(blocks)
+        if why is None:
+            return None
+        if live.data is None and not goods.has_snapshots:
+            return Decision(why.code, "none", None, None)  # what it was could not be kept
+        return _mixed(why.code, blocks, goods.find(target))
+    except OSError:
+        return None  # it is there no more, or not ours to read: validate says so
 
 
 def _mixed(code: str, live: Blocks | bytes, good: Good | None) -> Decision:

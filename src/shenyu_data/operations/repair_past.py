@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from shenyu_data.datadir.folder import open_folder
-from shenyu_data.datadir.large import Blocks, memory_blocks, structure_trouble
+from shenyu_data.datadir.large import structure_trouble
 from shenyu_data.datadir.replace import read_live
 from shenyu_data.model.archive_document import archive_of
 from shenyu_data.model.chats import Chat, History, read_history
@@ -20,79 +20,23 @@ from shenyu_data.model.findings import Finding, printable
 from shenyu_data.model.layout import (
     GZIP_SUFFIX,
     JSON_SUFFIX,
-    Kind,
-    kind_of,
-    path_of,
 )
 from shenyu_data.model.mend import trouble
 from shenyu_data.model.monitor import Monitor
-from shenyu_data.model.records import MAX_PARSED_BYTES, outline
+from shenyu_data.model.records import MAX_PARSED_BYTES
 from shenyu_data.model.vanished import HistoryPast, Kept
 from shenyu_data.operations.conversations import read_chats
 from shenyu_data.operations.journal import (
     Journals,
 )
 from shenyu_data.operations.past import PastOwner, files, moments_of, past_user, read_roots
+from shenyu_data.operations.repair_document import Good, Target
 from shenyu_data.operations.repair_journal import Journaled
 from shenyu_data.repository.format import FileEntry, FileState, LastGood, OwnerRecord, Root
 from shenyu_data.repository.repository import Repository
 
 MOST_VERSIONS = 200
 """Of a history with more versions, the newest ones are looked at."""
-
-
-class Target(NamedTuple):
-    """A document that is in trouble."""
-
-    user: bytes
-    place: int
-    name: bytes
-
-    @property
-    def path(self) -> bytes:
-        """Where it is in the data directory."""
-        return path_of(self.user, self.place, self.name)
-
-    @property
-    def kind(self) -> Kind:
-        """What it is."""
-        return kind_of(self.place, self.name)
-
-    @property
-    def file_name(self) -> bytes:
-        """Its own name, as the rules know it."""
-        return self.path.rpartition(b"/")[2]
-
-    @property
-    def is_of_the_application(self) -> bool:
-        """Whether it is a history as the application writes them: neither compressed nor an
-        archive.
-        """
-        return self.kind == "history" and self.name.endswith(JSON_SUFFIX)
-
-    def trouble(self, data: bytes) -> str | None:
-        """Return the code of what is wrong with these bytes in its place, as far as repair is
-        concerned.
-        """
-        code = trouble(self.kind, self.user, self.file_name, data)
-        if code is None and self.is_of_the_application and _is_unparsed(self.name, data):
-            why = structure_trouble(memory_blocks(data))
-            return why.code if why is not None else None
-        return code
-
-
-class Good(NamedTuple):
-    """What a document should be by the snapshots, and one that holds it, or most of it.
-
-    ``composed``: it is more, or less, than one version. One that is too large to be looked into is
-    given by ``blocks``.
-    """
-
-    data: bytes
-    snapshot: bytes
-    mtime_ns: int
-    composed: bool = False
-    blocks: Blocks | None = None
 
 
 class _Record(NamedTuple):
@@ -390,10 +334,6 @@ def _entries(record: OwnerRecord | None) -> dict[tuple[int, bytes], FileEntry]:
 
 def _is_torn(version: FileEntry | LastGood) -> bool:
     return isinstance(version, FileEntry) and version.state >= FileState.TORN
-
-
-def _is_unparsed(name: bytes, data: bytes) -> bool:
-    return outline("history", name, data).state == "unparsed"
 
 
 def _is_array(name: bytes, data: bytes) -> bool:

@@ -12,7 +12,7 @@ from shenyu_data.datadir.scan import DataFolders, scan_user
 from shenyu_data.model.findings import printable
 from shenyu_data.model.layout import USERS, is_plain_name, owner_of_user_file
 from shenyu_data.model.monitor import CollectingMonitor, Monitor
-from shenyu_data.operations.repair_past import Target
+from shenyu_data.operations.repair_document import Target
 from shenyu_data.operations.shrunken import scope_of, suspects
 from shenyu_data.operations.validate import ValidateOptions, validate
 from shenyu_data.repository.repository import Repository

@@ -27,7 +27,8 @@ from shenyu_data.operations.conversations import read_chats
 from shenyu_data.operations.erased import check_tombstones
 from shenyu_data.operations.journal import Journals
 from shenyu_data.operations.past import Moment, files, moments_of, open_record, read_roots
-from shenyu_data.operations.repair_past import LastGoods, Target
+from shenyu_data.operations.repair_document import Target
+from shenyu_data.operations.repair_past import LastGoods
 from shenyu_data.repository.format import BUCKETS, FileEntry, FileState, OwnerRecord, Root
 from shenyu_data.repository.manifest import Layer, Row, SectionReader
 from shenyu_data.repository.repository import Repository
