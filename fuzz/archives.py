@@ -37,7 +37,7 @@ def tar(data: bytes) -> None:
     """
     text = _prepared(data)
     found = _found(text)
-    if found is not None and not any(flag in b"LKxXg" for flag in _flags(data[1:])):
+    if found is not None and not any(_is_special(header) for header in _headers(data[1:])):
         _compare(text, found)
 
 
@@ -83,14 +83,14 @@ def with_checksums(text: bytes) -> bytes:
     changed in one is refused for that alone.
     """
     made = bytearray(text)
-    for at in _headers(text):
+    for at in _places(text):
         header = made[at : at + BLOCK]
         header[148:156] = b" " * 8
         made[at + 148 : at + 156] = b"%06o\0 " % sum(header)
     return bytes(made)
 
 
-def _headers(text: bytes) -> Iterator[int]:
+def _places(text: bytes) -> Iterator[int]:
     """Yield where headers lie, by the sizes that they state."""
     at = 0
     while at + BLOCK <= len(text):
@@ -103,9 +103,15 @@ def _headers(text: bytes) -> Iterator[int]:
         at += BLOCK
 
 
-def _flags(text: bytes) -> Iterator[bytes]:
-    """Yield the types of the members."""
-    return (text[at + 156 : at + 157] for at in _headers(text))
+def _headers(text: bytes) -> Iterator[bytes]:
+    return (text[at : at + BLOCK] for at in _places(text))
+
+
+def _is_special(header: bytes) -> bool:
+    """Whether it belongs to another, or has a number that begins with a NUL byte, which GNU's tar
+    passes over and Python's does not.
+    """
+    return header[156:157] in tuple(b"LKxXg"[at : at + 1] for at in range(5)) or not header[124]
 
 
 def _read(text: bytes) -> list[tuple[Member, bytes]]:

@@ -23,6 +23,7 @@ from shenyu_data.model.layout import is_plain_path
 from shenyu_data.operations.import_items import ImportItems
 
 MOST_BYTES = 1 << 20
+_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 
 
 def json_stream(data: bytes) -> None:
@@ -131,14 +132,16 @@ def streams(data: bytes) -> None:
     size, text = first(data)
     found = _unpacked(text, 1 + size)
     if isinstance(found, bytes) and isinstance(whole := _unpacked(text, 1 << 16), bytes):
-        assert found == whole
+        # Of a zstd frame that is cut off more or less may come: what it holds tells that it is.
+        length = min(len(found), len(whole)) if text[:4] == _ZSTD_MAGIC else len(whole)
+        assert found[:length] == whole[:length]
     if text.startswith(b"\x1f\x8b"):
         try:
             wanted = gzip.decompress(text)
         except (OSError, EOFError, zlib.error):
             return
         assert found == wanted or len(wanted) > MOST_BYTES or isinstance(found, str)
-    elif text.startswith(b"\x28\xb5\x2f\xfd"):
+    elif text.startswith(_ZSTD_MAGIC):
         try:
             wanted = zstandard.ZstdDecompressor().decompress(text, MOST_BYTES)
         except (zstandard.ZstdError, MemoryError):

@@ -12,6 +12,10 @@ import msgspec
 
 from shenyu_data.model.documents import Unparsable, parse
 
+MOST_DEPTH = 900
+"""Where parsers give up depends on who calls them; what is written here must be read elsewhere."""
+
+_TOO_DEEP = b"\n" + b"  " * (MOST_DEPTH + 1)
 _GROWTH = 4
 _FREE_BYTES = 1 << 20
 """Indenting may make so many times its size of a document, and this."""
@@ -24,28 +28,32 @@ def indented(data: bytes, column: int = 0) -> bytes:
     """Return a document indented by two blanks a level, to stand at a column of a larger one.
 
     One that is nested so deep that it would be nothing but blanks stays as it is. Raise ValueError
-    if it is no JSON.
+    if it is no JSON, or nested deeper than :data:`MOST_DEPTH`.
     """
-    stays = _would_be_blanks(data)
+    depth = _depth_of_blanks(data)
     try:
-        text = msgspec.json.format(data, indent=-1 if stays else 2)
+        text = msgspec.json.format(data, indent=-1 if depth else 2)
         text.decode()
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        text = _as_the_application_writes(data, None if stays else 2)
+        text = _as_the_application_writes(data, None if depth else 2)
+    if depth > MOST_DEPTH or _TOO_DEEP in text:
+        raise ValueError(f"nested deeper than {MOST_DEPTH} levels")
     # A string holds no line end as it is, so each of these ends a line.
     return text.replace(b"\n", b"\n" + b" " * column) if column else text
 
 
-def _would_be_blanks(data: bytes) -> bool:
-    """Whether a document is a bomb: a few bytes a line, each far to the right."""
+def _depth_of_blanks(data: bytes) -> int:
+    """Return how deep a document is nested that is a bomb, a few bytes a line and each far to the
+    right; 0 if it is none.
+    """
     most = _GROWTH * len(data) + _FREE_BYTES
     if 2 * _opening(data) * _lines(data) <= most:  # however deep it is, and without a look at text
-        return False
+        return 0
     marks = _STRING.sub(b"", data)
     if 2 * _opening(marks) * _lines(marks) <= most:
-        return False
+        return 0
     depth = max(accumulate(_STEPS.get(byte, 0) for byte in marks), default=0)
-    return 2 * depth * _lines(marks) > most
+    return depth if 2 * depth * _lines(marks) > most else 0
 
 
 def _opening(data: bytes) -> int:
