@@ -289,3 +289,25 @@ def test_of_somebody_odd_or_without_chats_only_a_look_tells() -> None:
     assert may_expire(Summary(1, 1, NOW, NOW, odd=True), Policy(), now_ms=NOW)
     assert may_expire(Summary(0, 0, None, None, odd=False), Policy(), now_ms=NOW)
     assert not may_expire(Summary(1, 1, NOW, NOW, odd=False), Policy(), now_ms=NOW)
+
+
+@pytest.mark.parametrize(
+    ("policy", "spared"),
+    [
+        (Policy(rule=Rule(older_than_s=DAY_S)), True),
+        (Policy(rule=Rule(older_than_s=DAY_S - 1)), False),
+        (Policy(histories={OTHER: Rule(older_than_s=DAY_S - 1)}), False),
+        (Policy(rule=Rule(keep_newest=2)), True),
+        (Policy(rule=Rule(keep_newest=1)), False),
+        (Policy(rule=Rule(max_bytes=200)), True),
+        (Policy(rule=Rule(max_bytes=199)), False),
+        (Policy(idle_users_s=3600), True),
+        (Policy(idle_users_s=3599), False),
+        (Policy(orphans=True, empty=True), True),
+    ],
+)
+def test_each_rule_alone_makes_one_look_at_whom_it_may_concern(
+    policy: Policy, spared: bool
+) -> None:
+    summary = Summary(2, 200, NOW - DAY_MS, NOW - 3_600_000, odd=False)
+    assert may_expire(summary, policy, now_ms=NOW) is not spared

@@ -154,6 +154,21 @@ def test_who_was_written_to_a_moment_ago_is_looked_at_again(
     assert opened == ([] if place == "histories/anna" else [place.removeprefix("histories/")] * 2)
 
 
+def test_a_torn_document_is_read_again_each_time(
+    data: Application, state: Path, opened: list[str]
+) -> None:
+    path = data.folder / "histories/anna/chat-history.json"
+    path.write_bytes(b'[{"id": 1, "mess')
+    os.utime(path, (1, 1))  # nobody is writing it
+    settle(data.folder)
+    found(data, state)
+    for _ in range(2):
+        opened.clear()
+        asked = CatalogOptions(data=str(data.folder), state=str(state), jobs=1)
+        ask(asked, len_of, CollectingMonitor())
+        assert set(opened) == {"anna/chat-history.json"}
+
+
 def test_findings_that_hang_on_others_are_told_of_unchanged_documents(
     data: Application, state: Path
 ) -> None:
