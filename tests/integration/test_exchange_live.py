@@ -22,7 +22,7 @@ from shenyu_data.model.errors import ArchiveError, DataDirectoryError, NothingTo
 from shenyu_data.model.monitor import CollectingMonitor
 from shenyu_data.operations.backup import BackupOptions, backup
 from shenyu_data.operations.erase import EraseOptions, erase, plan_erase
-from shenyu_data.operations.export import ExportOptions, export
+from shenyu_data.operations.export import ExportOptions, Format, export
 from shenyu_data.operations.import_data import ImportStats, import_data
 from shenyu_data.operations.import_plan import ImportOptions, plan_import
 from shenyu_data.operations.restore_live import LiveOptions, LiveStats
@@ -354,3 +354,27 @@ def test_a_link_to_a_name_with_a_nul_byte_is_left_out_of_an_import(
     done, codes = place.bring_in(exported, exact=exact, damaged_too=True)
     assert (done.refused, codes) == (1, ["unsafe-entry"])
     assert place.read(b"users/ben.json") == b"{}"
+
+
+@pytest.mark.parametrize("name", ["all.jsonl", "all.jsonl.zst", "export.json"])
+def test_an_export_killed_at_any_step_leaves_no_file_or_a_whole_one(
+    place: Place, name: str
+) -> None:
+    """What was there under that name stays until the new one is whole."""
+    form: Format = "guide" if name == "export.json" else "native"
+    file = place.base / name
+
+    def make() -> None:
+        options = ExportOptions(form=form, overwrite=True)
+        export(str(place.data), str(file), io.BytesIO(), options, CollectingMonitor())
+
+    number = 0
+    file.write_bytes(b"the one before")
+    while dies_at(number, make):
+        if file.read_bytes() != b"the one before":
+            break  # it was killed after the new one had its name
+        number += 1
+    assert number >= 3
+    (place.base / "new").mkdir()
+    done, codes = place._replace(base=place.base / "new").bring_in(file.read_bytes())
+    assert (done.created, codes) == (2, [])
