@@ -102,3 +102,27 @@ def test_names_by_time_pass_over_safety_snapshots(start: tuple[Repository, Appli
     assert find_snapshot(snapshots, "2999-01-01").id == first.snapshot
     assert find_snapshot(snapshots, safety.hex()[:12]).id == safety
     assert find_snapshot(snapshots[1:], "latest").id == safety
+
+
+@pytest.mark.parametrize("others", [True, False])
+def test_a_users_file_takes_the_place_of_the_folder_that_the_parent_has_there(
+    start: tuple[Repository, Application], others: bool
+) -> None:
+    repository, data = start
+    (data.folder / "users" / "zoe.json").mkdir()
+    bucket = repository.keys.shared_bucket(b"users/zoe.json")
+    names = (f"other{number}" for number in range(100_000) if others)
+    same = next((x for x in names if repository.keys.shared_bucket(x.encode()) == bucket), None)
+    if same is not None:
+        data.write(same, b"shared, in the same bucket")
+    first = take(repository, data)
+    (data.folder / "users" / "zoe.json").rmdir()
+    data.add_user("zoe", [chat(1)])
+    stats = take_some(repository, data, b"zoe")
+    there = bring_back(repository, stats.snapshot)
+    assert there.findings == []
+    assert there.tree.nodes[b"users/zoe.json"].kind == "file"
+    assert same is None or there.tree.nodes[same.encode()] == first.tree.nodes[same.encode()]
+    assert stats.totals.documents == first.stats.totals.documents + 2
+    assert not look(repository).errors
+    check_whole(repository, take(repository, data))

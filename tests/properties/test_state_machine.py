@@ -269,7 +269,7 @@ class Years(LiveData):
         if root.partial:
             assert users is not None
             new = Taken(nodes, None, {}).only(users)
-            nodes = {**new.nodes, **before.without(users).nodes}
+            nodes = {**before.without(users).nodes, **new.nodes}
             good = before.without(users).good
             torn = {path for path in torn if owner_of(path) in users}
         for path in torn:

@@ -20,6 +20,7 @@ from shenyu_data.datadir.folder import check_outside
 from shenyu_data.datadir.survey import Survey, survey
 from shenyu_data.model.errors import RepositoryError, ShenyuDataError
 from shenyu_data.model.findings import Finding, printable
+from shenyu_data.model.layout import Place, path_of
 from shenyu_data.model.monitor import Monitor
 from shenyu_data.operations.backup_owner import Tally
 from shenyu_data.operations.backup_tasks import (
@@ -155,6 +156,7 @@ class _Backup:
         self._erased: frozenset[bytes] = frozenset()
         self._damaged: dict[int, RepositoryError] = {}
         self._without_parent: set[int] = set()
+        self._displaced: dict[int, list[bytes]] = {}
         self._parts = SnapshotParts(repository, self._id, None)
 
     def run(self) -> BackupStats:
@@ -275,6 +277,11 @@ class _Backup:
     def _name_users(self, found: Survey) -> None:
         for user in self._options.only_users or ():
             found.add_user(self._repository.keys.user_bucket(user), user, compressed=True)
+            for place in (Place.USER_FILE, Place.USER_FILE_GZIP):
+                path = path_of(user, place, b"")
+                if os.path.isfile(os.path.join(os.fsencode(self._data), path)):
+                    bucket = self._repository.keys.shared_bucket(path)
+                    self._displaced.setdefault(bucket, []).append(path)
 
     def _find_packs(self) -> frozenset[bytes]:
         """Return the packs there are, listed once something has to be taken."""
@@ -311,7 +318,8 @@ class _Backup:
     ) -> Iterator[BucketWork]:
         for bucket in range(BUCKETS):
             owners = changed.bucket(bucket)
-            if owners.users or owners.shared or bucket in gone:
+            displaced = self._displaced.get(bucket, [])
+            if owners.users or owners.shared or bucket in gone or displaced:
                 layers = self._parts.layers(bucket)
                 yield BucketWork(
                     bucket,
@@ -319,6 +327,7 @@ class _Backup:
                     layers,
                     self._parts.totals(bucket),
                     gone.get(bucket, []),
+                    displaced,
                     rewrite=self._parts.overgrown(bucket),
                 )
 

@@ -46,13 +46,17 @@ _TRIES = 4
 
 
 class BucketWork(msgspec.Struct):
-    """One bucket to look at or to take. ``layers`` are the parent's; none: everything is new."""
+    """One bucket to look at or to take. ``layers`` are the parent's; none: everything is new.
+
+    ``displaced``: where users' files are now, so that no shared folder of that name can be.
+    """
 
     bucket: int
     owners: Owners
     layers: list[Layer]
     totals: Totals = field(default_factory=Totals)
     gone: list[bytes] = field(default_factory=list)
+    displaced: list[bytes] = field(default_factory=list)
     rewrite: bool = False
     """Whether the section must hold the whole bucket, not only what changed."""
 
@@ -275,6 +279,20 @@ class _Capture:
                 )
                 builder.add(pseudonym, signature, candidates[0], taken.record)
             self._result.owners += 1
+        for pseudonym, row in self._displaced(work, rows):
+            record = reader.record(pseudonym, row, owner_keys.get(pseudonym, []))
+            left = [entry for entry in record.entries if entry.name not in work.displaced]
+            if len(left) == len(record.entries):
+                continue
+            done.add(pseudonym)
+            if not recount:
+                sums.add(record, -1)
+            if left:
+                record = msgspec.structs.replace(record, entries=left)
+                sums.add(record)
+                builder.add(pseudonym, _NEVER, owner_keys[pseudonym][0], record)
+            else:
+                builder.add_gone(pseudonym)
         for pseudonym in self._gone(work, rows, done):
             done.add(pseudonym)
             lost = reader.record(pseudonym, rows[pseudonym], owner_keys.get(pseudonym, []))
@@ -307,6 +325,12 @@ class _Capture:
         for pseudonym in erased:
             del rows[pseudonym]
         return bool(erased)
+
+    def _displaced(self, work: BucketWork, rows: dict[bytes, Row]) -> Iterator[tuple[bytes, Row]]:
+        """Yield the row of shared entries if one of them may be where a user's file is now."""
+        pseudonym = self._keys.shared_pseudonym(work.bucket)
+        if work.displaced and not work.owners.shared and pseudonym in rows:
+            yield pseudonym, rows[pseudonym]
 
     def _gone(self, work: BucketWork, rows: dict[bytes, Row], done: set[bytes]) -> list[bytes]:
         """Return who is in the parent, was not met, and would have been if still there."""
