@@ -113,7 +113,8 @@ class LiveData(RuleBasedStateMachine):
         tops = [path for path in (self.data / "users", self.data / "histories") if path.is_dir()]
         times = [path.stat() for path in tops]
         files = [self.data / "users" / f"{name}{suffix}" for suffix in (".json", ".json.gz")]
-        for path in (*files, self.data / "histories" / name):
+        files = [path for path in files if path.is_symlink() or not path.is_dir()]
+        for path in (*files, self.data / "histories" / name):  # such a folder is nobody's
             _remove(path)
         for path, seen in zip(tops, times, strict=True):
             os.utime(path, ns=(seen.st_atime_ns, seen.st_mtime_ns))
