@@ -12,6 +12,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +24,8 @@ MOST_S_EACH = 10
 """One input that takes longer has made a reader hang."""
 
 MOST_MEMORY_MB = 1024
+
+_SHARED = "/dev/shm"
 
 
 class Result(NamedTuple):
@@ -82,10 +85,12 @@ def fuzz(name: str, target: Target, seconds: int) -> Result:
         command.append(f"-dict={words}")
     log = WORK / f"{name}.log"
     began = time.monotonic()
-    with log.open("w", encoding="utf-8") as file:
-        ended = subprocess.run(
-            command, stdout=file, stderr=file, check=False, env=os.environ | {"TMPDIR": _memory()}
-        )
+    with (
+        log.open("w", encoding="utf-8") as file,
+        tempfile.TemporaryDirectory(prefix="fuzz-", dir=_memory()) as temporary,
+    ):
+        environment = os.environ | {"TMPDIR": temporary}
+        ended = subprocess.run(command, stdout=file, stderr=file, check=False, env=environment)
     new = sorted(set(found.iterdir()) - before)
     if ended.returncode and not new:
         new = [log]
@@ -96,9 +101,9 @@ def _escaped(word: bytes) -> str:
     return "".join(f"\\x{byte:02x}" for byte in word)
 
 
-def _memory() -> str:
+def _memory() -> str | None:
     """Return a folder in memory, if there is one: what is unpacked needs no disk."""
-    return next((path for path in ("/dev/shm",) if os.access(path, os.W_OK)), "/tmp")
+    return _SHARED if os.access(_SHARED, os.W_OK) else None
 
 
 def _executions(log: Path) -> int:

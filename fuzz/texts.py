@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import base64
 import functools
 import os
@@ -61,7 +62,9 @@ _MOST_ANSWERS = 5000
 
 @functools.cache
 def _folder() -> Path:
-    return Path(tempfile.mkdtemp(prefix="fuzz-"))
+    folder = tempfile.mkdtemp(prefix="fuzz-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
 
 
 def config(data: bytes) -> None:
@@ -378,8 +381,3 @@ def key_seeds() -> list[bytes]:
         " ".join(recovery_words(_RECOVERY)).encode(),
         repository_key_text(RepositoryKey(b"m" * 32, b"i" * 16, 3)).encode(),
     ]
-
-
-def forget() -> None:
-    """Remove what was written."""
-    shutil.rmtree(_folder())

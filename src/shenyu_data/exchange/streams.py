@@ -29,6 +29,7 @@ STANDARD = "-"
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+_MAGIC_BYTES = len(_ZSTD_MAGIC)
 _READ_BYTES = 1 << 18
 _GZIP_LEVEL = 6
 _ZSTD_LEVEL = 3
@@ -151,25 +152,24 @@ class Input:
     def __init__(self, file: BinaryIO, *, max_bytes: int | None = None) -> None:
         self._file = file
         self._max_bytes = max_bytes
-        self._taken = self._given = self._members = 0
-        self._head = self._take(4, exactly=True)
+        self._given = self._members = 0
+        self._source = source = _Source(file)
         self._ready = b""
-        self._read: Callable[[int], bytes] = self._read_plain
-        if self._head.startswith(_GZIP_MAGIC):
+        self._read: Callable[[int], bytes] = source.read
+        if source.head.startswith(_GZIP_MAGIC):
             self._inflate = zlib.decompressobj(31)
             self._read = self._read_gzip
-        elif self._head == _ZSTD_MAGIC:
+        elif source.head == _ZSTD_MAGIC:
             unpacker = zstandard.ZstdDecompressor(max_window_size=_MOST_WINDOW_BYTES)
-            self._zstd = unpacker.stream_reader(
-                cast("IO[bytes]", _Reader(self._read_plain)), read_across_frames=True
-            )
+            # It must not lead back to this object: what it holds would never be given back.
+            self._zstd = unpacker.stream_reader(cast("IO[bytes]", source), read_across_frames=True)
             self._read = self._read_zstd
 
     @property
     def plain_file(self) -> PlainFile | None:
         """The file that is read, if what it gives is what stands in it, from its beginning."""
         name = getattr(self._file, "name", None)
-        if self._read != self._read_plain or not isinstance(name, str):
+        if self._read != self._source.read or not isinstance(name, str):
             return None
         found = os.fstat(self._file.fileno())
         if not stat.S_ISREG(found.st_mode):
@@ -200,22 +200,6 @@ class Input:
             self._ready += data
         return self._ready[:count]
 
-    def _take(self, count: int, *, exactly: bool = False) -> bytes:
-        try:
-            data = self._file.read(count)
-            while exactly and len(data) < count and (more := self._file.read(count - len(data))):
-                data += more
-        except OSError as error:
-            raise _unreadable(error) from error
-        self._taken += len(data)
-        return data
-
-    def _read_plain(self, count: int) -> bytes:
-        if self._head:
-            head, self._head = self._head, b""
-            return head
-        return self._take(count)
-
     def _read_gzip(self, count: int) -> bytes:
         inflate = self._inflate
         packed = inflate.unconsumed_tail
@@ -223,15 +207,15 @@ class Input:
             if inflate.eof:  # several gzip files in a row are one; zeros may follow the last
                 packed = inflate.unused_data.lstrip(b"\0")
                 while not packed:
-                    more = self._read_plain(_READ_BYTES)
+                    more = self._source.read(_READ_BYTES)
                     if not more:
                         return b""
                     packed = more.lstrip(b"\0")
                 self._members += 1
-                if self._members > _FREE_MEMBERS + self._taken // _MEMBER_BYTES:
+                if self._members > _FREE_MEMBERS + self._source.taken // _MEMBER_BYTES:
                     raise _damaged("it is cut into a great many tiny pieces")
                 self._inflate = inflate = zlib.decompressobj(31)
-            packed = packed or self._read_plain(_READ_BYTES)
+            packed = packed or self._source.read(_READ_BYTES)
             if not packed:
                 raise _damaged("it is cut off")
             try:
@@ -256,8 +240,8 @@ class Input:
                     f"it unpacks to more than {self._max_bytes:,} bytes",
                     hint="Give a greater --max-size if it may be that large.",
                 )
-        elif self._read != self._read_plain and (
-            self._given > FREE_BYTES + MAX_RATIO * self._taken
+        elif self._read != self._source.read and (
+            self._given > FREE_BYTES + MAX_RATIO * self._source.taken
         ):
             raise ArchiveError(
                 f"it unpacks to more than {MAX_RATIO} times its size, as if to fill the disk",
@@ -265,11 +249,32 @@ class Input:
             )
 
 
-class _Reader:
-    """As much of a file as zstandard asks for."""
+class _Source:
+    """A file as it lies there; ``head`` are its first bytes, as long as they are not read, and
+    ``taken`` counts what was read of it.
+    """
 
-    def __init__(self, read: Callable[[int], bytes]) -> None:
-        self.read = read
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.taken = 0
+        self.head = b""
+        while len(self.head) < _MAGIC_BYTES and (more := self._take(_MAGIC_BYTES - len(self.head))):
+            self.head += more
+
+    def read(self, count: int) -> bytes:
+        """Return at most ``count`` bytes, none at the end. Raise ArchiveError."""
+        if self.head:
+            head, self.head = self.head[:count], self.head[count:]
+            return head
+        return self._take(count)
+
+    def _take(self, count: int) -> bytes:
+        try:
+            data = self._file.read(count)
+        except OSError as error:
+            raise _unreadable(error) from error
+        self.taken += len(data)
+        return data
 
 
 def _unreadable(error: OSError) -> ArchiveError:
