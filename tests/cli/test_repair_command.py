@@ -5,6 +5,8 @@ import os
 import shutil
 from pathlib import Path
 
+import pytest
+
 from tests.cli.conftest import Shenyu
 
 HISTORY = "data/histories/ben/chat-history.json"
@@ -137,3 +139,28 @@ def test_deleted_chats_come_back_only_if_it_is_said_whose(backed_up: Path, sheny
     assert shenyu("repair", "--yes").out.startswith("Nothing to mend.")
     assert shenyu("repair", "--every-chat", "--user", "ben", "--yes").status == 0
     assert json.loads((backed_up / HISTORY).read_bytes()) == chats
+
+
+@pytest.mark.parametrize("name", ["nobody", "ben/", "../users"])
+def test_a_repair_of_nobody_is_refused(backed_up: Path, shenyu: Shenyu, name: str) -> None:
+    for more in ([], ["--dry-run"]):
+        said = shenyu("repair", "--user", name, "--yes", "--json", *more)
+        assert (said.status, said.json["error"]["code"]) == (2, "user-not-found")
+
+
+def test_a_user_whom_only_snapshots_know_is_no_error(backed_up: Path, shenyu: Shenyu) -> None:
+    (backed_up / "data/users/ben.json").unlink()
+    shutil.rmtree(backed_up / "data/histories/ben")
+    assert shenyu("repair", "--user", "ben", "--yes").status == 0
+
+
+@pytest.mark.parametrize("folder", ["users", "histories"])
+def test_a_link_in_the_place_of_users_or_histories_is_an_error(
+    backed_up: Path, shenyu: Shenyu, folder: str
+) -> None:
+    (backed_up / "data" / folder).rename(backed_up / "elsewhere")
+    (backed_up / "data" / folder).symlink_to(backed_up / "elsewhere")
+    for more in ([], ["--dry-run"]):
+        said = shenyu("repair", "--yes", "--json", *more)
+        assert (said.status, said.json["error"]["code"]) == (3, "data-directory")
+        assert f"cannot list {folder}/" in said.err

@@ -14,19 +14,17 @@ from typing import NamedTuple
 import msgspec
 
 from shenyu_data.datadir.catalog_tables import CATALOG_NAME
-from shenyu_data.datadir.folder import open_root
-from shenyu_data.datadir.scan import DataFolders, scan_user
+from shenyu_data.datadir.scan import DataFolders
 from shenyu_data.datadir.survey import Survey, survey
-from shenyu_data.model.errors import OwnerNotFound
 from shenyu_data.model.expiry import Policy
 from shenyu_data.model.expiry_holds import Hold, Holds
 from shenyu_data.model.findings import printable
-from shenyu_data.model.layout import is_plain_name
 from shenyu_data.model.monitor import Monitor
 from shenyu_data.operations.cleanup_owner import Amounts, OwnerPlan, OwnerPlanner, PlannedChat
 from shenyu_data.operations.cleanup_saved import SavedChats, Witnesses, find_witnesses
 from shenyu_data.operations.holds import HoldFiles
 from shenyu_data.operations.live_document import QUIET_S
+from shenyu_data.operations.named_users import check_users
 from shenyu_data.operations.prune_tasks import Stack
 from shenyu_data.operations.workers import open_executor, run_tasks
 from shenyu_data.repository.format import BUCKETS
@@ -273,7 +271,7 @@ def plan_cleanup(
     verified.
     """
     started = time.monotonic()
-    _check_users(data, options.users or frozenset())
+    check_users(data, options.users or frozenset())
     planner = Planner(repository, data, options, monitor)
     collected = _Collected(options.every)
     for part in planner.plans(options.users):
@@ -291,18 +289,6 @@ def plan_cleanup(
         affected=collected.affected,
         elapsed_s=time.monotonic() - started,
     )
-
-
-def _check_users(data: str, users: Iterable[bytes]) -> None:
-    # A name with a slash in it could lead out, or be another name of somebody whom a hold names.
-    with open_root(data), DataFolders(data) as folders:
-        for user in sorted(users):
-            if not is_plain_name(user) or not scan_user(folders, user).entries:
-                raise OwnerNotFound(
-                    f"there is no user {printable(user)} in {data}",
-                    hint="A user is named as in users/NAME.json; `shenyu-data users list` lists "
-                    "them.",
-                )
 
 
 class _Collected:

@@ -14,7 +14,7 @@ from itertools import chain, islice
 import msgspec
 
 from shenyu_data.datadir.folder import open_folder, open_root
-from shenyu_data.model.errors import DataDirectoryError, UsageError
+from shenyu_data.model.errors import UsageError
 from shenyu_data.model.findings import printable
 from shenyu_data.model.layout import HISTORIES, is_plain_name
 from shenyu_data.model.monitor import Monitor
@@ -28,6 +28,7 @@ from shenyu_data.operations.compress_task import (
     compress_owners,
 )
 from shenyu_data.operations.journal import Began, Ended, Journal, Journals, open_journals
+from shenyu_data.operations.named_users import cannot_list
 from shenyu_data.operations.workers import open_executor, run_tasks
 
 _TASK_OWNERS = 1000  # making things durable costs the same for many as for few
@@ -170,11 +171,7 @@ def _owners(data: str) -> Iterator[bytes]:
         except FileNotFoundError:
             return
         except OSError as error:
-            raise DataDirectoryError(
-                f"cannot list {HISTORIES.decode()}/ in {data}: {error.strerror}",
-                hint="Links are never followed: give the real folder with --data, or mount it "
-                "there. Else check its owner and mode.",
-            ) from error
+            raise cannot_list(data, HISTORIES, error) from error
         try:
             with os.scandir(histories) as entries:
                 for entry in entries:

@@ -33,6 +33,7 @@ from shenyu_data.operations.journal import (
 )
 from shenyu_data.operations.live_document import QUIET_S, Change, Edit, Refused, kept_attributes
 from shenyu_data.operations.live_writer import LiveWriter, recover
+from shenyu_data.operations.named_users import check_folders, check_users
 from shenyu_data.operations.quarantine import Quarantine
 from shenyu_data.operations.repair_document import Target
 from shenyu_data.operations.repair_edits import Decision, RepairAction, decide
@@ -116,10 +117,11 @@ def plan_repair(
 ) -> RepairPlan:
     """Say what :func:`repair` would do now. Writes nothing.
 
-    Raise UsageError if the path is not there, RepositoryError if it cannot be told who was erased.
+    Raise UsageError if the path is not there, OwnerNotFound if neither the directory nor the
+    repository knows the user, DataDirectoryError if users or histories cannot be listed,
+    RepositoryError if it cannot be told who was erased.
     """
-    if repository is not None:
-        check_tombstones(repository)
+    _check(repository, data, options)
     items = []
     with open_root(data) as root:
         goods = LastGoods(
@@ -138,6 +140,16 @@ def plan_repair(
         left=actions["none"],
         damaged=goods.damaged,
     )
+
+
+def _check(repository: Repository | None, data: str, options: RepairOptions) -> None:
+    """See that what there is to be looked at can be seen: who finds nothing, says all is well."""
+    if repository is not None:
+        check_tombstones(repository)
+    if options.path is None:
+        check_folders(data)
+    if options.user is not None:
+        check_users(data, [options.user], repository)
 
 
 def _targets(
@@ -177,8 +189,7 @@ def repair(
     and what a backup raises: then nothing was changed.
     """
     started = time.monotonic()
-    if repository is not None:
-        check_tombstones(repository)
+    _check(repository, data, options)
     with open_journals(options.state) as journals, open_root(data) as root:
         recover(repository or journals.key(), root, journals, options.quiet_s, monitor)
         run = _Repair(repository, data, options, journals, root, monitor)
