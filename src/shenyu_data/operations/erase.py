@@ -11,7 +11,7 @@ from __future__ import annotations
 import stat
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
@@ -231,9 +231,7 @@ class _Erasure:
         self._remover.report_links()
         for journal in self._journals:
             journal.forget(self._plan.user)
-        Quarantine(self._options.state).forget(self._plan.user)
-        forget_in_reports(self._options.state, self._plan.user)
-        forgotten = self._forget_in_catalog() and self._forget_holds()
+        forgotten = self._forget()
         complete = quiet and self._remover.complete and forgotten and not destroyed.failures
         return EraseStats(
             complete=complete,
@@ -245,56 +243,37 @@ class _Erasure:
             elapsed_s=time.monotonic() - started,
         )
 
-    def _forget_kept(self) -> bool:
-        """Remove what repairs took away of the user; return whether that was done."""
-        try:
-            Quarantine(self._options.state).forget(self._plan.user)
-        except ShenyuDataError as error:
-            self._report(
-                Finding(
-                    code="kept-not-forgotten",
-                    severity="error",
-                    path="",
-                    message=error.message,
-                    hint=error.hint,
-                )
-            )
-            return False
-        return True
-
-    def _forget_in_catalog(self) -> bool:
-        """Take the user out of the catalog of the live directory; return whether that was done."""
+    def _forget(self) -> bool:
+        """Take the user out of all that is remembered beside the live data; return whether that was
+        done. Where it cannot be, the rest is done all the same.
+        """
         from shenyu_data.operations.catalog import forget_user  # late: SQLite takes 10 ms
 
-        try:
-            forget_user(self._data, self._options.state, self._plan.user)
-        except ShenyuDataError as error:
-            self._report(
-                Finding(
-                    code="catalog-not-forgotten",
-                    severity="error",
-                    path="",
-                    message=error.message,
-                    hint=error.hint,
-                )
-            )
-            return False
-        return True
-
-    def _forget_holds(self) -> bool:
-        """Take the user out of the files of holds; return whether that was done."""
-        if self._options.hold_files is None:
-            return True
-        try:
-            forget_holds(self._options.hold_files, self._plan.user)
-        except ShenyuDataError as error:
-            self._report(
-                Finding(
+        state, user, holds = self._options.state, self._plan.user, self._options.hold_files
+        return all(
+            [
+                self._done(code="kept-not-forgotten", work=lambda: Quarantine(state).forget(user)),
+                self._done(
+                    code="reports-not-forgotten", work=lambda: forget_in_reports(state, user)
+                ),
+                self._done(
+                    code="catalog-not-forgotten", work=lambda: forget_user(self._data, state, user)
+                ),
+                self._done(
                     code="holds-not-forgotten",
-                    severity="error",
-                    path="",
-                    message=error.message,
-                    hint=error.hint,
+                    work=lambda: holds is not None and forget_holds(holds, user),
+                ),
+            ]
+        )
+
+    def _done(self, *, code: str, work: Callable[[], object]) -> bool:
+        """Do something; return whether it was done, and report if not."""
+        try:
+            work()
+        except ShenyuDataError as error:
+            self._report(
+                Finding(
+                    code=code, severity="error", path="", message=error.message, hint=error.hint
                 )
             )
             return False

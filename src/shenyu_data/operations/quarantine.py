@@ -15,7 +15,7 @@ from blake3 import blake3
 
 from shenyu_data.model.errors import ShenyuDataError, UsageError
 from shenyu_data.model.findings import printable
-from shenyu_data.storage.atomic import make_private, overwrite, sync_folder, write_file
+from shenyu_data.storage.atomic import make_private, remove_for_good, sync_folder, write_file
 
 FOLDER = "quarantine"
 MANIFEST = "quarantine.json"
@@ -164,14 +164,8 @@ class Quarantine:
         """Remove one document that is kept; its manifest last, so that a kill leaves it known."""
         place = os.path.join(self.folder, name)
         for below in sorted(os.listdir(place), key=lambda below: below == MANIFEST):
-            path = os.path.join(place, below)
             with suppress(FileNotFoundError):
-                descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-                try:
-                    overwrite(descriptor)
-                    os.unlink(path)
-                finally:
-                    os.close(descriptor)
+                remove_for_good(os.path.join(place, below))
         os.rmdir(place)
 
     def _manifest(self, name: str) -> Kept:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -241,7 +242,7 @@ class Records:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 raise UsageError(
-                    "another recovery of this data directory is under way",
+                    "another recovery or an erasure of this data directory is under way",
                     hint="Wait until it is done; if there is none, its process is still there.",
                 ) from None
             yield
@@ -268,7 +269,13 @@ def write_private(folder: str, name: str, text: bytes) -> None:
 
 
 def without(recovery: Recovery, user: bytes) -> Recovery:
-    """Return the record without the paths that lead to a user's documents."""
+    """Return the record without the paths that lead to a user's documents, and without what errors
+    and commands said that may name the user.
+    """
+    is_named = re.compile(rf"(?<![\w@-]){re.escape(printable(user))}(?![\w@-])").search
+
+    def told(text: str) -> str:
+        return "(it named a user who was erased)" if is_named(text) else text
 
     def others(paths: list[str]) -> list[str]:
         return [path for path in paths if not _is_about(path, user)]
@@ -283,12 +290,20 @@ def without(recovery: Recovery, user: bytes) -> Recovery:
     if mended is not None:
         documents = [item for item in mended.documents if not _is_about(item.path, user)]
         mended = msgspec.structs.replace(mended, documents=documents)
+    if (failure := recovery.failure) is not None:
+        message, hint = told(failure.message), told(failure.hint)
+        failure = msgspec.structs.replace(failure, message=message, hint=hint)
     return msgspec.structs.replace(
         recovery,
         before=seen(recovery.before),
         after=seen(recovery.after),
         repair=mended,
         cut_off=others(recovery.cut_off),
+        steps=[
+            msgspec.structs.replace(step, message=told(step.message), output=told(step.output))
+            for step in recovery.steps
+        ],
+        failure=failure,
     )
 
 
@@ -302,7 +317,11 @@ def _is_about(path: str, user: bytes) -> bool:
 def rewrite(path: str, text: bytes) -> None:
     """Write a file anew, and overwrite what it held. Raise OSError."""
     folder, name = os.path.split(path)
-    old = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        old = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        write_private(folder, name, text)
+        return
     try:
         write_private(folder, name, text)
         overwrite(old)

@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import msgspec
 
-from shenyu_data.model.errors import UsageError
+from shenyu_data.model.errors import ShenyuDataError, UsageError
 from shenyu_data.model.findings import printable
 from shenyu_data.operations.recover_record import (
     MOST_BYTES,
@@ -23,6 +23,7 @@ from shenyu_data.operations.recover_record import (
     without,
     write_private,
 )
+from shenyu_data.storage.atomic import remove_for_good, remove_temporaries
 
 KEPT_REPORTS = 50
 """Older ones are removed from the state folder."""
@@ -73,11 +74,13 @@ def write_report(recovery: Recovery, state: str, path: str | None) -> str:
     else:
         folder, name = os.path.split(os.path.abspath(path))
     document, text = _written(recovery)
-    write_private(folder, text_name(name), text)
     write_private(folder, name, document)
+    write_private(folder, text_name(name), text)
     if path is None:
-        for old in _names(folder)[:-KEPT_REPORTS]:
-            for gone in (old, text_name(old)):
+        # This one stays whatever the clock says: names begin with times.
+        others = [other for other in _names(folder) if other != name]
+        for old in others[: len(others) + 1 - KEPT_REPORTS]:
+            for gone in (text_name(old), old):
                 with suppress(OSError):
                     os.unlink(os.path.join(folder, gone))
     return os.path.join(folder, name)
@@ -89,27 +92,51 @@ def text_name(name: str) -> str:
 
 
 def forget_user(state: str, user: bytes) -> None:
-    """Take a user's documents out of the record and of the reports in the state folder. Raise
-    ShenyuDataError, or OSError, if that cannot be done.
+    """Take a user out of the record and of the reports in the state folder, and remove what was
+    left there half written. Nobody may recover, or change the directory, meanwhile.
+
+    Raise ShenyuDataError if that cannot be done, or if it cannot be told whom a report names.
     """
-    records = Records(state)
-    recovery = records.load()
-    if recovery is not None and (kept := without(recovery, user)) != recovery:
-        rewrite(records.path, msgspec.json.encode(kept))
-    folder = os.path.join(state, FOLDER)
-    for name in _names(folder):
-        path = os.path.join(folder, name)
-        with open(path, "rb") as file:
-            recovery = msgspec.json.decode(file.read(), type=Recovery)
-        if (kept := without(recovery, user)) != recovery:
-            document, text = _written(kept)
-            rewrite(os.path.join(folder, text_name(name)), text)
-            rewrite(path, document)
-
-
-def _names(folder: str) -> list[str]:
+    records, folder = Records(state), os.path.join(state, FOLDER)
+    unknown = []
     try:
-        return sorted(name for name in os.listdir(folder) if name.endswith(".json"))
+        for place in (state, records.folder, folder):
+            remove_temporaries(place)
+        for name in _names(folder, ".txt"):
+            if not os.path.lexists(os.path.join(folder, name.removesuffix(".txt") + ".json")):
+                remove_for_good(os.path.join(folder, name))
+        for name in _names(folder):
+            path = os.path.join(folder, name)
+            try:
+                with open(path, "rb") as file:
+                    recovery = msgspec.json.decode(file.read(MOST_BYTES), type=Recovery)
+            except (ValueError, RecursionError):
+                unknown.append(path)
+                continue
+            if (kept := without(recovery, user)) != recovery:
+                document, text = _written(kept)
+                rewrite(os.path.join(folder, text_name(name)), text)
+                rewrite(path, document)
+        recovery_now = records.load()
+        if recovery_now is not None and (kept := without(recovery_now, user)) != recovery_now:
+            rewrite(records.path, msgspec.json.encode(kept))
+    except OSError as error:
+        raise ShenyuDataError(
+            f"cannot take the user out of the reports in {folder}: {error.strerror}",
+            hint="Check its owner and mode, then erase again.",
+        ) from error
+    if unknown:
+        raise ShenyuDataError(
+            f"whom the report {unknown[0]} names cannot be told: it is damaged "
+            f"({len(unknown)} such)",
+            hint="See what it says; if it may go, remove it and the text beside it. Then erase "
+            "again.",
+        )
+
+
+def _names(folder: str, suffix: str = ".json") -> list[str]:
+    try:
+        return sorted(name for name in os.listdir(folder) if name.endswith(suffix))
     except FileNotFoundError:
         return []
 

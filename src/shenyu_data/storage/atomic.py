@@ -95,6 +95,34 @@ def overwrite(descriptor: int) -> None:
     os.fsync(descriptor)
 
 
+def remove_for_good(path: str) -> None:
+    """Overwrite a file and remove it; a link is removed, and not followed. Raises OSError."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.ENXIO):
+            raise
+    else:
+        try:
+            overwrite(descriptor)
+        finally:
+            os.close(descriptor)
+    os.unlink(path)
+
+
+def remove_temporaries(folder: str) -> None:
+    """Remove for good what writers that were killed left in a folder in which nobody writes now;
+    there need not be one. Raises OSError.
+    """
+    try:
+        names = os.listdir(folder)
+    except FileNotFoundError:
+        return
+    for name in names:
+        if name.startswith(TEMPORARY_PREFIX):
+            remove_for_good(os.path.join(folder, name))
+
+
 def set_attributes(
     descriptor: int, *, mode: int, owner: tuple[int, int] | None, mtime_ns: int | None
 ) -> None:
