@@ -160,7 +160,7 @@ class Years(LiveData):
         while self.unfinished:
             side, user = self.unfinished.pop()
             self._destroy(side, side.repository(), user)
-            assert not self.unfinished
+            assert (side, user) not in self.unfinished
         for side in self.touched:
             side.check_all()
         self.touched.clear()
