@@ -104,9 +104,10 @@ def test_names_by_time_pass_over_safety_snapshots(start: tuple[Repository, Appli
     assert find_snapshot(snapshots[1:], "latest").id == safety
 
 
+@pytest.mark.parametrize("link", [True, False])
 @pytest.mark.parametrize("others", [True, False])
 def test_a_users_file_takes_the_place_of_the_folder_that_the_parent_has_there(
-    start: tuple[Repository, Application], others: bool
+    start: tuple[Repository, Application], others: bool, link: bool
 ) -> None:
     repository, data = start
     (data.folder / "users" / "zoe.json").mkdir()
@@ -118,11 +119,14 @@ def test_a_users_file_takes_the_place_of_the_folder_that_the_parent_has_there(
     first = take(repository, data)
     (data.folder / "users" / "zoe.json").rmdir()
     data.add_user("zoe", [chat(1)])
+    if link:
+        data.remove("users/zoe.json")
+        (data.folder / "users" / "zoe.json").symlink_to(".")
     stats = take_some(repository, data, b"zoe")
     there = bring_back(repository, stats.snapshot)
     assert there.findings == []
-    assert there.tree.nodes[b"users/zoe.json"].kind == "file"
+    assert there.tree.nodes[b"users/zoe.json"].kind == ("link" if link else "file")
     assert same is None or there.tree.nodes[same.encode()] == first.tree.nodes[same.encode()]
-    assert stats.totals.documents == first.stats.totals.documents + 2
+    assert stats.totals.documents == first.stats.totals.documents + 2 - link
     assert not look(repository).errors
     check_whole(repository, take(repository, data))

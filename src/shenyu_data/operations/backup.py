@@ -279,7 +279,8 @@ class _Backup:
             found.add_user(self._repository.keys.user_bucket(user), user, compressed=True)
             for place in (Place.USER_FILE, Place.USER_FILE_GZIP):
                 path = path_of(user, place, b"")
-                if os.path.isfile(os.path.join(os.fsencode(self._data), path)):
+                full = os.path.join(os.fsencode(self._data), path)
+                if os.path.lexists(full) and (os.path.islink(full) or not os.path.isdir(full)):
                     bucket = self._repository.keys.shared_bucket(path)
                     self._displaced.setdefault(bucket, []).append(path)
 
