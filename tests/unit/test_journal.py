@@ -10,6 +10,7 @@ import pytest
 from shenyu_data.model.errors import ShenyuDataError
 from shenyu_data.operations import journal as module
 from shenyu_data.operations.journal import (
+    KEPT_JOURNALS,
     Began,
     Ended,
     Journal,
@@ -107,3 +108,14 @@ def test_what_a_crash_left_in_a_line_takes_no_other_along(tmp_path: Path, left: 
     journal.write(Settled("1" * 16), Ended())
     assert journal.lines() == [BEGAN, Settled("1" * 16), Ended()]
     assert journal.is_ended()
+
+
+def test_a_journal_of_an_operation_that_did_not_end_is_never_dropped(tmp_path: Path) -> None:
+    cut_off = begun(tmp_path)
+    cut_off.write(swap("0" * 16))
+    for _ in range(KEPT_JOURNALS + 3):
+        begun(tmp_path).write(Ended())
+    with open_journals(str(tmp_path)) as journals:
+        left = [journal.name for journal in journals.newest_first()]
+    assert left[-1] == cut_off.name
+    assert len(left) == KEPT_JOURNALS + 2

@@ -29,7 +29,8 @@ from shenyu_data.storage.atomic import (
 )
 
 KEPT_JOURNALS = 50
-"""Older ones are removed when a new one begins; only the newest can be taken back."""
+"""Older ones of operations that ended are removed when a new one begins; only the newest can be
+taken back. What one that did not end left in the data directory is found by its journal alone."""
 
 IMPORT = "import"
 IMPORT_FRESH = "import into an empty directory"
@@ -261,7 +262,8 @@ class Journals:
         """Begin a new journal, and remove very old ones."""
         for old in self._names()[:-KEPT_JOURNALS]:
             with suppress(OSError):
-                os.unlink(os.path.join(self._folder, old))
+                if Journal(self._folder, old).is_ended():
+                    os.unlink(os.path.join(self._folder, old))
         journal = Journal(self._folder, f"{time.time_ns():020d}-{os.urandom(4).hex()}.jsonl")
         journal.write(began)
         return journal

@@ -198,9 +198,9 @@ def recover(
         if isinstance(repository, bytes) and not of_none:
             continue
         digests = Digests(journals.key() if of_none else repository)
-        for swap in _unsettled(journal):
-            _recover(root, swap, digests, quiet_s, monitor)
-        journal.write(Ended())
+        settled = [_recover(root, swap, digests, quiet_s, monitor) for swap in _unsettled(journal)]
+        if all(settled):
+            journal.write(Ended())
 
 
 def _unsettled(journal: Journal) -> list[Swap]:
@@ -228,22 +228,28 @@ def sweep_imports(root: int, journals: Journals) -> None:
     sweep_asides(root, known)
 
 
-def _recover(root: int, swap: Swap, digests: Digests, quiet_s: float, monitor: Monitor) -> None:
+def _recover(root: int, swap: Swap, digests: Digests, quiet_s: float, monitor: Monitor) -> bool:
+    """Settle what one exchange left; False if it could not be looked at, and is to be tried again.
+
+    What cannot be dealt with is reported: whoever goes on has other documents to change.
+    """
     try:
         folder = open_folder(root, swap.path.rpartition(b"/")[0])
-    except OSError:
-        return
+    except FileNotFoundError:
+        return True
+    except OSError as error:
+        return _unrecovered(swap, error, monitor)
     try:
         with suppress(FileNotFoundError):
             os.unlink(NEW_PREFIX + swap.token.encode(), dir_fd=folder)
         quiet = _await_quiet(folder, swap.token, quiet_s)
         live = read_live(folder, displaced_name(swap.token), "other")
         if live is None:
-            return
+            return True
         as_it_was = live.data is not None and digests.of(live.data) in (swap.before, swap.wrote)
         if quiet and as_it_was:
             os.unlink(displaced_name(swap.token), dir_fd=folder)
-            return
+            return True
         kept = keep_for_owner(root, folder, swap.token, swap.path)
         monitor.report(
             conflict_finding(
@@ -253,8 +259,35 @@ def _recover(root: int, swap: Swap, digests: Digests, quiet_s: float, monitor: M
                 f"it wrote is kept as {printable(kept)}",
             )
         )
+        return True
+    except OSError as error:
+        return _unrecovered(swap, error, monitor)
     finally:
         os.close(folder)
+
+
+def _unrecovered(swap: Swap, error: OSError, monitor: Monitor) -> bool:
+    """Say that what an exchange left cannot be looked at; return whether nobody ever will."""
+    name = printable(displaced_name(swap.token))
+    above = swap.path.rpartition(b"/")[0]
+    if isinstance(error, InTheWay) or error.errno in _IN_THE_WAY:
+        message = (
+            "what an operation that was killed displaced cannot be had back: a link or the like "
+            f"stands in the place of {name} in {printable(above)}/"
+        )
+        monitor.report(conflict_finding("in-the-way", swap.path, message))
+        return True
+    monitor.report(
+        Finding(
+            code="not-recovered",
+            severity="error",
+            path=printable(swap.path),
+            message=f"what an operation that was killed displaced cannot be looked at ({name}): "
+            f"{error.strerror or error}",
+            hint="Check the owner and mode of its folder; the next operation tries again.",
+        )
+    )
+    return False
 
 
 def _await_quiet(folder: int, token: str, quiet_s: float) -> bool:
