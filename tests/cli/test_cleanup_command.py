@@ -192,4 +192,6 @@ def test_a_history_too_large_to_be_looked_into_exits_with_1(saved: Path, shenyu:
         said = shenyu("cleanup", "--keep-newest", "2", *words, "--json")
         assert said.status == 1
         assert said.json["planned"]["unreadable"] == 1
-        assert "too-large" in {item["code"] for item in said.json["findings"]}
+        (found,) = [item for item in said.json["findings"] if item["code"] == "too-large"]
+        assert found["message"] == "nothing is cleaned up in it: too large to be looked into"
+        assert "chats list --user" in found["hint"], "what an operator can do here"

@@ -303,9 +303,7 @@ def _bytes_of(folder: int, entry: Found, read: Mapping[bytes, bytes]) -> bytes:
     if entry.name in read:
         return read[entry.name]
     if entry.stat.st_size > MOST_BYTES:
-        raise Unparsable(
-            "too-large", "warning", "too large to be looked into", "Split the history."
-        )
+        raise Unparsable("too-large", "warning", "too large to be looked into", "")
     return capture(folder, entry.name, "history", entry.name, entry.stat).data
 
 
@@ -381,10 +379,23 @@ def _user_document(users: int, name: bytes) -> object:
     return None
 
 
+_TOO_LARGE = (
+    "`shenyu-data chats list --user NAME` lists its chats by age: delete old ones in the "
+    "application, or stop that and split the history into several files."
+)
+
+
 def _left_alone(user: bytes, name: bytes, error: OSError | Unparsable) -> Finding:
     path = printable(path_of(user, Place.IN_HISTORY_FOLDER, name))
     if isinstance(error, Unparsable) and error.code in UNPARSED:
-        return error.finding(path)
+        large = error.code == "too-large"
+        return Finding(
+            code=error.code,
+            severity="warning",
+            path=path,
+            message=f"nothing is cleaned up in it: {error.message}",
+            hint=_TOO_LARGE if large else "See who made it, and remove it by hand if it may go.",
+        )
     message = error.message if isinstance(error, Unparsable) else (error.strerror or str(error))
     return Finding(
         code="live-torn",
