@@ -269,3 +269,15 @@ def test_what_cannot_be_looked_into_is_told_in_the_plan_and_after(place: Place, 
     place.monitor.findings.clear()
     assert place.run(before_ms).chats == 0
     assert place.codes == ["live-torn"]
+
+
+def test_a_name_without_room_for_the_suffix_of_archives_is_left(place: Place) -> None:
+    long = place.live.with_name("x" * 245 + ".json")
+    place.live.rename(long)
+    before = long.read_bytes()
+    plan = plan_archive(str(place.data.folder), place.options(BEFORE_MS))
+    assert [finding.code for finding in plan.left] == ["hostile-name"]
+    stats = place.run()
+    assert (stats.chats, stats.failed, stats.safety) == (0, 0, None)
+    assert place.codes == ["hostile-name"]
+    assert long.read_bytes() == before

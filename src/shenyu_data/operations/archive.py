@@ -30,10 +30,11 @@ from shenyu_data.model.chats import History, read_history, same_value
 from shenyu_data.model.chats_edit import remove_all
 from shenyu_data.model.documents import Unparsable
 from shenyu_data.model.findings import Finding, printable
-from shenyu_data.model.layout import JSON_SUFFIX, Place, is_archive_name, kind_of
+from shenyu_data.model.layout import ARCHIVE_SUFFIX, JSON_SUFFIX, Place, is_archive_name, kind_of
 from shenyu_data.model.monitor import Monitor
 from shenyu_data.model.records import gunzip
 from shenyu_data.operations.compress import history_folders
+from shenyu_data.operations.compress_task import MOST_NAME_BYTES, long_name_finding
 from shenyu_data.operations.journal import Began, Digests, Ended, open_journals
 from shenyu_data.operations.live_document import QUIET_S, Change, Edit, Refused
 from shenyu_data.operations.live_writer import LiveWriter, recover
@@ -179,7 +180,10 @@ def _wanted(
                 continue
             history, live = found
             indexes = _moving(history, live, options)
-            if indexes:
+            out = options.before_ms is not None
+            if indexes and out and len(archive_of(name)) > MOST_NAME_BYTES:
+                report(long_name_finding(path, ARCHIVE_SUFFIX))
+            elif indexes:
                 chosen = [history.chats[index] for index in indexes]
                 yield path, len(chosen), sum(chat.end - chat.start for chat in chosen)
 

@@ -32,7 +32,9 @@ from shenyu_data.model.rules import APPLICATION_KEYS
 MOST_ITEMS = 1000
 """A plan lists this many documents; all are counted."""
 
-_MOST_NAME_BYTES = 255
+MOST_NAME_BYTES = 255
+"""No file system takes a longer name."""
+
 _PEEK_BYTES = 64
 _BLANKS = b" \t\r\n"
 
@@ -182,8 +184,8 @@ class _Work:
         name, data = source.name, source.data
         target = twin_of(name)
         full = b"%b/%b" % (path, name)
-        if len(target) > _MOST_NAME_BYTES:
-            self._refuse(_long_name(full))
+        if len(target) > MOST_NAME_BYTES:
+            self._refuse(long_name_finding(full, GZIP_SUFFIX))
             return
         content = plain(name, data)
         if content is None:
@@ -286,12 +288,13 @@ def _several_names(path: bytes, names: int) -> Finding:
     )
 
 
-def _long_name(path: bytes) -> Finding:
+def long_name_finding(path: bytes, suffix: bytes) -> Finding:
+    """Return the finding about a document whose name is too long to get a suffix."""
     return Finding(
         code="hostile-name",
         severity="warning",
         path=printable(path),
-        message="its name leaves no room for .gz: it is left",
+        message=f"its name leaves no room for {suffix.decode()}: it is left",
         hint="See who made it.",
     )
 
