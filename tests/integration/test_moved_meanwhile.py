@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from collections.abc import Callable
 from functools import partial
 from io import BytesIO
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from shenyu_data.model.layout import Place, kind_of
 from shenyu_data.model.monitor import CollectingMonitor, SilentMonitor
 from shenyu_data.operations import backup_owner, backup_tasks, export_task
 from shenyu_data.operations.archive import ArchiveOptions, archive
@@ -181,3 +183,65 @@ def test_of_a_user_with_very_much_an_export_says_that_chats_may_be_missing(
         if not moved:
             break
     assert told
+
+
+def gone(path: Path) -> None:
+    path.unlink()
+
+
+def a_link(path: Path) -> None:
+    path.unlink()
+    path.symlink_to(path.with_name("other.json"))
+
+
+def a_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+@pytest.mark.parametrize(
+    ("becomes", "codes"),
+    [
+        (gone, ["moved-meanwhile"]),
+        (a_link, ["unreadable-document"]),
+        (a_pipe, ["moved-meanwhile"]),
+    ],
+)
+def test_a_file_too_large_for_memory_that_vanishes_before_it_is_read_is_told(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    becomes: Callable[[Path], None],
+    codes: list[str],
+) -> None:
+    """Between being listed and being opened; the rest of the export is whole."""
+    data = Application(tmp_path / "data")
+    data.add_user(USER, [chat(number) for number in range(3)])
+    data.write(f"histories/{USER}/other.json", [chat(9)])
+    huge = tmp_path / f"data/histories/{USER}/chat-history.json"
+    monkeypatch.setattr(export_task, "MOST_TASK_BYTES", 10)
+    monkeypatch.setattr(export_task, "MOST_BYTES", huge.stat().st_size - 1)
+    monkeypatch.setattr(export_task, "kind_of", exchanged(huge, becomes))
+    monitor = CollectingMonitor()
+    path = str(tmp_path / "export")
+    stats = export(str(data.folder), path, BytesIO(), ExportOptions(), monitor)
+    assert [finding.code for finding in monitor.findings] == codes
+    assert stats.counts.files == 2
+    source = partial(open_export, path)
+    importing = ImportOptions(state=str(tmp_path / "other state"))
+    target = tmp_path / "imported"
+    read = import_data(source, str(target), None, importing, SilentMonitor(), plan=None)
+    assert (read.created, read.damaged) == (2, 0)
+    assert not (target / f"histories/{USER}/chat-history.json").exists()
+
+
+def exchanged(path: Path, becomes: Callable[[Path], None]) -> Callable[..., Any]:
+    """Return ``kind_of``, which is asked after the stat of a file, with something else done then
+    to this one.
+    """
+
+    def ask(place: Place, name: bytes) -> Any:
+        if name == os.fsencode(path.name):
+            becomes(path)
+        return kind_of(place, name)
+
+    return ask

@@ -234,20 +234,37 @@ class Source:
 
         return gzip.compress(chosen, mtime=0) if path.endswith(GZIP_SUFFIX) else chosen
 
-    def pieces(self, path: bytes) -> Iterator[bytes]:
-        """Yield a file that is too large for memory, up to the size it has now."""
-        descriptor = os.open(path.rpartition(b"/")[2], FILE_FLAGS, dir_fd=self.folder_of(path))
+    def open_large(self, item: Item) -> int | None:
+        """Open a file that is too large for memory; None, told, if it is gone, or another thing, or
+        cannot be read.
+        """
+        name = item.path.rpartition(b"/")[2]
         try:
-            before = os.fstat(descriptor)
-            left = before.st_size
+            descriptor = os.open(name, FILE_FLAGS, dir_fd=self.folder_of(item.path))
+            if stat.S_ISREG(os.fstat(descriptor).st_mode):
+                return descriptor
+            os.close(descriptor)
+            self.moved = True
+        except FileNotFoundError:
+            self.moved = True
+        except OSError as error:
+            self.counts.unreadable += 1
+            self.findings.append(_unreadable(item.path, error))
+        self._uncount(item)
+        return None
+
+    def pieces(self, path: bytes, descriptor: int) -> Iterator[bytes]:
+        """Yield an open file that is too large for memory, up to the size it has now."""
+        before = os.fstat(descriptor)
+        left = before.st_size
+        try:
             while left and (piece := os.read(descriptor, min(left, WHOLE_BYTES))):
                 left -= len(piece)
                 yield piece
-            after = os.fstat(descriptor)
-        finally:
-            os.close(descriptor)
+        except OSError as error:
+            self.findings.append(_unreadable(path, error))
         self.counts.file_bytes += before.st_size - left
-        if left or _version(before) != _version(after):
+        if left or _version(before) != _version(os.fstat(descriptor)):
             self.torn(path)
 
     def tell_moved(self, owner: bytes) -> None:
@@ -357,13 +374,22 @@ class NativeForm:
             item = source.item(found, owner)
             if item is None:
                 continue
-            yield from item_lines(item)
-            if item.data is None and item.kind == "file":
-                size, torn = 0, source.counts.torn
-                for piece in source.pieces(item.path):
-                    size += len(piece)
-                    yield piece_line(piece)
-                yield end_line(size, torn=source.counts.torn > torn)
+            if item.data is not None or item.kind != "file":
+                yield from item_lines(item)
+            elif (descriptor := source.open_large(item)) is not None:
+                try:
+                    yield from _in_pieces(source, item, descriptor)
+                finally:
+                    os.close(descriptor)
+
+
+def _in_pieces(source: Source, item: Item, descriptor: int) -> Iterator[bytes]:
+    yield from item_lines(item)
+    size, torn = 0, source.counts.torn
+    for piece in source.pieces(item.path, descriptor):
+        size += len(piece)
+        yield piece_line(piece)
+    yield end_line(size, torn=source.counts.torn > torn)
 
 
 _FOLDER = Place.HISTORY_FOLDER
