@@ -273,6 +273,27 @@ def test_a_run_that_is_killed_holds_the_lock_no_more_and_the_next_one_goes_on(
     assert served.up
 
 
+def test_beside_a_recovery_nobody_is_told_to_start_the_service(
+    served: Served, shenyu: Shenyu
+) -> None:
+    served.script("stop", "rm -f up; touch stopping; while test -e stopping; do sleep 0.01; done")
+    process = start()
+    wait_for((served.place / "stopping").exists)
+    for status, verb, word in (
+        (2, "recover", "--yes"),
+        (2, "recover", "--dry-run"),
+        (1, "config", "check"),
+    ):
+        said = shenyu(verb, word)
+        assert said.status == status
+        assert "start.sh" not in said.out + said.err
+        assert "do not start it meanwhile" in said.err
+    (served.place / "stopping").unlink()
+    assert process.communicate(timeout=PATIENCE_S)[1] == ""
+    assert process.returncode == 0
+    assert served.up
+
+
 APPLICATION = """
 import json, os, sys, time
 number = 0

@@ -251,7 +251,8 @@ def test_reports_go_into_the_state_folder_which_keeps_the_last_ones(
     monkeypatch.setattr("shenyu_data.operations.recover_report.KEPT_REPORTS", 2)
     reports = [place.recover(None).report for _ in range(3)]
     there = sorted(path.name for path in (place.state / "recoveries").iterdir())
-    kept = sorted(Path(str(report)).stem for report in reports)[-2:]
+    *older, last = (Path(str(report)).stem for report in reports)
+    kept = [max(older), last]
     assert there == sorted(f"{name}.{end}" for name in kept for end in ("json", "txt"))
 
 
@@ -361,6 +362,26 @@ def test_two_recoveries_at_once_are_refused(place: Place) -> None:
 
 FAILS = ["/bin/sh", "-c", "echo why >&2; exit 3"]
 HANGS = ["/bin/sh", "-c", "sleep 1000"]
+
+
+@ASKS
+def test_a_service_is_not_started_whose_stop_could_not_be_written_down(
+    place: Place, monkeypatch: pytest.MonkeyPatch, asks: bool
+) -> None:
+    """A second application on the same data would be the worst that a recovery can do."""
+    real = Records.store
+
+    def store(records: Records, recovery: Recovery) -> None:
+        if recovery.service_state == "stopping":
+            raise StorageFull("no space left", hint="Make room.")
+        real(records, recovery)
+
+    monkeypatch.setattr(Records, "store", store)
+    stats = place.recover(place.service(asks=asks))
+    assert outcomes(stats) == {"stop": "failed", "start": "skipped"}
+    assert stats.recovery.service_state == "untouched"
+    assert place.calls() == []
+    assert (place.data.folder / PATH).read_bytes() == TORN
 
 
 @ASKS

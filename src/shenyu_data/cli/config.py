@@ -78,7 +78,8 @@ def _service_down(data: str) -> Finding | None:
         left_down,
     )
 
-    return left_down(Records(state_of(state_folder(os.environ), data)).load())
+    records = Records(state_of(state_folder(os.environ), data))
+    return left_down(records.load(), under_way=records.is_under_way)
 
 
 def _effective(call: Call) -> dict[str, Any]:

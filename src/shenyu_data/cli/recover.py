@@ -177,11 +177,12 @@ def _finish(call: Call, stats: RecoverStats, *, untouched: bool) -> None:
 
 def _tell_if_down(state: str) -> None:
     """Say that the service is down, if a recovery left it so, beside the error that is told."""
+    records = Records(state)
     try:
-        last = Records(state).load()
+        last = records.load()
     except ShenyuDataError:
         return  # which is the error, then
-    if (found := left_down(last)) is not None:
+    if (found := left_down(last, under_way=records.is_under_way)) is not None:
         say_error(found.message)
 
 

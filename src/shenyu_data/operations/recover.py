@@ -85,9 +85,12 @@ def plan_recover(
 ) -> RecoverPlan:
     """Say what :func:`recover` would do now. Stops nothing and writes nothing.
 
-    Raise ConfigError if a command of the service is not there, and as ``plan_repair`` does.
+    Raise UsageError if another recovery is under way, ConfigError if a command of the service is
+    not there, and as ``plan_repair`` does.
     """
-    before = Records(options.state).load()
+    records = Records(options.state)
+    records.check_alone()
+    before = records.load()
     if options.service is not None:
         Service(options.service, options.state).check()
     commands: dict[StepName, str] = {}

@@ -33,6 +33,7 @@ ServiceState = Literal["untouched", "stopping", "stopped", "starting", "running"
 
 FOLDER = "recover"
 RECORD = "record.json"
+_LOCK = "lock"
 MOST_BYTES = 64 << 20
 """No record or report is larger."""
 
@@ -153,12 +154,21 @@ def down_line(recovery: Recovery) -> str:
     return line
 
 
-def left_down(recovery: Recovery | None) -> Finding | None:
+def left_down(recovery: Recovery | None, *, under_way: bool = False) -> Finding | None:
     """Return the finding about a recovery that stopped the service, after which none is known to
-    have started it.
+    have started it. ``under_way``: it may still go on, and is not to be disturbed.
     """
     if recovery is None or not recovery.is_down:
         return None
+    if under_way:
+        return Finding(
+            code="service-down",
+            severity="error",
+            path="",
+            message="a recovery stopped the service, and it, or an erasure, is under way: do not "
+            "start it meanwhile",
+            hint="Wait until that is done; a recovery starts the service at its end.",
+        )
     return Finding(
         code="service-down",
         severity="error",
@@ -223,6 +233,26 @@ class Records:
                 f"cannot remove {self.path}: {error.strerror}", hint="Remove it by hand."
             ) from error
 
+    @property
+    def is_under_way(self) -> bool:
+        """Whether somebody recovers, or erases a user, just now."""
+        try:
+            lock = os.open(os.path.join(self.folder, _LOCK), os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return False  # nobody ever did, or nothing can be told
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        finally:
+            os.close(lock)
+        return False
+
+    def check_alone(self) -> None:
+        """Raise UsageError if somebody recovers, or erases a user, just now."""
+        if self.is_under_way:
+            raise _not_alone()
+
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Let nobody else recover meanwhile. Raise UsageError if somebody does, ShenyuDataError if
@@ -231,7 +261,7 @@ class Records:
         try:
             make_private(self.folder)
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-            lock = os.open(os.path.join(self.folder, "lock"), flags, 0o600)
+            lock = os.open(os.path.join(self.folder, _LOCK), flags, 0o600)
         except OSError as error:
             raise ShenyuDataError(
                 f"cannot use {self.folder}: {error.strerror}; nothing was stopped",
@@ -241,13 +271,17 @@ class Records:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
-                raise UsageError(
-                    "another recovery or an erasure of this data directory is under way",
-                    hint="Wait until it is done; if there is none, its process is still there.",
-                ) from None
+                raise _not_alone() from None
             yield
         finally:
             os.close(lock)
+
+
+def _not_alone() -> UsageError:
+    return UsageError(
+        "another recovery or an erasure of this data directory is under way",
+        hint="Wait until it is done; if there is none, its process is still there.",
+    )
 
 
 def write_private(folder: str, name: str, text: bytes) -> None:

@@ -170,8 +170,13 @@ class Run:
         if running is False:
             self._set(service_state="down", done=[])
             return _Skipped("it did not run")
-        # Durable before the command: whoever comes after a kill must know who stopped it.
-        self._set(service_state="stopping", ours=True, boot=boot_id(), done=[])
+        # Durable before the command: whoever comes after a kill must know who stopped it. If that
+        # fails, nothing is stopped, and nothing to be started.
+        stopping = msgspec.structs.replace(
+            self.recovery, service_state="stopping", ours=True, boot=boot_id(), done=[]
+        )
+        self._records.store(stopping)
+        self.recovery = stopping
         try:
             with self._telling("Stopping the service"):
                 self._output = service.stop()

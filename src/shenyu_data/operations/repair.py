@@ -16,7 +16,7 @@ import msgspec
 from shenyu_data.datadir.folder import open_root
 from shenyu_data.datadir.replace import Live
 from shenyu_data.model.findings import Finding, printable
-from shenyu_data.model.monitor import CollectingMonitor, Monitor
+from shenyu_data.model.monitor import Monitor, SilentMonitor
 from shenyu_data.operations.backup import BackupOptions, backup
 from shenyu_data.operations.erased import check_tombstones
 from shenyu_data.operations.journal import (
@@ -231,7 +231,7 @@ class _Repair:
         self._quarantine = Quarantine(options.state)
         self.goods = LastGoods(repository, root, journals, monitor, every=options.every_chat)
         self._since = LastGoods(
-            repository, root, journals, CollectingMonitor(), every=options.every_chat
+            repository, root, journals, SilentMonitor(), every=options.every_chat
         )
         self.items: dict[Target, RepairItem] = {}
         self.safety: bytes | None = None
@@ -324,7 +324,7 @@ class _Repair:
             return None
         users = frozenset(target.user for target in targets)
         options = BackupOptions(only_users=users, safety=True, tag=_TAG, jobs=self._options.jobs)
-        stats = backup(self._data, self._repository, options, CollectingMonitor())
+        stats = backup(self._data, self._repository, options, SilentMonitor())
         self.safety = stats.snapshot
         journal.write(SavedIn(stats.snapshot))
         self._since.look_again()  # it may hold the only fragment that is left by now

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 from shenyu_data.datadir.folder import open_root
 from shenyu_data.datadir.scan import DataFolders, scan_user
-from shenyu_data.model.findings import printable
+from shenyu_data.model.findings import Finding, printable
 from shenyu_data.model.layout import USERS, is_plain_name, owner_of_user_file
-from shenyu_data.model.monitor import CollectingMonitor, Monitor
+from shenyu_data.model.monitor import Monitor, SilentMonitor
 from shenyu_data.operations.repair_document import Target
 from shenyu_data.operations.shrunken import scope_of, suspects
 from shenyu_data.operations.validate import ValidateOptions, validate
@@ -40,9 +40,9 @@ def find_targets(
 
 
 def _in_trouble(data: str, path: str | None, user: bytes | None, jobs: int) -> list[Target]:
-    monitor = CollectingMonitor()
+    monitor = _Wrong()
     validate(data, ValidateOptions(jobs=jobs, path=path), monitor)
-    paths = {finding.path for finding in monitor.findings if finding.severity == "error"}
+    paths = monitor.paths
     if not paths:
         return []
     found = []
@@ -55,6 +55,18 @@ def _in_trouble(data: str, path: str | None, user: bytes | None, jobs: int) -> l
                 if target.kind != "other" and printable(target.path) in paths:
                     found.append(target)
     return found
+
+
+class _Wrong(SilentMonitor):
+    """Remembers where errors are, and nothing else: of warnings there may be millions."""
+
+    def __init__(self) -> None:
+        self.paths: set[str] = set()
+
+    def report(self, finding: Finding) -> None:
+        """Remember the path of an error."""
+        if finding.severity == "error":
+            self.paths.add(finding.path)
 
 
 def _owners(folders: DataFolders, paths: set[str]) -> Iterator[bytes]:
