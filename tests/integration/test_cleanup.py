@@ -15,13 +15,14 @@ import pytest
 
 from shenyu_data.datadir import replace
 from shenyu_data.datadir.replace import Live
-from shenyu_data.model.errors import NothingToTakeBack, OwnerNotFound
+from shenyu_data.model.errors import NothingToTakeBack, OwnerNotFound, UsageError
 from shenyu_data.model.expiry import Policy, Rule
 from shenyu_data.model.expiry_holds import Hold
 from shenyu_data.model.monitor import CollectingMonitor
 from shenyu_data.operations import cleanup as module
 from shenyu_data.operations.cleanup import CleanupStats, cleanup
 from shenyu_data.operations.cleanup_plan import CleanupOptions, CleanupPlan, plan_cleanup
+from shenyu_data.operations.cleanup_total import with_room
 from shenyu_data.operations.compress import CompressOptions, compress
 from shenyu_data.operations.compress_task import Way, Wish
 from shenyu_data.operations.restore_live import LiveOptions
@@ -140,6 +141,45 @@ def test_chats_expire_by_their_own_clocks_in_both_layouts_and_the_rest_stays(pla
     assert before.startswith(left[:-2]), "the bytes of the others are as they were"
     assert (stats.done.chats, stats.done.documents, stats.done.files) == (9, 5, 2)
     assert (stats.refused, stats.busy, stats.failed, stats.damaged) == (0, 0, 0, 0)
+
+
+def total_size(place: Place) -> int:
+    """Give the bytes of all chats, as a plan that expires all of them counts them."""
+    return place.plan(ALL).total.size_bytes
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.7, 1.0])
+def test_of_all_users_together_the_oldest_go_until_the_others_have_room(
+    place: Place, share: float
+) -> None:
+    limit = int(total_size(place) * share)
+    policy = Policy(max_total_bytes=limit)
+    options = with_room(str(place.root), place.options(policy), CollectingMonitor())
+    plan = plan_cleanup(place.repository, str(place.root), options, CollectingMonitor())
+    gone = {(item.path, item.chat): item.active_ms for item in plan.chats}
+    every = {(item.path, item.chat): item.active_ms for item in place.plan(ALL).chats}
+    kept = {place: time_ms for place, time_ms in every.items() if place not in gone}
+    assert bool(gone) == (share < 1)
+    assert bool(kept) == (share > 0)
+    assert max(gone.values(), default=0) < min(kept.values(), default=NOW)
+    cleanup(place.repository, str(place.root), options, CollectingMonitor(), plan)
+    assert total_size(place) <= limit
+    again = with_room(str(place.root), place.options(policy), CollectingMonitor())
+    assert again.policy.room_since_ms is None
+
+
+def test_a_total_size_is_not_of_some_users_alone(place: Place) -> None:
+    options = place.options(Policy(max_total_bytes=1), users=frozenset([ANNA.encode()]))
+    with pytest.raises(UsageError, match="all users"):
+        with_room(str(place.root), options, CollectingMonitor())
+
+
+def test_a_total_size_is_of_the_histories_that_are_looked_at(place: Place) -> None:
+    policy = Policy(max_total_bytes=0, only=frozenset(["sn43-history"]))
+    options = with_room(str(place.root), place.options(policy), CollectingMonitor())
+    plan = plan_cleanup(place.repository, str(place.root), options, CollectingMonitor())
+    assert {item.path for item in plan.chats} == {OTHER}
+    assert plan.total.chats == 2
 
 
 def test_what_stays_keeps_mode_and_time_and_a_compressed_history_its_settings(

@@ -19,6 +19,7 @@ from shenyu_data.model.expiry import (
     describe,
     judge,
     may_expire,
+    room_since,
 )
 
 DAY_S = 86_400
@@ -311,3 +312,15 @@ def test_each_rule_alone_makes_one_look_at_whom_it_may_concern(
 ) -> None:
     summary = Summary(2, 200, NOW - DAY_MS, NOW - 3_600_000, odd=False)
     assert may_expire(summary, policy, now_ms=NOW) is not spared
+
+
+@given(st.dictionaries(st.integers(0, 50), st.integers(1, 100), max_size=12), st.integers(0, 1000))
+def test_there_is_room_for_the_newest_hours_and_for_no_more(
+    weights: dict[int, int], room: int
+) -> None:
+    since = room_since(weights, room)
+    assert (since is None) == (sum(weights.values()) <= room)
+    if since is not None:
+        kept = sum(size for hour, size in weights.items() if hour >= since)
+        next_older = max(hour for hour in weights if hour < since)
+        assert kept <= room < kept + weights[next_older]

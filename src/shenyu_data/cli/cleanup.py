@@ -23,6 +23,7 @@ from shenyu_data.operations.cleanup import CleanupStats, cleanup
 from shenyu_data.operations.cleanup_clock import check_clock
 from shenyu_data.operations.cleanup_owner import Amounts, PlannedChat
 from shenyu_data.operations.cleanup_plan import CleanupOptions, CleanupPlan, plan_cleanup
+from shenyu_data.operations.cleanup_total import with_room
 from shenyu_data.operations.holds import hold_files, read_holds
 from shenyu_data.operations.places import state_folder, state_of
 
@@ -89,6 +90,7 @@ def cleanup_command(
     repository = open_for(call, bulk=True)
     if not clock_is_right:
         check_clock(repository, call.data, options.now_ms)
+    options = with_room(call.data, options, call.monitor)
     plan = plan_cleanup(repository, call.data, options, call.monitor)
     text = _describe(plan, options, printable(call.data))
     if dry_run or plan.empty:

@@ -42,6 +42,12 @@ _OPTIONS = [
         help="Each user's oldest chats, until the others take up no more than this: 20MB.",
     ),
     click.option(
+        "--max-total-size",
+        callback=_size,
+        metavar="SIZE",
+        help="The oldest chats of all users, until the others take up no more: 10GB.",
+    ),
+    click.option(
         "--idle-users",
         callback=_age,
         metavar="AGE",
@@ -73,6 +79,7 @@ def policy_options(verb: F) -> F:
         older_than: int | None,
         keep_newest: int | None,
         max_size: int | None,
+        max_total_size: int | None,
         idle_users: int | None,
         empty: bool,
         orphans: bool,
@@ -82,6 +89,7 @@ def policy_options(verb: F) -> F:
         policy = Policy(
             rule=Rule(older_than_s=older_than, keep_newest=keep_newest, max_bytes=max_size),
             idle_users_s=idle_users,
+            max_total_bytes=max_total_size,
             empty=empty,
             orphans=orphans,
         )

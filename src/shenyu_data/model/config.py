@@ -120,6 +120,7 @@ class ExpiryTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 class CleanupTable(ExpiryTable, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The table ``[cleanup]``: what ``cleanup`` removes from the live data."""
 
+    max_total_size: Name | None = None
     idle_users: Name | None = None
     empty: bool = False
     orphans: bool = False
@@ -128,10 +129,16 @@ class CleanupTable(ExpiryTable, frozen=True, kw_only=True, forbid_unknown_fields
     def __post_init__(self) -> None:
         ExpiryTable.__post_init__(self)
         _check_age(self.idle_users)
+        try:
+            self.policy()
+        except UsageError as error:
+            raise ValueError(f"{error.message}. {error.hint}") from None
 
     def policy(self) -> Policy:
         """Return the policy it describes."""
+        total = self.max_total_size
         return Policy(
+            max_total_bytes=parse_size(total) if total is not None else None,
             rule=self.rule(),
             histories={key: table.rule() for key, table in self.histories.items()},
             idle_users_s=parse_age(self.idle_users) if self.idle_users is not None else None,
@@ -234,6 +241,7 @@ CLEANUP_DESCRIPTIONS = {
     "older_than": "Chats that were not active for this age.",
     "keep_newest": "All but this many of a user's chats, the last active ones.",
     "max_size": "A user's oldest chats, until the others take up no more than this.",
+    "max_total_size": "The oldest chats of all users, until the others take up no more than this.",
     "idle_users": "All chats of users who were not active for this age.",
     "empty": "Histories without chats, and folders without histories.",
     "orphans": "Chats of users of whom there is no user document.",

@@ -46,11 +46,15 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     of which has its own rule. ``idle_users_s``: every chat of a user who was not active for so
     long. ``orphans``: every chat of whom there is no user document. ``empty``: histories without
     chats, and empty folders of histories. ``only``: nothing but in histories of these storage keys.
+    ``max_total_bytes``: the oldest chats of everybody, until all others take up no more. Somebody
+    who has weighed them all says in ``room_since_ms`` for which there is room: those active since.
     """
 
     rule: Rule = Rule()
     histories: dict[str, Rule] = {}
     idle_users_s: Count | None = None
+    max_total_bytes: Annotated[int, Meta(ge=0)] | None = None
+    room_since_ms: int | None = None
     empty: bool = False
     orphans: bool = False
     only: frozenset[str] = frozenset()
@@ -62,6 +66,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         return (
             any(rule.expires for rule in rules)
             or self.idle_users_s is not None
+            or self.max_total_bytes is not None
             or self.empty
             or self.orphans
         )
@@ -134,6 +139,10 @@ def judge(user: ExpiryUser, policy: Policy, *, now_ms: int) -> list[Verdict]:
         rule = policy.rule if key is None else policy.histories[key]
         for place, text in _of_a_rule(chats, rule, now_ms):
             reasons[place].append(text)
+    for chat in covered:
+        if policy.room_since_ms is not None and chat.activity.ms < policy.room_since_ms:
+            text = f"the newer ones of all users take up {policy.max_total_bytes:,} bytes"
+            reasons[_place(chat)].append(text)
     verdicts = []
     for chat in covered:
         why = reasons[_place(chat)]
@@ -153,6 +162,8 @@ def may_expire(user: Summary, policy: Policy, *, now_ms: int) -> bool:
         return True
     if policy.idle_users_s is not None and user.newest_ms < now_ms - policy.idle_users_s * 1000:
         return True
+    if policy.room_since_ms is not None and user.oldest_ms < policy.room_since_ms:
+        return True
     for rule in (policy.rule, *policy.histories.values()):
         age_s = rule.older_than_s
         if age_s is not None and user.oldest_ms < now_ms - age_s * 1000:
@@ -162,6 +173,21 @@ def may_expire(user: Summary, policy: Policy, *, now_ms: int) -> bool:
         if rule.max_bytes is not None and user.size > rule.max_bytes:
             return True
     return False
+
+
+def room_since(weights: Mapping[int, int], max_bytes: int) -> int | None:
+    """Return from which hour on (counted since 1970) all chats have room together, given the bytes
+    of those that were last active in each; None: there is room for all.
+    """
+    if sum(weights.values()) <= max_bytes:
+        return None
+    since = max(weights) + 1
+    for hour in sorted(weights, reverse=True):
+        max_bytes -= weights[hour]
+        if max_bytes < 0:
+            break
+        since = hour
+    return since
 
 
 def is_orphan(user: ExpiryUser, *, now_ms: int) -> bool:
@@ -209,6 +235,8 @@ def describe(policy: Policy) -> Mapping[str, object]:
     document: dict[str, object] = dict(_rule(policy.rule))
     if policy.idle_users_s is not None:
         document["idle_users"] = format_age(policy.idle_users_s)
+    if policy.max_total_bytes is not None:
+        document["max_total_size"] = f"{policy.max_total_bytes}B"
     for name in ("empty", "orphans"):
         if getattr(policy, name):
             document[name] = True

@@ -165,6 +165,13 @@ class OwnerPlanner:
         plan.amounts.folders += folder
         return plan._replace(folder=folder)
 
+    def chats(self, user: bytes, *, compressed: bool) -> list[ExpiryChat]:
+        """Return the chats of a user's histories that can be read."""
+        scan = scan_user(self._folders, user, compressed=compressed)
+        plan = OwnerPlan(user, [], False, Amounts(), [], [])
+        documents, _ = self._read(user, scan, plan, {})
+        return self._chats(user, documents)
+
     def _nothing_expires(self, user: bytes, scan: Scan) -> bool:
         """Whether a quick look tells that there is nothing to remove and nothing to say."""
         name, policy = os.fsdecode(user), self._policy
