@@ -11,6 +11,7 @@ from shenyu_data.cli.common import Call, common
 from shenyu_data.cli.compress_archive import run_archive
 from shenyu_data.cli.confirm import confirm, yes_option
 from shenyu_data.cli.render import fields, number, size, table
+from shenyu_data.cli.signals import signals_interrupt
 from shenyu_data.cli.terminal import say
 from shenyu_data.datadir.gzipped import FASTEST, SMALLEST, USUAL_LEVEL
 from shenyu_data.model.ages import parse_age
@@ -99,7 +100,8 @@ def run_wish(call: Call, wish: Wish, user: str | None, *, dry_run: bool) -> None
         if not call.as_json and not call.quiet:
             say(_describe(plan, wish))
         confirm(call, f"{wish.way.capitalize()} {number(plan.documents, 'history', 'histories')}?")
-    stats = compress(call.data, options, call.monitor)
+    with signals_interrupt():
+        stats = compress(call.data, options, call.monitor)
     document = {"data": call.data, "dry_run": False, **fields(stats)}
     document["elapsed_s"] = round(stats.elapsed_s, 3)
     call.finish(

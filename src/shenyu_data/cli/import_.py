@@ -14,6 +14,7 @@ from shenyu_data.cli.confirm import confirm, yes_option
 from shenyu_data.cli.import_archive import size_in_bytes
 from shenyu_data.cli.open import open_for
 from shenyu_data.cli.render import fields, number, size, table
+from shenyu_data.cli.signals import signals_interrupt
 from shenyu_data.cli.terminal import say
 from shenyu_data.exchange.streams import STANDARD
 from shenyu_data.model.findings import printable
@@ -99,9 +100,10 @@ def import_command(
     if plan is not None and not (call.yes or call.as_json or call.quiet):
         say(_describe(plan, f"Import {file}", call.data))
     confirm(call, "Go ahead?")
-    stats = import_data(
-        source, call.data, repository, options, call.monitor, plan=plan, again=not standard
-    )
+    with signals_interrupt():
+        stats = import_data(
+            source, call.data, repository, options, call.monitor, plan=plan, again=not standard
+        )
     _finish(call, stats, file, repository is not None)
 
 

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import FrameType
 from typing import Any
 
 import click
@@ -16,6 +12,7 @@ from shenyu_data.cli.confirm import confirm, yes_option
 from shenyu_data.cli.open import open_for
 from shenyu_data.cli.render import fields, table
 from shenyu_data.cli.repair import describe
+from shenyu_data.cli.signals import signals_interrupt
 from shenyu_data.cli.terminal import say, say_error
 from shenyu_data.model.config import ServiceTable
 from shenyu_data.model.errors import (
@@ -90,7 +87,7 @@ def recover_command(
         jobs=call.jobs,
     )
     try:
-        with _signals_interrupt():
+        with signals_interrupt():
             _recover(call, options, dry_run=dry_run)
     except click.exceptions.Exit:
         raise  # all is told
@@ -200,28 +197,6 @@ class _Holding:
     def report(self, finding: Finding) -> None:
         """Keep a finding."""
         self.findings.append(finding)
-
-
-@contextmanager
-def _signals_interrupt() -> Iterator[None]:
-    """Let the end of the session or of the system be an interrupt: the service is to be started.
-    They often come together, and the second must not interrupt that.
-    """
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        for other in before:
-            signal.signal(other, signal.SIG_IGN)
-        raise KeyboardInterrupt
-
-    before: dict[signal.Signals, Any] = {}
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
-            before[number] = signal.signal(number, interrupt)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _plan_json(data: str, plan: RecoverPlan, *, dry_run: bool) -> dict[str, Any]:

@@ -138,7 +138,7 @@ def _run(
     ):
         work = chain(first, tasks)
         waiting = _WAITING_A_JOB * max(jobs, 1)
-        for part in run_tasks(executor, compress_owners, work, waiting=waiting):
+        for part in run_tasks(executor, compress_owners, work, waiting=waiting, tidies=True):
             progress.advance(part.owners)
             for finding in part.findings:
                 monitor.report(finding)

@@ -16,6 +16,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from shenyu_data.model.errors import ShenyuDataError
@@ -30,7 +31,8 @@ MOST_JOBS = 8
 """More processes than this only wait for the disk."""
 
 _ORPHAN_CHECK_S = 1.0
-_TERMINATION_S = 5.0
+_TERMINATION_S = 30
+"""So long a worker that is to end may take to remove what nobody would find."""
 
 
 def default_jobs() -> int:
@@ -71,12 +73,16 @@ def run_tasks(
     *,
     waiting: int,
     in_order: bool = False,
+    tidies: bool = False,
 ) -> Iterator[R]:
     """Yield ``function(task)`` for each task, as they complete or, with ``in_order``, as given.
 
     At most ``waiting`` tasks are submitted, running or kept for their turn at a time, so that
-    ``tasks`` may be endless. Raise the first exception of a task after cancelling the rest, or
-    ShenyuDataError if a process died.
+    ``tasks`` may be endless. A function that ``tidies`` up behind itself when an exception stops it
+    is given the time for that when its process is to end; others end at once.
+
+    Raise the first exception of a task after cancelling the rest, or ShenyuDataError if a process
+    died.
     """
     if executor is None:
         yield from map(function, tasks)
@@ -86,7 +92,10 @@ def run_tasks(
     futures: deque[Future[R]] = deque()
     try:
         for task in tasks:
-            futures.append(executor.submit(function, task))
+            if tidies:
+                futures.append(executor.submit(_carry_out, function, task))
+            else:
+                futures.append(executor.submit(function, task))
             if len(futures) >= waiting or futures[-1].done():
                 yield _next_result(futures, in_order=in_order)
         while futures:
@@ -165,12 +174,47 @@ def _watch(executor: ProcessPoolExecutor) -> None:
             os.close(handle)
 
 
+class _Stopped(BaseException):
+    """This process is to end; raised in the midst of a task that tidies up."""
+
+
+class _Worker:
+    """What this process is at, for the signal that ends it."""
+
+    tidies = False
+    stopped = False
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    if not _Worker.tidies:
+        os._exit(1)
+    if not _Worker.stopped:
+        _Worker.stopped = True
+        signal.alarm(_TERMINATION_S)  # which nothing in this process can put off
+        raise _Stopped
+
+
+def _carry_out(function: Callable[[T], R], task: T) -> R:
+    try:
+        try:
+            _Worker.tidies = True
+            return function(task)
+        finally:
+            _Worker.tidies = False
+    except _Stopped:
+        os._exit(1)
+    finally:
+        if _Worker.stopped:  # though somebody let no exception pass
+            os._exit(1)
+
+
 def _begin_worker(parent: int) -> None:
     # Workers make many small values and hardly a cycle: collecting as often as usual costs 5 %.
     gc.freeze()
     gc.set_threshold(50_000)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal interrupts all; the parent decides
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, _stop)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
     threading.Thread(target=_leave_with_parent, args=(parent,), daemon=True).start()
 
 
@@ -178,6 +222,10 @@ def _leave_with_parent(parent: int) -> None:
     """End this process once its parent is gone; a killed parent cannot tell."""
     while os.getppid() == parent:
         time.sleep(_ORPHAN_CHECK_S)
+    main = threading.main_thread().ident
+    if main is not None:
+        signal.pthread_kill(main, signal.SIGTERM)
+    time.sleep(_TERMINATION_S)
     os._exit(1)
 
 
