@@ -311,6 +311,19 @@ def test_filling_up_is_taken_back(place: Place) -> None:
     assert place.path.read_bytes() == written(6, 5)
 
 
+def test_what_was_filled_up_and_taken_back_comes_back_only_if_it_is_asked_for(
+    place: Place,
+) -> None:
+    """Whoever takes it back has looked at it, and knows which chats these are."""
+    place.snapshots(written(4, 3, 2, 1)).holds(written(6, 5))
+    place.repair()
+    undo(place.repository, str(place.data.folder), place.live_options(), CollectingMonitor())
+    assert place.repair()[0].items == []
+    assert place.path.read_bytes() == written(6, 5)
+    place.repair(every_chat=True)
+    assert place.found() == [6, 5, 4, 3, 2, 1]
+
+
 def test_repairing_twice_is_repairing_once(place: Place) -> None:
     place.snapshots(written(4, 3, 2, 1), written(6, 5)).holds(written(7, 6))
     place.repair()

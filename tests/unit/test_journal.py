@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -119,3 +120,17 @@ def test_a_journal_of_an_operation_that_did_not_end_is_never_dropped(tmp_path: P
         left = [journal.name for journal in journals.newest_first()]
     assert left[-1] == cut_off.name
     assert len(left) == KEPT_JOURNALS + 2
+
+
+@pytest.mark.parametrize("years", [-56, -1, 0, 1, 200])
+def test_the_last_one_that_began_is_the_newest_whatever_the_clock_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, years: int
+) -> None:
+    begun_ns = time.time_ns()
+    names = [begun(tmp_path).name]
+    monkeypatch.setattr(time, "time_ns", lambda: begun_ns + years * 365 * 86_400 * 10**9)
+    names += [begun(tmp_path).name, begun(tmp_path).name]
+    monkeypatch.undo()
+    names.append(begun(tmp_path).name)
+    with open_journals(str(tmp_path)) as journals:
+        assert [journal.name for journal in journals.newest_first()] == names[::-1]

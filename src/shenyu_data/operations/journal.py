@@ -259,12 +259,17 @@ class Journals:
         self._folder = folder
 
     def begin(self, began: Began) -> Journal:
-        """Begin a new journal, and remove very old ones."""
-        for old in self._names()[:-KEPT_JOURNALS]:
+        """Begin a new journal, and remove very old ones. It is the newest whatever the clock says:
+        an undo must not take an older operation for the last one.
+        """
+        names = self._names()
+        for old in names[:-KEPT_JOURNALS]:
             with suppress(OSError):
                 if Journal(self._folder, old).is_ended():
                     os.unlink(os.path.join(self._folder, old))
-        journal = Journal(self._folder, f"{time.time_ns():020d}-{os.urandom(4).hex()}.jsonl")
+        last = names[-1].partition("-")[0] if names else ""
+        number = max(time.time_ns(), int(last) + 1 if last.isdecimal() else 0)
+        journal = Journal(self._folder, f"{number:020d}-{os.urandom(4).hex()}.jsonl")
         journal.write(began)
         return journal
 
