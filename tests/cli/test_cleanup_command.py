@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from shenyu_data.testing.application import settle
 from tests.cli.conftest import Shenyu
 
 BEN = "data/histories/ben/chat-history.json"
@@ -183,6 +184,43 @@ def test_a_clock_that_may_be_wrong_must_be_vouched_for(saved: Path, shenyu: Shen
     assert ids(saved) == [5, 4, 3, 2, 1]
     assert shenyu(*words, "--clock-is-right").status == 0
     assert ids(saved) == [5, 4]
+
+
+def test_where_the_catalog_says_that_nothing_expires_the_repository_is_not_opened(
+    saved: Path, shenyu: Shenyu, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settle(saved / "data")
+    assert shenyu("users", "list").status == 0
+    monkeypatch.setenv("SHENYU_DATA_PASSPHRASE", "a wrong one")
+    for words in (("--dry-run",), ("--yes",)):
+        said = shenyu("cleanup", "--older-than", "99y", *words, "--json")
+        assert said.status == 0
+        assert said.json["users_seen"] == 2
+        assert said.json["verified_snapshots"] is None
+        assert said.json["planned"]["chats"] == 0
+    for words in (("--dry-run",), ("--yes",)):
+        said = shenyu("cleanup", "--keep-newest", "2", *words, "--json")
+        assert (said.status, said.json["error"]["code"]) == (4, "wrong-key")
+    assert ids(saved) == [5, 4, 3, 2, 1]
+
+
+def test_with_a_catalog_the_plan_still_says_what_no_verified_snapshot_holds(
+    saved: Path, shenyu: Shenyu
+) -> None:
+    (saved / BEN).write_text(json.dumps([chat(number) for number in range(6, 0, -1)]))
+    settle(saved / "data")
+    assert shenyu("users", "list").status == 0
+    said = shenyu("cleanup", "--keep-newest", "0", "--history", "chat-history", "--dry-run")
+    assert "5 chats with 5 messages" in said.out
+    assert "of 1 user of 2." in said.out
+    assert "1 chat would expire and stay: no verified snapshot" in said.out
+
+
+def test_with_a_catalog_a_total_size_still_weighs_everybody(saved: Path, shenyu: Shenyu) -> None:
+    settle(saved / "data")
+    assert shenyu("users", "list").status == 0
+    said = shenyu("cleanup", "--max-total-size", "0B", "--dry-run", "--json")
+    assert said.json["planned"]["chats"] == 6
 
 
 def test_a_history_too_large_to_be_looked_into_exits_with_1(saved: Path, shenyu: Shenyu) -> None:

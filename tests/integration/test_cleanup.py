@@ -21,8 +21,9 @@ from shenyu_data.model.expiry_holds import Hold
 from shenyu_data.model.monitor import CollectingMonitor
 from shenyu_data.operations import cleanup as module
 from shenyu_data.operations.cleanup import CleanupStats, cleanup
-from shenyu_data.operations.cleanup_plan import CleanupOptions, CleanupPlan, plan_cleanup
+from shenyu_data.operations.cleanup_plan import plan_cleanup
 from shenyu_data.operations.cleanup_total import with_room
+from shenyu_data.operations.cleanup_values import CleanupOptions, CleanupPlan
 from shenyu_data.operations.compress import CompressOptions, compress
 from shenyu_data.operations.compress_task import Way, Wish
 from shenyu_data.operations.restore_live import LiveOptions

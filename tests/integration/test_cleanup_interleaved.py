@@ -12,7 +12,7 @@ import pytest
 from shenyu_data.model.expiry import Policy, Rule
 from shenyu_data.model.monitor import CollectingMonitor
 from shenyu_data.operations.cleanup import cleanup
-from shenyu_data.operations.cleanup_plan import CleanupOptions
+from shenyu_data.operations.cleanup_values import CleanupOptions
 from shenyu_data.operations.restore_live import LiveOptions
 from shenyu_data.operations.restore_undo import undo
 from shenyu_data.repository.repository import create_repository

@@ -18,7 +18,7 @@ from shenyu_data.model.monitor import CollectingMonitor
 from shenyu_data.operations.archive import ArchiveOptions, archive
 from shenyu_data.operations.backup import BackupOptions, backup
 from shenyu_data.operations.cleanup import cleanup
-from shenyu_data.operations.cleanup_plan import CleanupOptions
+from shenyu_data.operations.cleanup_values import CleanupOptions
 from shenyu_data.operations.erase import EraseOptions, erase, plan_erase
 from shenyu_data.operations.repair import RepairOptions, RepairStats, plan_repair, repair
 from shenyu_data.operations.restore_live import LiveOptions, restore_in_place

@@ -22,7 +22,9 @@ from shenyu_data.model.expiry import Policy, Rule
 from shenyu_data.model.findings import Finding
 from shenyu_data.model.monitor import CollectingMonitor
 from shenyu_data.operations.catalog import CatalogOptions, ask
-from shenyu_data.operations.cleanup_plan import CleanupOptions, plan_cleanup
+from shenyu_data.operations.cleanup_known import Looked, look_at_all
+from shenyu_data.operations.cleanup_plan import plan_cleanup
+from shenyu_data.operations.cleanup_values import CleanupOptions, CleanupPlan
 from shenyu_data.operations.validate import ValidateOptions, validate
 from shenyu_data.repository.repository import Repository, create_repository
 from shenyu_data.storage.memory import MemoryStorage
@@ -190,14 +192,27 @@ class Days(RuleBasedStateMachine):
         now_ms = time.time_ns() // 1_000_000 + self.steps % 2 * 3 * DAY_S * 1000
         for policy in POLICIES[self.steps % 3 :: 3]:
             with_catalog = self._plan(policy, now_ms, self.state)
-            assert with_catalog == self._plan(policy, now_ms, self.base / "none")
+            without = self._plan(policy, now_ms, self.base / "none")
+            assert with_catalog == without
+            looked = look_at_all(
+                str(self.data.folder), self._options(policy, now_ms), CollectingMonitor()
+            )
+            assert looked is None or looked.seen == without[0].users_seen
+            if looked is not None:
+                assert self._plan(policy, now_ms, self.state, looked) == without
 
-    def _plan(self, policy: Policy, now_ms: int, state: Path) -> tuple[object, list[Finding]]:
-        monitor = CollectingMonitor()
-        options = CleanupOptions(
-            policy=policy, now_ms=now_ms, state=str(state), unsaved_too=True, every=True
+    def _options(self, policy: Policy, now_ms: int, state: Path | None = None) -> CleanupOptions:
+        place = str(state or self.state)
+        return CleanupOptions(
+            policy=policy, now_ms=now_ms, state=place, unsaved_too=True, every=True
         )
-        plan = plan_cleanup(repository(), str(self.data.folder), options, monitor)
+
+    def _plan(
+        self, policy: Policy, now_ms: int, state: Path, looked: Looked | None = None
+    ) -> tuple[CleanupPlan, list[Finding]]:
+        monitor = CollectingMonitor()
+        options = self._options(policy, now_ms, state)
+        plan = plan_cleanup(repository(), str(self.data.folder), options, monitor, looked)
         return msgspec.structs.replace(plan, elapsed_s=0.0), monitor.findings
 
 

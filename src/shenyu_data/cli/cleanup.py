@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,19 +13,24 @@ from shenyu_data.cli.cleanup_hold import hold_command
 from shenyu_data.cli.cleanup_options import policy_options
 from shenyu_data.cli.common import Call, common
 from shenyu_data.cli.confirm import confirm, yes_option
-from shenyu_data.cli.open import open_for
 from shenyu_data.cli.render import iso, local, number, size, table
 from shenyu_data.cli.terminal import say
 from shenyu_data.model.errors import UsageError
 from shenyu_data.model.expiry import Policy
 from shenyu_data.model.findings import printable
-from shenyu_data.operations.cleanup import CleanupStats, cleanup
-from shenyu_data.operations.cleanup_clock import check_clock
-from shenyu_data.operations.cleanup_owner import Amounts, PlannedChat
-from shenyu_data.operations.cleanup_plan import CleanupOptions, CleanupPlan, plan_cleanup
-from shenyu_data.operations.cleanup_total import with_room
+from shenyu_data.operations.cleanup_known import Looked, look_at_all
+from shenyu_data.operations.cleanup_values import (
+    Amounts,
+    CleanupOptions,
+    CleanupPlan,
+    PlannedChat,
+    nothing_expires,
+)
 from shenyu_data.operations.holds import hold_files, read_holds
 from shenyu_data.operations.places import state_folder, state_of
+
+if TYPE_CHECKING:
+    from shenyu_data.operations.cleanup import CleanupStats
 
 _SHOWN = 20
 
@@ -87,19 +92,41 @@ def cleanup_command(
         state=state,
         jobs=call.jobs,
     )
+    started = time.monotonic()
+    looked = None if users else look_at_all(call.data, options, call.monitor)
+    if looked is not None and not looked.left:
+        plan = nothing_expires(looked.seen, time.monotonic() - started)
+        _finish_plan(call, options, plan, dry_run=dry_run)
+    else:
+        _clean_up(call, options, looked, clock_is_right=clock_is_right, dry_run=dry_run)
+
+
+def _clean_up(
+    call: Call,
+    options: CleanupOptions,
+    looked: Looked | None,
+    *,
+    clock_is_right: bool,
+    dry_run: bool,
+) -> None:
+    # Late: where nothing expires, these and the passphrase would take half of the time.
+    from shenyu_data.cli.open import open_for
+    from shenyu_data.operations.cleanup import cleanup
+    from shenyu_data.operations.cleanup_clock import check_clock
+    from shenyu_data.operations.cleanup_plan import plan_cleanup
+    from shenyu_data.operations.cleanup_total import with_room
+
     repository = open_for(call, bulk=True)
     if not clock_is_right:
         check_clock(repository, call.data, options.now_ms)
     options = with_room(call.data, options, call.monitor)
-    plan = plan_cleanup(repository, call.data, options, call.monitor)
-    text = _describe(plan, options, printable(call.data))
+    plan = plan_cleanup(repository, call.data, options, call.monitor, looked)
     if dry_run or plan.empty:
-        document = _document(plan, None, dry_run=dry_run)
-        call.finish(document, text, findings=_is_left(plan) or call.monitor.count("error") > 0)
+        _finish_plan(call, options, plan, dry_run=dry_run)
         return
     if not call.yes:
         if not call.as_json and not call.quiet:
-            say(text)
+            say(_describe(plan, options, printable(call.data)))
         confirm(call, "Go ahead?")
     stats = cleanup(repository, call.data, options, call.monitor, plan)
     call.finish(
@@ -112,6 +139,15 @@ def cleanup_command(
 
 
 cleanup_command.add_command(hold_command)
+
+
+def _finish_plan(call: Call, options: CleanupOptions, plan: CleanupPlan, *, dry_run: bool) -> None:
+    """Say what was planned: nothing more is done."""
+    call.finish(
+        _document(plan, None, dry_run=dry_run),
+        _describe(plan, options, printable(call.data)),
+        findings=_is_left(plan) or call.monitor.count("error") > 0,
+    )
 
 
 def _is_left(plan: CleanupPlan) -> bool:
@@ -176,7 +212,7 @@ def _stays(plan: CleanupPlan, options: CleanupOptions) -> list[str]:
     if total.held:
         lines.append(f"  held     {number(total.held, 'chat')} would expire and stay")
     if total.unsaved:
-        why = f"{number(plan.verified, 'verified snapshot')} looked at"
+        why = f"{number(plan.verified or 0, 'verified snapshot')} looked at"
         lines.append(
             f"  unsaved  {number(total.unsaved, 'chat')} would expire and stay: no verified "
             f"snapshot holds them ({why}). `shenyu-data backup`, then `shenyu-data verify "

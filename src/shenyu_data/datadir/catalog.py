@@ -7,11 +7,11 @@ and built, is in catalog_files.py; what it is asked in catalog_pages.py.
 from __future__ import annotations
 
 import sqlite3
-import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from shenyu_data.datadir.catalog_known import bucket_of
 from shenyu_data.datadir.catalog_owners import OwnerChange
 from shenyu_data.datadir.catalog_rows import ChatRow, DocumentRow, Slot, owner_tie
 from shenyu_data.datadir.catalog_tables import (
@@ -24,14 +24,6 @@ from shenyu_data.datadir.catalog_tables import (
     UPDATE_USER,
 )
 from shenyu_data.model.layout import Place
-
-BUCKETS = 256
-"""Users are dealt into so many parts, of which one at a time is compared with the directory."""
-
-
-def bucket_of(name: bytes) -> int:
-    """Return which part of the users one of this name is in."""
-    return zlib.crc32(name) % BUCKETS
 
 
 class Catalog:

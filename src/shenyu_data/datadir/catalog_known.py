@@ -11,7 +11,8 @@ import os
 import sqlite3
 import stat
 import struct
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -32,9 +33,17 @@ _USER_COLUMNS = (
     " chat_bytes, oldest_ms, newest_ms, odd"
 )
 
+BUCKETS = 256
+"""Users are dealt into so many parts, of which one at a time is compared with the directory."""
+
 _STAT = struct.Struct("<IIQQQQ").pack
 _64_BITS = (1 << 64) - 1  # times before 1970 are negative
 _ABSENT = b"-"
+
+
+def bucket_of(name: bytes) -> int:
+    """Return which part of the users one of this name is in."""
+    return zlib.crc32(name) % BUCKETS
 
 
 class Seen(NamedTuple):
@@ -113,6 +122,20 @@ class KnownUsers:
                 )
         return found
 
+    def about(self) -> tuple[bytes, int]:
+        """Return which directory it is about, and when a document was read last, in ms."""
+        data, read_ms = self._connection.execute("SELECT data, read_ms FROM about").fetchone()
+        return bytes(data), int(read_ms)
+
+    def summaries(self, bucket: int) -> Iterator[tuple[bytes, Seen, Summary]]:
+        """Yield of the users of a part the name, how each was, and what expiry goes by."""
+        for name, names, signature, sound, *rest in self._connection.execute(
+            "SELECT name, names, signature, sound, chats, chat_bytes, oldest_ms, newest_ms, odd"
+            " FROM users WHERE bucket = ?",
+            (bucket,),
+        ):
+            yield name, Seen(names, signature, bool(sound)), Summary(*rest)
+
     def documents(self, number: int) -> dict[Slot, KnownDocument]:
         """Return what is known of a user's documents."""
         known: dict[Slot, KnownDocument] = {}
@@ -142,7 +165,13 @@ def is_as_seen(folders: DataFolders, owner: bytes, seen: Seen, *, compressed: bo
         _stat(histories, owner),
     ]
     if seen.names:
-        parts += [_stat(histories, b"%b/%b" % (owner, name)) for name in seen.names.split(b"/")]
+        # Written out: of all that a cleanup and a validation do, this is done most often.
+        look, packed, above = os.lstat, _packed, owner + b"/"
+        try:
+            for name in seen.names.split(b"/"):
+                parts.append(packed(look(above + name, dir_fd=histories)))
+        except OSError:
+            return False  # when it was looked at, every one of them was there
     return blake3(b"".join(parts)).digest(16) == seen.signature
 
 

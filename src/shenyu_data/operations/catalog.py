@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import msgspec
 
-from shenyu_data.datadir.catalog import BUCKETS, Catalog, bucket_of
+from shenyu_data.datadir.catalog import Catalog
 from shenyu_data.datadir.catalog_files import (
     NotACatalog,
     building,
@@ -24,6 +24,7 @@ from shenyu_data.datadir.catalog_files import (
     open_catalog,
     rewrite_without,
 )
+from shenyu_data.datadir.catalog_known import BUCKETS, bucket_of
 from shenyu_data.datadir.catalog_notes import CatalogNotes
 from shenyu_data.datadir.catalog_owners import OwnersTask, read_owners
 from shenyu_data.datadir.survey import Survey, survey

@@ -26,19 +26,13 @@ from shenyu_data.model.monitor import Monitor
 from shenyu_data.model.regzip import gzip_like
 from shenyu_data.operations.backup import BackupOptions, backup
 from shenyu_data.operations.cleanup_owner import (
-    Amounts,
     OwnerPlan,
     OwnerPlanner,
     Removal,
     digest_of,
 )
-from shenyu_data.operations.cleanup_plan import (
-    CleanupOptions,
-    CleanupPlan,
-    Planner,
-    plan_cleanup,
-    planner_of,
-)
+from shenyu_data.operations.cleanup_plan import Planner, plan_cleanup, planner_of
+from shenyu_data.operations.cleanup_values import Amounts, CleanupOptions, CleanupPlan
 from shenyu_data.operations.conversations import read_chats
 from shenyu_data.operations.holds import read_holds
 from shenyu_data.operations.journal import (

@@ -19,7 +19,7 @@ from shenyu_data.datadir.capture import capture
 from shenyu_data.datadir.folder import FILE_FLAGS, FOLDER_FLAGS
 from shenyu_data.datadir.replace import MOST_BYTES
 from shenyu_data.datadir.scan import DataFolders, Found, Scan, scan_user
-from shenyu_data.model.activity import Source, last_activity, moment_ms
+from shenyu_data.model.activity import last_activity, moment_ms
 from shenyu_data.model.chats import Chat, History
 from shenyu_data.model.documents import Unparsable
 from shenyu_data.model.expiry import (
@@ -37,6 +37,7 @@ from shenyu_data.model.layout import GZIP_SUFFIX, Place, kind_of, path_of
 from shenyu_data.model.records import MAX_PARSED_BYTES, gunzip
 from shenyu_data.operations.cleanup_quick import quick_chats
 from shenyu_data.operations.cleanup_saved import SavedChats
+from shenyu_data.operations.cleanup_values import Amounts, PlannedChat
 from shenyu_data.operations.conversations import UNPARSED, key_of, read_chats
 from shenyu_data.operations.past import storage_key
 
@@ -53,45 +54,6 @@ class Removal(NamedTuple):
     indexes: list[int]
     texts: list[bytes]
     whole: bool
-
-
-class PlannedChat(msgspec.Struct, frozen=True, kw_only=True):
-    """A chat that the policy names. ``kept``: why it stays all the same. ``source``: the clock."""
-
-    user: str
-    path: str
-    chat: str | None
-    messages: int
-    size_bytes: int
-    active_ms: int
-    source: Source
-    reasons: list[str]
-    kept: str | None
-
-
-class Amounts(msgspec.Struct, kw_only=True):
-    """How much goes, or went: chats, their messages and bytes, whole files, folders; what the
-    policy names and stays, held or unsaved; by which clocks the chats that go were judged.
-    """
-
-    chats: int = 0
-    messages: int = 0
-    size_bytes: int = 0
-    documents: int = 0
-    files: int = 0
-    folders: int = 0
-    held: int = 0
-    unsaved: int = 0
-    unreadable: int = 0
-    clocks: dict[str, int] = msgspec.field(default_factory=dict)
-
-    def add(self, other: Amounts) -> None:
-        """Add others."""
-        for name in self.__struct_fields__:
-            if name != "clocks":
-                setattr(self, name, getattr(self, name) + getattr(other, name))
-        for source, count in other.clocks.items():
-            self.clocks[source] = self.clocks.get(source, 0) + count
 
 
 class OwnerPlan(NamedTuple):

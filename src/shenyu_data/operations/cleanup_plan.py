@@ -6,24 +6,26 @@ neither with users nor with chats; of both lists a plan holds so many as somebod
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-import msgspec
-
-from shenyu_data.datadir.catalog_tables import CATALOG_NAME
 from shenyu_data.datadir.scan import DataFolders
 from shenyu_data.datadir.survey import Survey, survey
 from shenyu_data.model.expiry import Policy
 from shenyu_data.model.expiry_holds import Hold, Holds
 from shenyu_data.model.findings import printable
 from shenyu_data.model.monitor import Monitor
-from shenyu_data.operations.cleanup_owner import Amounts, OwnerPlan, OwnerPlanner, PlannedChat
+from shenyu_data.operations.cleanup_known import Looked, spared_users, usable_catalog
+from shenyu_data.operations.cleanup_owner import OwnerPlan, OwnerPlanner
 from shenyu_data.operations.cleanup_saved import SavedChats, Witnesses, find_witnesses
-from shenyu_data.operations.holds import HoldFiles
-from shenyu_data.operations.live_document import QUIET_S
+from shenyu_data.operations.cleanup_values import (
+    Amounts,
+    CleanupOptions,
+    CleanupPlan,
+    PlannedChat,
+    PlannedUser,
+)
 from shenyu_data.operations.named_users import check_users
 from shenyu_data.operations.prune_tasks import Stack
 from shenyu_data.operations.workers import open_executor, run_tasks
@@ -39,53 +41,6 @@ _MOST_USERS = 100_000
 _TASK_USERS = 250
 _FEW_USERS = 500
 _WAITING_A_JOB = 4
-
-
-class CleanupOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """``policy`` says what expires, ``holds`` what stays, as they were read from ``hold_files``.
-    ``users``: of nobody else.
-
-    ``unsaved_too``: also what no verified snapshot holds. ``every``: the plan lists everything.
-    ``state`` is the folder of the journals; ``quiet_s``: see LiveWriter.
-    """
-
-    policy: Policy
-    holds: list[Hold] = []
-    hold_files: HoldFiles | None = None
-    users: frozenset[bytes] | None = None
-    unsaved_too: bool = False
-    every: bool = False
-    now_ms: int
-    state: str
-    quiet_s: float = QUIET_S
-    jobs: int = 1
-
-
-class PlannedUser(msgspec.Struct, frozen=True, kw_only=True):
-    """What goes of one user, and what stays though the policy names it."""
-
-    user: str
-    amounts: Amounts
-
-
-class CleanupPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """What a cleanup would do. ``users`` are those with most bytes to lose, ``chats`` the first
-    ones; ``affected`` are all users of whom something goes, None if there are very many.
-    """
-
-    users: list[PlannedUser]
-    chats: list[PlannedChat]
-    total: Amounts
-    users_losing: int
-    users_seen: int
-    verified: int
-    affected: frozenset[bytes] | None
-    elapsed_s: float
-
-    @property
-    def empty(self) -> bool:
-        """Whether there is nothing to do."""
-        return not (self.total.documents or self.total.folders)
 
 
 class CleanupTask(NamedTuple):
@@ -138,8 +93,6 @@ def plan_users(task: CleanupTask) -> PlannedPart:
 def _spared(task: CleanupTask, folders: DataFolders) -> frozenset[bytes]:
     if task.catalog is None:
         return frozenset()
-    from shenyu_data.operations.cleanup_known import spared_users  # late: SQLite takes 10 ms
-
     users = [user for users in task.users.values() for user in users]
     return spared_users(task.catalog, folders, users, task.compressed, task.policy, task.now_ms)
 
@@ -174,7 +127,7 @@ class Planner:
         self.witnesses = (
             Witnesses({}, 0) if options.unsaved_too else find_witnesses(self._repository)
         )
-        self._catalog = _catalog_of(data, options)
+        self._catalog = usable_catalog(options.state, data, options.now_ms)
 
     def task(
         self, users: dict[int, list[bytes]], compressed: frozenset[bytes] | None
@@ -253,18 +206,15 @@ class Planner:
             yield self.task(users, frozenset(compressed))
 
 
-def _catalog_of(data: str, options: CleanupOptions) -> str | None:
-    if not os.path.exists(os.path.join(options.state, CATALOG_NAME)):
-        return None
-    from shenyu_data.operations.cleanup_known import usable_catalog  # late: SQLite takes 10 ms
-
-    return usable_catalog(options.state, data, options.now_ms)
-
-
 def plan_cleanup(
-    repository: Repository, data: str, options: CleanupOptions, monitor: Monitor
+    repository: Repository,
+    data: str,
+    options: CleanupOptions,
+    monitor: Monitor,
+    looked: Looked | None = None,
 ) -> CleanupPlan:
     """Say what :func:`shenyu_data.operations.cleanup.cleanup` would do now. Writes nothing.
+    ``looked``: it was told already of whom something may expire.
 
     Raise OwnerNotFound if one of the options' users is not there, DataDirectoryError if the
     directory cannot be listed, RepositoryError or StorageError if it cannot be told what is
@@ -274,7 +224,7 @@ def plan_cleanup(
     check_users(data, options.users or frozenset())
     planner = Planner(repository, data, options, monitor)
     collected = _Collected(options.every)
-    for part in planner.plans(options.users):
+    for part in planner.plans(options.users if looked is None else looked.left):
         collected.add(part)
         for plan in part.plans:
             for finding in plan.findings:
@@ -284,7 +234,7 @@ def plan_cleanup(
         chats=collected.chats,
         total=collected.total,
         users_losing=collected.losing,
-        users_seen=collected.seen,
+        users_seen=collected.seen if looked is None else looked.seen,
         verified=planner.witnesses.snapshots,
         affected=collected.affected,
         elapsed_s=time.monotonic() - started,
@@ -300,7 +250,7 @@ class _Collected:
         self.chats: list[PlannedChat] = []
         self.total = Amounts()
         self.losing = self.seen = 0
-        self.affected: frozenset[bytes] | None = None
+        self.affected: frozenset[bytes] | None = frozenset()
         self._affected: set[bytes] = set()
 
     def add(self, part: PlannedPart) -> None:

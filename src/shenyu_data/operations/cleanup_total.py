@@ -17,7 +17,7 @@ from shenyu_data.model.expiry import Policy, room_since
 from shenyu_data.model.expiry_holds import Holds
 from shenyu_data.model.monitor import Monitor
 from shenyu_data.operations.cleanup_owner import OwnerPlanner
-from shenyu_data.operations.cleanup_plan import CleanupOptions
+from shenyu_data.operations.cleanup_values import CleanupOptions
 from shenyu_data.operations.workers import open_executor, run_tasks
 
 _HOUR_MS = 3_600_000

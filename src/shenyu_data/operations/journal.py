@@ -12,13 +12,13 @@ import os
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
 
 import msgspec
 from blake3 import blake3
 
 from shenyu_data.model.errors import ShenyuDataError, UsageError
 from shenyu_data.model.layout import is_path_of
-from shenyu_data.repository.repository import Repository
 from shenyu_data.storage.atomic import (
     make_private,
     new_file,
@@ -27,6 +27,9 @@ from shenyu_data.storage.atomic import (
     write_all,
     write_file,
 )
+
+if TYPE_CHECKING:
+    from shenyu_data.repository.repository import Repository
 
 KEPT_JOURNALS = 50
 """Older ones of operations that ended are removed when a new one begins; only the newest can be
