@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -233,3 +234,69 @@ def test_a_history_too_large_to_be_looked_into_exits_with_1(saved: Path, shenyu:
         (found,) = [item for item in said.json["findings"] if item["code"] == "too-large"]
         assert found["message"] == "nothing is cleaned up in it: too large to be looked into"
         assert "chats list --user" in found["hint"], "what an operator can do here"
+
+
+CLEANUP = ("cleanup", "--keep-newest", "2", "--yes", "--json")
+
+
+def moved(place: Path) -> None:
+    (place / "data").rename(place / "elsewhere")
+    config = place / "shenyu-data.toml"
+    config.write_text(config.read_text().replace('"data"', '"elsewhere"'))
+
+
+def test_holds_of_a_directory_that_was_moved_are_not_passed_over(
+    saved: Path, shenyu: Shenyu
+) -> None:
+    shenyu("cleanup", "hold", "add", "ben", "--reason", "court")
+    moved(saved)
+    said = shenyu(*CLEANUP)
+    assert (said.status, said.json["error"]["code"]) == (3, "holds-damaged")
+    assert "from before that was moved" in said.err
+    listed = shenyu("cleanup", "hold", "list", "--json")
+    assert listed.status == 1
+    assert [hold["user"] for hold in listed.json["holds"]] == ["ben", "held"]
+    shenyu("cleanup", "hold", "add", "held")
+    assert shenyu(*CLEANUP).status == 0
+    history = saved / "elsewhere/histories/ben/chat-history.json"
+    assert [item["id"] - T0 for item in json.loads(history.read_bytes())] == [5, 4, 3, 2, 1]
+
+
+def test_an_erasure_takes_a_user_out_of_the_holds_of_before_a_move(
+    saved: Path, shenyu: Shenyu
+) -> None:
+    shenyu("cleanup", "hold", "add", "ben")
+    old = shenyu("cleanup", "hold", "list", "--json").json["files"]
+    moved(saved)
+    assert shenyu("erase-user", "ben", "--yes").status == 3
+    assert shenyu("erase-user", "ben", "--yes", "--held-too").status == 0
+    new = shenyu("cleanup", "hold", "list", "--json").json["files"]
+    for path in {*old, *new}:
+        assert not os.path.exists(path) or b"ben" not in Path(path).read_bytes()
+
+
+def test_holds_of_another_directory_that_is_there_are_its_own(saved: Path, shenyu: Shenyu) -> None:
+    shutil.copytree(saved / "data", saved / "other data")
+    listed = shenyu("cleanup", "hold", "list", "--data", str(saved / "other data"), "--json")
+    assert (listed.status, listed.json["holds"]) == (0, [])
+
+
+def test_with_another_state_folder_the_holds_beside_the_configuration_stop_a_cleanup(
+    saved: Path, shenyu: Shenyu, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(saved / "another state"))
+    said = shenyu(*CLEANUP)
+    assert (said.status, said.json["error"]["code"]) == (3, "holds-damaged")
+    assert ids(saved) == [5, 4, 3, 2, 1]
+
+
+def test_holds_that_somebody_else_wrote_beside_the_configuration_stop_a_cleanup(
+    saved: Path, shenyu: Shenyu, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who may not write there keeps the own copy elsewhere, and reads this one all the same."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(saved / "another state"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(saved / "another home"))
+    monkeypatch.setattr("shenyu_data.operations.holds.os.access", lambda path, mode: False)
+    said = shenyu(*CLEANUP)
+    assert (said.status, said.json["error"]["code"]) == (3, "holds-damaged")
+    assert ids(saved) == [5, 4, 3, 2, 1]

@@ -90,7 +90,7 @@ def test_no_file_is_no_hold_and_both_are_written(files: HoldFiles) -> None:
     assert read_holds(files) == []
     write_holds(files, [ANNA])
     assert read_holds(files) == [ANNA]
-    assert [os.stat(path).st_mode & 0o777 for path in files] == [0o600, 0o600]
+    assert [os.stat(path).st_mode & 0o777 for path in files[:2]] == [0o600, 0o600]
 
 
 @pytest.mark.parametrize("gone", [0, 1])
@@ -98,10 +98,10 @@ def test_one_that_is_lost_stops_everything_until_both_are_written_anew(
     files: HoldFiles, gone: int
 ) -> None:
     write_holds(files, [ANNA])
-    os.unlink(files[gone])
+    os.unlink(files[:2][gone])
     with pytest.raises(HoldsDamaged, match="is gone"):
         read_holds(files)
-    assert read_any_holds(files) == ([ANNA], [files[gone]])
+    assert read_any_holds(files) == ([ANNA], [files[:2][gone]])
     write_holds(files, [ANNA, CHAT])
     assert read_holds(files) == [ANNA, CHAT]
 
@@ -109,9 +109,9 @@ def test_one_that_is_lost_stops_everything_until_both_are_written_anew(
 @pytest.mark.parametrize("which", [0, 1])
 def test_one_that_is_damaged_stops_everything(files: HoldFiles, which: int) -> None:
     write_holds(files, [ANNA])
-    document = json.loads(Path(files[which]).read_bytes())
+    document = json.loads(Path(files[:2][which]).read_bytes())
     document["holds"] = []  # somebody thought to know better
-    Path(files[which]).write_text(json.dumps(document))
+    Path(files[:2][which]).write_text(json.dumps(document))
     for read in (read_holds, read_any_holds):
         with pytest.raises(HoldsDamaged, match="damaged"):
             read(files)

@@ -77,12 +77,15 @@ def _end(hold: Hold) -> float:
     return float("inf") if hold.until_ms is None else hold.until_ms
 
 
-def encode(holds: Iterable[Hold], twin: str) -> bytes:
-    """Return the text of a file of holds; ``twin`` is where the other copy of it stands."""
+def encode(holds: Iterable[Hold], twin: str, data: str = "") -> bytes:
+    """Return the text of a file of holds; ``twin`` is where the other copy of it stands, ``data``
+    the data directory that it is about.
+    """
     body = {
         "format": _FORMAT,
         "version": _VERSION,
         "twin": twin,
+        "data": data,
         "holds": [msgspec.structs.asdict(hold) for hold in sorted(holds, key=lambda h: h.what)],
     }
     return json.dumps({**body, "check": _check(body)}, indent=2).encode() + b"\n"
@@ -90,6 +93,12 @@ def encode(holds: Iterable[Hold], twin: str) -> bytes:
 
 def decode(data: bytes, name: str) -> tuple[list[Hold], str]:
     """Return the holds of a file, and where the other copy stands. Raise HoldsDamaged."""
+    holds, twin, _ = decode_placed(data, name)
+    return holds, twin
+
+
+def decode_placed(data: bytes, name: str) -> tuple[list[Hold], str, str]:
+    """As :func:`decode`, with the data directory it is about; that is empty in an old file."""
     try:
         document = json.loads(data)
         check = document.pop("check")
@@ -97,7 +106,8 @@ def decode(data: bytes, name: str) -> tuple[list[Hold], str]:
             raise ValueError
         if check != _check(document):
             raise ValueError
-        return msgspec.convert(document["holds"], list[Hold]), str(document["twin"])
+        holds = msgspec.convert(document["holds"], list[Hold])
+        return holds, str(document["twin"]), str(document.get("data", ""))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise HoldsDamaged(
             f"the file of holds {name} is damaged, so nothing is cleaned up",
