@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shenyu_data.datadir import permissions as walking
+from shenyu_data.datadir.folder import open_root
 from shenyu_data.model.errors import UsageError
 from shenyu_data.model.monitor import CollectingMonitor
 from shenyu_data.model.permissions import Node, Policy, judge, mending, parse_id, parse_mode
@@ -283,3 +285,30 @@ def test_what_the_application_made_stays_its_own_in_a_directory_that_is_roots(da
     os.chown(data / "users", 1, 1)
     policy = owner_policy(str(data), Policy())
     assert (policy.uid, policy.gid) == (os.geteuid(), os.getegid())
+
+
+def test_a_walk_holds_neither_all_names_nor_all_folders_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder is followed by what it holds, before the next one is even met."""
+    monkeypatch.setattr(walking, "_SORTED_NAMES", 3)
+    for number in range(10):
+        (tmp_path / f"folder{number}/deep").mkdir(parents=True)
+        (tmp_path / f"folder{number}/deep/file").touch()
+    with open_root(str(tmp_path)) as root:
+        paths = [met.path for met in walking.walk(root)]
+    assert paths[0] == b""
+    assert len(set(paths)) == len(paths) == 31
+    for at in range(1, len(paths), 3):
+        assert paths[at + 1 : at + 3] == [paths[at] + b"/deep", paths[at] + b"/deep/file"]
+
+
+def test_a_folder_that_vanishes_while_it_is_walked_is_no_error(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder/file").touch()
+    with open_root(str(tmp_path)) as root:
+        walk = walking.walk(root)
+        assert [next(walk).path, next(walk).path] == [b"", b"folder"]
+        (tmp_path / "folder/file").unlink()
+        (tmp_path / "folder").rmdir()
+        assert list(walk) == []

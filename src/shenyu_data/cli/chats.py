@@ -227,4 +227,4 @@ def chat_json(item: ChatEntry) -> dict[str, Any]:
 def incomplete(call: Call) -> bool:
     """Whether something could not be looked into, so that an answer may lack something."""
     codes = {"catalog-not-kept", "catalog-busy", "catalog-rebuilt"}
-    return any(item.code not in codes for item in call.monitor.findings)
+    return bool(call.monitor.codes - codes)

@@ -94,7 +94,7 @@ def run_wish(call: Call, wish: Wish, user: str | None, *, dry_run: bool) -> None
         if dry_run or not plan.documents:
             document = {"data": call.data, "dry_run": dry_run, **fields(plan)}
             document["documents"], document["items"] = plan.documents, _items(plan)
-            findings = bool(call.monitor.findings)
+            findings = bool(call.monitor.codes)
             call.finish(document, _describe(plan, wish), findings=findings)
             return
         if not call.as_json and not call.quiet:
@@ -107,7 +107,7 @@ def run_wish(call: Call, wish: Wish, user: str | None, *, dry_run: bool) -> None
     call.finish(
         document,
         _told(stats, wish),
-        findings=bool(call.monitor.findings),
+        findings=bool(call.monitor.codes),
         failed=bool(stats.failed),
     )
 

@@ -57,7 +57,7 @@ def run_archive(
         f"Moved {number(stats.chats, 'chat')} of {number(stats.histories, 'history', 'histories')} "
         f"{way}, {size(stats.size_bytes)}, in {stats.elapsed_s:.1f} s"
     )
-    findings = bool(stats.refused + stats.busy) or bool(call.monitor.findings)
+    findings = bool(stats.refused + stats.busy) or bool(call.monitor.codes)
     call.finish(document, text, findings=findings, failed=bool(stats.failed))
 
 

@@ -49,7 +49,7 @@ def diff_command(call: Call, a: str, b: str, user: str | None, limit: int) -> No
         call.finish(
             result,
             f"{head}, user {printable(name)}:\n{_describe_user(found, limit)}",
-            findings=found.degraded or bool(found.uncompared) or bool(call.monitor.findings),
+            findings=found.degraded or bool(found.uncompared) or bool(call.monitor.codes),
             damaged=bool(found.damaged),
         )
         return

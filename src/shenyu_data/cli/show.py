@@ -120,8 +120,8 @@ def _show_inside(
             for item in shown
         ]
         text = "\n\n".join(f"{head}, {_chat_text(item, limit)}" for item in shown)
-    damaged = any(item.code.startswith("object-") for item in call.monitor.findings)
-    call.finish(result, text, findings=bool(call.monitor.findings), damaged=damaged)
+    damaged = any(code.startswith("object-") for code in call.monitor.codes)
+    call.finish(result, text, findings=bool(call.monitor.codes), damaged=damaged)
 
 
 def _chats_table(chats: list[ChatInfo], limit: int) -> str:

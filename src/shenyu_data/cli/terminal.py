@@ -6,6 +6,7 @@ Progress and warnings go to standard error, results to standard output.
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
@@ -17,14 +18,18 @@ if TYPE_CHECKING:
 
 
 class TerminalMonitor:
-    """Keeps findings, prints them as they come, and shows progress at a terminal.
+    """Prints findings as they come, and shows progress at a terminal.
 
-    ``quiet`` prints errors only, ``silent`` nothing: what is kept goes into a JSON document.
-    Findings of severity info are printed only if ``detailed``.
+    ``quiet`` prints errors only. ``silent`` prints nothing: then findings are kept, for a JSON
+    document; else only their codes are, as there may be millions. Findings of severity info are
+    printed only if ``detailed``.
     """
 
     def __init__(self, *, quiet: bool, silent: bool, progress: bool, detailed: bool) -> None:
         self.findings: list[Finding] = []
+        self.codes: set[str] = set()
+        """The codes of all that was reported, kept or not."""
+        self._counts: Counter[str] = Counter()
         self._quiet = quiet
         self._mute = silent
         self._detailed = detailed
@@ -39,9 +44,13 @@ class TerminalMonitor:
         return _Bar(self, title, total, unit)
 
     def report(self, finding: Finding) -> None:
-        """Keep a finding and, unless told otherwise, print it."""
-        self.findings.append(finding)
-        if self._mute or (self._quiet and finding.severity != "error"):
+        """Print a finding, unless told otherwise, or keep it."""
+        self.codes.add(finding.code)
+        self._counts[finding.severity] += 1
+        if self._mute:
+            self.findings.append(finding)
+            return
+        if self._quiet and finding.severity != "error":
             return
         if finding.severity == "info" and not self._detailed:
             return
@@ -58,7 +67,7 @@ class TerminalMonitor:
             _write(sys.stderr, line)
 
     def mute(self) -> None:
-        """From now on print nothing: what is kept goes into a JSON document."""
+        """From now on keep findings, for a JSON document, and print nothing."""
         self._mute = True
 
     def show_all(self) -> None:
@@ -67,7 +76,7 @@ class TerminalMonitor:
 
     def count(self, *severities: str) -> int:
         """Return how many findings have one of the severities."""
-        return sum(finding.severity in severities for finding in self.findings)
+        return sum(self._counts[severity] for severity in severities)
 
 
 class _Bar:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
+from itertools import islice
 from typing import NamedTuple
 
 from shenyu_data.datadir.folder import open_folder
 from shenyu_data.datadir.survey import MAX_DEPTH
 from shenyu_data.model.permissions import Mending, Node
+
+_SORTED_NAMES = 4096
 
 _ACCESS_LIST = "system.posix_acl_access"
 _DEFAULT_LIST = "system.posix_acl_default"
@@ -28,38 +31,47 @@ class Met(NamedTuple):
 
 
 def walk(root: int) -> Iterator[Met]:
-    """Yield the folder ``root`` itself (its path is empty) and everything in it, a folder before
-    what it holds; what the caller changes of a folder counts when it is listed.
+    """Yield the folder ``root`` itself (its path is empty) and everything in it, a folder right
+    before what it holds; what the caller changes of a folder counts when it is listed.
+
+    However many entries there are, a part of each folder's on the way down is in memory.
     """
     yield Met(b"", _node(os.fstat(root), root))
-    pending = [(b"", 0)]
-    while pending:
-        path, depth = pending.pop()
-        try:
-            folder = open_folder(root, path)
-        except FileNotFoundError:
-            continue  # it vanished since it was met
-        except OSError as error:
-            yield Met(path, error=error)
-            continue
-        try:
-            with os.scandir(folder) as entries:
-                names = sorted(os.fsencode(entry.name) for entry in entries)
-            for name in names:
-                below = b"%b/%b" % (path, name) if path else name
-                met = _meet(folder, name, below)
-                if met is None:
-                    continue
-                yield met
-                if met.node is not None and met.node.is_folder:
-                    if depth < MAX_DEPTH:
-                        pending.append((below, depth + 1))
-                    else:
-                        yield Met(below, error=OSError(0, "it is nested too deep"))
-        except OSError as error:
-            yield Met(path, error=error)
-        finally:
-            os.close(folder)
+    yield from _inside(root, b"", 0)
+
+
+def _inside(root: int, path: bytes, depth: int) -> Iterator[Met]:
+    try:
+        folder = open_folder(root, path)
+    except FileNotFoundError:
+        return  # it vanished since it was met
+    except OSError as error:
+        yield Met(path, error=error)
+        return
+    try:
+        for name in _names(folder):
+            below = b"%b/%b" % (path, name) if path else name
+            met = _meet(folder, name, below)
+            if met is None:
+                continue
+            yield met
+            if met.node is not None and met.node.is_folder:
+                if depth < MAX_DEPTH:
+                    yield from _inside(root, below, depth + 1)
+                else:
+                    yield Met(below, error=OSError(0, "it is nested too deep"))
+    except OSError as error:
+        yield Met(path, error=error)
+    finally:
+        os.close(folder)
+
+
+def _names(folder: int) -> Iterator[bytes]:
+    """Yield the names in an open folder, sorted as far as memory goes."""
+    with os.scandir(folder) as entries:
+        names = (os.fsencode(entry.name) for entry in entries)
+        while part := sorted(islice(names, _SORTED_NAMES)):
+            yield from part
 
 
 def change(root: int, path: bytes, node: Node, mending: Mending) -> bool:

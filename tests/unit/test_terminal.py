@@ -1,0 +1,39 @@
+"""The terminal as a Monitor: what it prints, and what it keeps."""
+
+from __future__ import annotations
+
+import pytest
+
+from shenyu_data.cli.terminal import TerminalMonitor
+from shenyu_data.model.findings import Finding, Severity
+
+
+def finding(code: str, severity: Severity) -> Finding:
+    return Finding(code=code, severity=severity, path="a", message="it is so", hint="")
+
+
+def monitor(*, silent: bool) -> TerminalMonitor:
+    return TerminalMonitor(quiet=False, silent=silent, progress=False, detailed=False)
+
+
+def test_findings_that_are_printed_are_counted_and_not_kept(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    terminal = monitor(silent=False)
+    for _ in range(3):
+        terminal.report(finding("torn-json", "error"))
+    terminal.report(finding("blank-file", "info"))
+    assert terminal.findings == []
+    assert (terminal.count("error"), terminal.count("error", "info")) == (3, 4)
+    assert terminal.codes == {"torn-json", "blank-file"}
+    assert capsys.readouterr().err == "error: a: it is so [torn-json]\n" * 3
+
+
+def test_findings_for_a_document_are_kept_and_not_printed(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    terminal = monitor(silent=True)
+    terminal.report(finding("blank-file", "info"))
+    assert [kept.code for kept in terminal.findings] == ["blank-file"]
+    assert (terminal.count("info"), terminal.codes) == (1, {"blank-file"})
+    assert capsys.readouterr().err == ""
