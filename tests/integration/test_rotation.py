@@ -621,3 +621,41 @@ def test_snapshots_are_copied_from_and_into_rotated_repositories(
         for each in taken:
             check_whole(target, each)
     assert look(target).findings == []
+
+
+@pytest.mark.parametrize("at_call", range(30))
+def test_who_is_erased_with_the_new_key_under_a_copy_with_the_old_one_is_no_damage(
+    past: Past, tmp_path: Path, at_call: int
+) -> None:
+    """Also if the copy had not looked at tombstones yet: then it cannot know of one it missed."""
+    there = There()
+    target, recovery = create_repository(there, PASSPHRASE)
+    options = CopyOptions(state=str(tmp_path))
+    first = [past.taken[0].snapshot.hex()]
+    copy(
+        past.repository,
+        target,
+        plan_copy(past.repository, target, first),
+        options,
+        CollectingMonitor(),
+    )
+
+    def rotate_and_erase() -> None:
+        keys = rotate(target, recovery).repository.keys
+        assert not destroy_keys(there, keys, keys.user_pseudonym(b"bob"), 1).failures
+
+    beside = Repository(Beside(there, Meanwhile("call", at_call, rotate_and_erase)), target.keys)
+    with suppress(ShenyuDataError):
+        copy(
+            past.repository,
+            beside,
+            plan_copy(past.repository, beside, None),
+            options,
+            CollectingMonitor(),
+        )
+    repository = open_repository(there, recovery)
+    for item in repository.snapshots():
+        restored = bring_back(repository, item.id)
+        assert restored.findings == []
+        assert b"histories/bob" not in restored.tree.nodes
+    assert look(repository).errors == {}

@@ -260,6 +260,8 @@ class _Backup:
         for error in failures:
             self._monitor.report(_damaged_parent(error))
         self._tombstones = self._read_tombstones(listed[TOMBSTONES])
+        if self._tombstones.unreadable:
+            self._check_not_rotated()
         newest = snapshots[-1].id if snapshots else None
         chosen = self._options.adoption.parent if self._options.adoption else newest
         return self._repository.root(chosen) if chosen is not None else None

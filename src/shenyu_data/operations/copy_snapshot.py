@@ -40,6 +40,7 @@ from shenyu_data.repository.repository import Repository
 from shenyu_data.repository.snapshots import snapshot_ids
 from shenyu_data.repository.tombstones import (
     Tombstones,
+    erased_under_a_newer_key,
     read_tombstones,
 )
 
@@ -131,6 +132,8 @@ class SnapshotCopy:
         self._erased: set[bytes] = set()
         self._erased_since = False
         self._tombstones = self._read_tombstones()
+        if self._tombstones.unreadable:  # all of them could be read when the copy began
+            raise erased_under_a_newer_key()
         self._doomed = _doomed_packs(place.destination)
         self._left_out = False
         self._damaged = False
