@@ -20,6 +20,7 @@ from shenyu_data.operations.backup import BackupOptions, backup
 from shenyu_data.operations.cleanup import cleanup
 from shenyu_data.operations.cleanup_values import CleanupOptions
 from shenyu_data.operations.erase import EraseOptions, erase, plan_erase
+from shenyu_data.operations.journal import KEPT_JOURNALS, Began, Ended, open_journals
 from shenyu_data.operations.repair import RepairOptions, RepairStats, plan_repair, repair
 from shenyu_data.operations.restore_live import LiveOptions, restore_in_place
 from shenyu_data.operations.restore_undo import undo
@@ -237,6 +238,20 @@ def test_what_a_cleanup_removed_stays_removed(place: Place, keep: int) -> None:
     _clean(place, keep)
     place.holds(torn(6, 5)).repair()
     assert place.found() == [6, 5, 4, 3][: 2 + keep]
+
+
+def test_what_a_cleanup_removed_long_ago_stays_removed(place: Place) -> None:
+    """Many operations later, and though its user began anew before the next backup."""
+    place.snapshots(written(4, 3, 2, 1))
+    _clean(place, 0)
+    with open_journals(str(place.state)) as journals:
+        for _ in range(KEPT_JOURNALS + 5):
+            began = Began(operation="compress", time_ms=1, repository=b"", data="d", snapshot=None)
+            journals.begin(began).write(Ended())
+    place.snapshots(written(9)).holds(written(9))
+    assert place.repair()[0].items == []
+    place.holds(torn(10, 9)).repair()
+    assert place.found() == [10, 9]
 
 
 def test_what_a_cleanup_removed_and_an_undo_put_back_comes_back(place: Place) -> None:

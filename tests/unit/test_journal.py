@@ -6,11 +6,13 @@ import os
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from shenyu_data.model.errors import ShenyuDataError
 from shenyu_data.operations import journal as module
 from shenyu_data.operations.journal import (
+    CLEANUP,
     KEPT_JOURNALS,
     Began,
     Ended,
@@ -22,7 +24,7 @@ from shenyu_data.operations.journal import (
     open_journals,
 )
 
-BEGAN = Began(operation="cleanup", time_ms=1, repository=b"r" * 16, data="d", snapshot=None)
+BEGAN = Began(operation="restore", time_ms=1, repository=b"r" * 16, data="d", snapshot=None)
 
 
 def begun(folder: Path) -> Journal:
@@ -120,6 +122,24 @@ def test_a_journal_of_an_operation_that_did_not_end_is_never_dropped(tmp_path: P
         left = [journal.name for journal in journals.newest_first()]
     assert left[-1] == cut_off.name
     assert len(left) == KEPT_JOURNALS + 2
+
+
+def test_journals_of_cleanups_are_kept_longer_but_not_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They say what was removed on purpose, and snapshots hold it for years."""
+    monkeypatch.setattr(module, "KEPT_JOURNALS", 2)
+    monkeypatch.setattr(module, "KEPT_CLEANUPS", 3)
+    begun_first = []
+    with open_journals(str(tmp_path)) as journals:
+        for _ in range(5):
+            begun_first.append(journals.begin(msgspec.structs.replace(BEGAN, operation=CLEANUP)))
+            begun_first[-1].write(Ended())
+        for _ in range(4):
+            journals.begin(BEGAN).write(Ended())
+        left = [journal.name for journal in journals.newest_first()]
+    assert left[3:] == [journal.name for journal in begun_first[:1:-1]]
+    assert len(left) == 3 + 3
 
 
 @pytest.mark.parametrize("years", [-56, -1, 0, 1, 200])

@@ -36,6 +36,7 @@ from shenyu_data.operations.cleanup_values import Amounts, CleanupOptions, Clean
 from shenyu_data.operations.conversations import read_chats
 from shenyu_data.operations.holds import read_holds
 from shenyu_data.operations.journal import (
+    CLEANUP,
     Began,
     Digests,
     Ended,
@@ -147,7 +148,7 @@ class _Apply:
         self.safety: bytes | None = None
         self._journal = journals.begin(
             Began(
-                operation="cleanup",
+                operation=CLEANUP,
                 time_ms=time.time_ns() // 1_000_000,
                 repository=repository.keys.repository_id,
                 data=printable(os.path.abspath(data)),

@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from shenyu_data.repository.repository import Repository
 
 KEPT_JOURNALS = 50
+KEPT_CLEANUPS = 1000
+"""Of cleanups so many more, some years of them: a repair asks them what was removed on purpose."""
+
+CLEANUP = "cleanup"
 """Older ones of operations that ended are removed when a new one begins; only the newest can be
 taken back. What one that did not end left in the data directory is found by its journal alone."""
 
@@ -214,7 +218,7 @@ class Journal:
         return False
 
     def discard(self) -> None:
-        """Remove it: nothing was done."""
+        """Remove it: nothing was done, or long ago."""
         with suppress(OSError):
             os.unlink(self._path)
 
@@ -266,10 +270,15 @@ class Journals:
         an undo must not take an older operation for the last one.
         """
         names = self._names()
-        for old in names[:-KEPT_JOURNALS]:
+        cleanups = 0
+        for name in reversed(names[:-KEPT_JOURNALS]):
+            old = Journal(self._folder, name)
             with suppress(OSError):
-                if Journal(self._folder, old).is_ended():
-                    os.unlink(os.path.join(self._folder, old))
+                first = old.began()
+                is_cleanup = first is not None and first.operation == CLEANUP
+                cleanups += is_cleanup
+                if old.is_ended() and not (is_cleanup and cleanups <= KEPT_CLEANUPS):
+                    old.discard()
         last = names[-1].partition("-")[0] if names else ""
         number = max(time.time_ns(), int(last) + 1 if last.isdecimal() else 0)
         journal = Journal(self._folder, f"{number:020d}-{os.urandom(4).hex()}.jsonl")

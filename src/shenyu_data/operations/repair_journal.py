@@ -4,12 +4,17 @@ Called by operations/repair_past.py.
 
 from __future__ import annotations
 
+from array import array
+from bisect import bisect_left
+
+from blake3 import blake3
+
 from shenyu_data.model.chats import Chat
 from shenyu_data.operations.journal import (
-    Began,
+    KEPT_JOURNALS,
     Digests,
+    Journal,
     Journals,
-    Line,
     Saved,
     Step,
     Swap,
@@ -24,29 +29,35 @@ class Journaled:
 
     def __init__(self, repository: Repository, journals: Journals) -> None:
         self._digests = Digests(repository)
-        self._removed: dict[bytes, set[bytes]] = {}
+        self._removed: list[array[int]] = []  # of each cleanup, sorted
         self._written: dict[bytes, list[tuple[bytes, bytes]]] = {}
-        for journal in journals.newest_first():
-            lines = journal.lines()
-            began = next((line for line in lines if isinstance(line, Began)), None)
+        for number, journal in enumerate(journals.newest_first()):
+            began = journal.began()
             if began is not None and began.repository == repository.keys.repository_id:
-                self._take(lines)
+                self._take(journal, recent=number < KEPT_JOURNALS)
 
-    def _take(self, lines: list[Line]) -> None:
-        taken_back = any(isinstance(line, TakenBack) for line in lines)
-        saved = b""
-        for line in lines:
-            if isinstance(line, Saved):
+    def _take(self, journal: Journal, *, recent: bool) -> None:
+        """Remember what a journal says: of an old one, what was removed."""
+        taken_back, saved, removed = False, b"", array("Q")
+        for line in journal.read():
+            if isinstance(line, TakenBack):
+                taken_back = True
+            elif isinstance(line, Saved):
                 saved = line.snapshot
-            elif isinstance(line, Swap):
+            elif isinstance(line, Swap) and recent:
                 self._written.setdefault(line.path, []).append((saved, line.wrote))
-            elif isinstance(line, Step) and line.removed and not taken_back:
-                self._removed.setdefault(line.path, set()).update(line.removed)
+            elif isinstance(line, Step) and line.removed:
+                removed.extend(_number(line.path, digest) for digest in line.removed)
+        if removed and not taken_back:
+            self._removed.append(array("Q", sorted(removed)))
 
     def is_removed(self, path: bytes, chat: Chat) -> bool:
         """Whether a cleanup took this chat, as it is here, out of the history at ``path``."""
-        removed = self._removed.get(path)
-        return removed is not None and chat_digest(self._digests, chat.value) in removed
+        if not self._removed:
+            return False
+        wanted = _number(path, chat_digest(self._digests, chat.value))
+        places = ((removed, bisect_left(removed, wanted)) for removed in self._removed)
+        return any(place < len(removed) and removed[place] == wanted for removed, place in places)
 
     def written(self, path: bytes) -> list[tuple[bytes, bytes]]:
         """Return the digests of what was put at ``path``, each after the safety snapshot that was
@@ -57,3 +68,8 @@ class Journaled:
     def digest(self, data: bytes) -> bytes:
         """Return the digest of a document as the journals have it."""
         return self._digests.of(data)
+
+
+def _number(path: bytes, digest: bytes) -> int:
+    """Return what a chat at a path is remembered by: of millions in years, eight bytes each."""
+    return int.from_bytes(blake3(path + b"\0" + digest).digest(8), "little")
