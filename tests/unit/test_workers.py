@@ -63,6 +63,21 @@ def sleep_long(path: str) -> None:
     time.sleep(SLEEP_S)
 
 
+def tidy_up(task: tuple[str, bool]) -> None:
+    """Wait for an exception, then do something that takes its time; let the exception pass or not.
+    Whoever is asked to end again and again goes on with that.
+    """
+    folder, passes = task
+    try:
+        sleep_long(folder)
+    except BaseException:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.2)
+        Path(folder, str(os.getpid())).write_text("tidied up")
+        if passes:
+            raise
+
+
 @JOBS
 def test_every_task_is_done_once(jobs: int) -> None:
     with open_executor(jobs) as executor:
@@ -148,6 +163,23 @@ def test_an_exception_in_the_block_ends_the_workers_at_once(tmp_path: Path) -> N
         workers = wait_for_workers(tmp_path)
         raise KeyboardInterrupt
     assert time.monotonic() - begun < SLEEP_S, "what a task does was waited for"
+    assert not any(is_running(worker) for worker in workers)
+
+
+@pytest.mark.parametrize("passes", [True, False])
+def test_a_task_that_tidies_up_is_given_the_time_for_it(tmp_path: Path, passes: bool) -> None:
+    folder = str(tmp_path)
+    workers: list[int] = []
+
+    def tasks() -> Iterator[tuple[str, bool]]:
+        yield folder, passes
+        yield folder, passes
+        workers.extend(wait_for_workers(tmp_path))
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), open_executor(2) as executor:
+        list(run_tasks(executor, tidy_up, tasks(), waiting=4, tidies=True))
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["tidied up"] * 2
     assert not any(is_running(worker) for worker in workers)
 
 
