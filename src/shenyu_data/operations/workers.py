@@ -178,33 +178,30 @@ class _Stopped(BaseException):
     """This process is to end; raised in the midst of a task that tidies up."""
 
 
-class _Worker:
-    """What this process is at, for the signal that ends it."""
-
-    tidies = False
-    stopped = False
+_stopped = threading.Event()
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    if not _Worker.tidies:
-        os._exit(1)
-    if not _Worker.stopped:
-        _Worker.stopped = True
+    if not _stopped.is_set():
+        _stopped.set()
         signal.alarm(_TERMINATION_S)  # which nothing in this process can put off
         raise _Stopped
 
 
 def _carry_out(function: Callable[[T], R], task: T) -> R:
+    """Do a task that tidies up. At other times the signal ends this process at once, even while it
+    waits in a library that never looks for signals.
+    """
     try:
         try:
-            _Worker.tidies = True
+            signal.signal(signal.SIGTERM, _stop)
             return function(task)
         finally:
-            _Worker.tidies = False
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
     except _Stopped:
         os._exit(1)
     finally:
-        if _Worker.stopped:  # though somebody let no exception pass
+        if _stopped.is_set():  # though somebody let no exception pass
             os._exit(1)
 
 
@@ -213,7 +210,7 @@ def _begin_worker(parent: int) -> None:
     gc.freeze()
     gc.set_threshold(50_000)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal interrupts all; the parent decides
-    signal.signal(signal.SIGTERM, _stop)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     threading.Thread(target=_leave_with_parent, args=(parent,), daemon=True).start()
 
