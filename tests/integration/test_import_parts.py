@@ -199,15 +199,21 @@ def test_a_folder_that_comes_to_be_there_meanwhile_is_not_replaced(
     assert list(new.glob(".shenyu-data-new-*")) == []
 
 
+@pytest.mark.parametrize("form", ["native", "guide"])
 def test_an_export_that_is_another_by_now_is_noticed(
-    made: tuple[Tree, Path], tmp_path: Path
+    made: tuple[Tree, Path], tmp_path: Path, form: str
 ) -> None:
     """Workers read a plain file themselves, at the places that the main process saw."""
-    file = tmp_path / "all.jsonl"
-    file.write_bytes(made[1].read_bytes())
+    file = made[1]
+    if form == "guide":
+        build(tmp_path / "data")
+        file = exported(tmp_path / "data", tmp_path / "export.json", form=form)
+    text = file.read_bytes()
+    file = tmp_path / "all"
+    file.write_bytes(text)
     opened = open_export(str(file))
     other = tmp_path / "other"
-    other.write_bytes(made[1].read_bytes())
+    other.write_bytes(text)
     other.replace(file)
     given = ImportOptions(state=str(tmp_path / "state"), jobs=2)
     with pytest.raises(ArchiveError, match="was changed"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -11,6 +11,7 @@ from shenyu_data.exchange.guide import ARRAY_NAMES, VERSION, Names
 from shenyu_data.exchange.items import Damage, Item, LeftOut, Record
 from shenyu_data.exchange.json_stream import JsonStream
 from shenyu_data.exchange.json_text import indented
+from shenyu_data.exchange.streams import PlainFile
 from shenyu_data.model.errors import ArchiveError
 from shenyu_data.model.findings import printable
 from shenyu_data.model.layout import HISTORIES, JSON_SUFFIX, USERS, is_plain_name
@@ -24,12 +25,15 @@ _ENTRY_BYTES = 500
 
 
 class GuideDocument(NamedTuple):
-    """A document as it stands in the export: of whom, in which part, and where it belongs."""
+    """A document as it stands in the export: of whom, in which part, where it belongs, and at which
+    byte its ``value`` begins.
+    """
 
     part: str
     key: str
     path: bytes | None
     """None: its user has no name that could be a file's."""
+    at: int
     value: bytes
 
     def record(self) -> Record:
@@ -43,13 +47,37 @@ class GuideDocument(NamedTuple):
             return Damage(place, f"it is no JSON: {error}")
 
 
-class GuideDocuments(NamedTuple):
+_Place = tuple[str, str, bytes | None, int, int]
+"""A document without its value, but with how long that is."""
+
+
+class GuideDocuments:
     """Documents and folders of some users, in a row: whoever takes them may look into them
     elsewhere.
+
+    Of an export in a plain file, pickled ones are but their places there.
     """
 
-    entries: list[GuideDocument | Item]
-    size: int
+    __slots__ = ("_entries", "_file", "size")
+
+    def __init__(
+        self,
+        entries: Sequence[GuideDocument | _Place | Item],
+        size: int,
+        file: PlainFile | None = None,
+    ) -> None:
+        self._entries = entries
+        self._file = file
+        self.size = size
+
+    def __reduce__(self) -> tuple[object, ...]:
+        if self._file is None:
+            return GuideDocuments, (self._entries, self.size)
+        places = [
+            (*entry[:4], len(entry.value)) if isinstance(entry, GuideDocument) else entry
+            for entry in self._entries
+        ]
+        return GuideDocuments, (places, self.size, self._file)
 
     @property
     def is_full(self) -> bool:
@@ -57,16 +85,39 @@ class GuideDocuments(NamedTuple):
         return self.size > _PART_BYTES // 2
 
     def records(self) -> Iterator[Record]:
-        """Yield what they are."""
-        for entry in self.entries:
-            yield entry.record() if isinstance(entry, GuideDocument) else entry
+        """Yield what they are. Raise ArchiveError if they cannot be read."""
+        begin, text = 0, b""
+        for entry in self._entries:
+            if isinstance(entry, GuideDocument):
+                yield entry.record()
+            elif isinstance(entry, Item):
+                yield entry
+            else:
+                part, key, path, at, size = entry
+                if not text:
+                    begin, text = at, self._read(at)
+                value = text[at - begin : at - begin + size]
+                yield GuideDocument(part, key, path, at, value).record()
+
+    def _read(self, begin: int) -> bytes:
+        """Return what stands in the file from the first document to the last."""
+        if self._file is None:
+            return b""
+        end = begin
+        for entry in self._entries:
+            if not isinstance(entry, GuideDocument | Item):
+                end = entry[3] + entry[4]
+        return self._file.read(begin, end - begin)
 
 
 class GuideReader:
-    """Reads an export from ``read(count)``. ``names`` counts the names that histories got."""
+    """Reads an export from ``read(count)``. ``file``: where workers may read it themselves;
+    ``names`` counts the names that histories got.
+    """
 
-    def __init__(self, read: Callable[[int], bytes]) -> None:
+    def __init__(self, read: Callable[[int], bytes], file: PlainFile | None = None) -> None:
         self._json = JsonStream(read)
+        self._file = file
         self._found: set[str] = set()
         self.names: dict[bytes, int] = {}
 
@@ -90,10 +141,10 @@ class GuideReader:
                 entry = next(entries, None)
             except ArchiveError:
                 if waiting:
-                    yield GuideDocuments(waiting, size)
+                    yield GuideDocuments(waiting, size, self._file)
                 raise
             if waiting and (entry is None or _is_cut(entry, size)):
-                yield GuideDocuments(waiting, size)
+                yield GuideDocuments(waiting, size, self._file)
                 waiting, size = [], 0
             if entry is None:
                 return
@@ -137,7 +188,8 @@ class GuideReader:
         for key in self._json.members():
             user = _name(key)
             path = USERS + b"/" + user + JSON_SUFFIX if is_plain_name(user) else None
-            yield GuideDocument("users", key, path, self._json.value())
+            value = self._json.value()
+            yield GuideDocument("users", key, path, self._json.position - len(value), value)
 
     def _histories(self) -> Iterator[GuideDocument | Item | LeftOut]:
         for key in self._json.members():
@@ -157,7 +209,8 @@ class GuideReader:
                 name = names.next(value)
                 known = name if name in ARRAY_NAMES else b""
                 self.names[known] = self.names.get(known, 0) + 1
-                yield GuideDocument("histories", key, folder + b"/" + name, value)
+                at = self._json.position - len(value)
+                yield GuideDocument("histories", key, folder + b"/" + name, at, value)
 
     def _check_version(self, value: bytes) -> None:
         try:

@@ -30,38 +30,43 @@ def indented(data: bytes, column: int = 0) -> bytes:
     One that is nested so deep that it would be nothing but blanks stays as it is. Raise ValueError
     if it is no JSON, or nested deeper than :data:`MOST_DEPTH`.
     """
-    depth = _depth_of_blanks(data)
+    opening = _opening(data)
+    depth = _depth_of_blanks(data, opening)
     try:
         text = msgspec.json.format(data, indent=-1 if depth else 2)
         text.decode()
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         text = _as_the_application_writes(data, None if depth else 2)
-    if depth > MOST_DEPTH or _TOO_DEEP in text:
+    if depth > MOST_DEPTH or (opening > MOST_DEPTH and _TOO_DEEP in text):
         raise ValueError(f"nested deeper than {MOST_DEPTH} levels")
     # A string holds no line end as it is, so each of these ends a line.
     return text.replace(b"\n", b"\n" + b" " * column) if column else text
 
 
-def _depth_of_blanks(data: bytes) -> int:
+def _depth_of_blanks(data: bytes, opening: int) -> int:
     """Return how deep a document is nested that is a bomb, a few bytes a line and each far to the
-    right; 0 if it is none.
+    right; 0 if it is none. ``opening``: how many brackets open in it, in text too.
     """
     most = _GROWTH * len(data) + _FREE_BYTES
-    if 2 * _opening(data) * _lines(data) <= most:  # however deep it is, and without a look at text
+    if 2 * opening * (2 * opening + len(data)) <= most:  # whatever it is: nearly all are so
+        return 0
+    if 2 * opening * _lines(data, opening) <= most:  # however deep it is, and what is text
         return 0
     marks = _STRING.sub(b"", data)
-    if 2 * _opening(marks) * _lines(marks) <= most:
+    opening = _opening(marks)
+    lines = _lines(marks, opening)
+    if 2 * opening * lines <= most:
         return 0
     depth = max(accumulate(_STEPS.get(byte, 0) for byte in marks), default=0)
-    return depth if 2 * depth * _lines(marks) > most else 0
+    return depth if 2 * depth * lines > most else 0
 
 
 def _opening(data: bytes) -> int:
     return data.count(b"[") + data.count(b"{")
 
 
-def _lines(data: bytes) -> int:
-    return 2 * _opening(data) + data.count(b",")
+def _lines(data: bytes, opening: int) -> int:
+    return 2 * opening + data.count(b",")
 
 
 def _as_the_application_writes(data: bytes, indent: int | None) -> bytes:

@@ -16,6 +16,7 @@ from shenyu_data.model.chats import read_history
 from shenyu_data.model.chats_union import union
 from shenyu_data.model.documents import Unparsable
 from shenyu_data.model.layout import GZIP_SUFFIX, JSON_SUFFIX, Place, path_of
+from shenyu_data.model.quick_chats import decode_quick_chat, decode_quick_chats
 from shenyu_data.operations.import_checks import MOST_NAME_BYTES, Entry
 from shenyu_data.operations.journal import Digests, Step
 from shenyu_data.operations.live_document import Change, Edit, Refused, kept_attributes
@@ -131,13 +132,22 @@ def entry_mtime_ns(entry: Entry) -> int | None:
 
 def _activity_ns(data: bytes) -> int | None:
     try:
-        chats = read_history(data).chats
+        values = _clocks_of(data)
     except Unparsable:
         return None
     now_ms = time.time_ns() // 1_000_000
-    clocks = [last_activity(chat.value, 0, now_ms) for chat in chats]
+    clocks = [last_activity(value, 0, now_ms) for value in values]
     known = [clock.ms for clock in clocks if clock.source != "mtime"]
     return max(known) * 1_000_000 if known else None
+
+
+def _clocks_of(data: bytes) -> list[dict[str, object]] | list[object]:
+    """Return the chats of a history, of most only what their clocks need."""
+    try:
+        quick = decode_quick_chats(data) if data[:1] == b"[" else [decode_quick_chat(data)]
+        return [chat.value() for chat in quick]
+    except (ValueError, RecursionError):
+        return [chat.value for chat in read_history(data).chats]
 
 
 def _clock_ns(entry: Entry) -> int:

@@ -212,7 +212,7 @@ def _open(source: Input, form: InputFormat) -> NativeReader | GuideReader:
     if native and form != "guide":
         return NativeReader(source.read, source.plain_file)
     if not native and source.peek(MOST_BLANKS).lstrip()[:1] == b"{":
-        return GuideReader(source.read)
+        return GuideReader(source.read, source.plain_file)
     raise ArchiveError(
         "it is no export",
         hint="Give a file that `shenyu-data export` or the guide's script wrote.",
