@@ -16,6 +16,7 @@ from shenyu_data.model.errors import (
     WrongKey,
 )
 from shenyu_data.model.monitor import CollectingMonitor
+from shenyu_data.model.retention import Retention
 from shenyu_data.operations import backup_owner
 from shenyu_data.operations.copy import CopyOptions, copy, plan_copy
 from shenyu_data.operations.key_rotation import (
@@ -25,6 +26,8 @@ from shenyu_data.operations.key_rotation import (
     plan_rotation,
 )
 from shenyu_data.operations.keys import add_key, export_key, list_keys
+from shenyu_data.operations.prune import prune
+from shenyu_data.operations.prune_plan import PruneOptions, plan_prune
 from shenyu_data.operations.restore import RestoreOptions, restore
 from shenyu_data.repository.crypto import Secrets
 from shenyu_data.repository.erasure import destroy_keys
@@ -659,3 +662,33 @@ def test_who_is_erased_with_the_new_key_under_a_copy_with_the_old_one_is_no_dama
         assert restored.findings == []
         assert b"histories/bob" not in restored.tree.nodes
     assert look(repository).errors == {}
+
+
+@pytest.mark.parametrize("at_call", range(0, 60, 4))
+def test_a_backup_beside_a_rotation_and_a_prune_is_whole_or_gives_up(
+    past: Past, at_call: int
+) -> None:
+    """The record of the prune is sealed under the new key."""
+    storage = past.repository.storage
+    past.data.prepend_chat("bob", chat(980))
+
+    def rotate_and_prune() -> None:
+        newest = rotate(past.repository, past.recovery_key).repository
+        options = PruneOptions(retention=Retention(keep_last=1), grace_s=0)
+        prune(
+            newest,
+            plan_prune(newest, options, CollectingMonitor(), now_ms=1_800_000_000_000),
+            options,
+            CollectingMonitor(),
+        )
+
+    beside = Repository(
+        Beside(storage, Meanwhile("call", at_call, rotate_and_prune)), past.repository.keys
+    )
+    try:
+        take(beside, past.data)
+    except ShenyuDataError as error:
+        assert "again" in error.hint
+    repository = open_repository(storage, past.recovery_key)
+    assert look(repository).errors == {}
+    check_whole(repository, take(repository, past.data))

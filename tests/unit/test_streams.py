@@ -17,7 +17,11 @@ class Kept(io.BytesIO):
     """A file of which it can be told whether anybody still holds it."""
 
 
-@pytest.mark.parametrize("packed", [TEXT, gzip.compress(TEXT), zstandard.compress(TEXT)])
+@pytest.mark.parametrize(
+    "packed",
+    [TEXT, gzip.compress(TEXT), zstandard.compress(TEXT)],
+    ids=["plain", "gzip", "zstd"],  # what gzip makes has the time in it
+)
 def test_nothing_is_kept_of_an_input_that_nobody_reads_any_more(packed: bytes) -> None:
     file = Kept(packed)
     known = weakref.ref(file)
@@ -31,7 +35,9 @@ def test_nothing_is_kept_of_an_input_that_nobody_reads_any_more(packed: bytes) -
 
 @pytest.mark.parametrize("count", [1, 3, 4, 5, 1 << 20])
 @pytest.mark.parametrize(
-    "packed", [TEXT, gzip.compress(TEXT), zstandard.compress(TEXT), b"ab", b""]
+    "packed",
+    [TEXT, gzip.compress(TEXT), zstandard.compress(TEXT), b"ab", b""],
+    ids=["plain", "gzip", "zstd", "short", "empty"],
 )
 def test_no_more_comes_than_was_asked_for(packed: bytes, count: int) -> None:
     source = Input(io.BytesIO(packed))

@@ -10,11 +10,9 @@ looked, the backup only knows that it does not know, and sees for itself whether
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 import msgspec
 
-from shenyu_data.model.errors import ObjectMissing, RepositoryError
+from shenyu_data.model.errors import ObjectMissing, RepositoryError, ShenyuDataError
 from shenyu_data.repository.crypto import Secrets
 from shenyu_data.repository.format import (
     HEADER_BYTES,
@@ -92,11 +90,22 @@ class PruneWatch:
         self._deleted: set[str] = set()
 
     def deleted(self) -> set[str]:
-        """Return the names of all objects that were, or are about to be, deleted."""
+        """Return the names of all objects that were, or are about to be, deleted.
+
+        Raise ShenyuDataError if a new record cannot be read: it is of a prune with a newer key.
+        """
         while new := set(record_names(self._storage)) - self._seen:
             for name in new:
-                with suppress(ObjectMissing):  # another record has taken its place
+                try:
                     self._deleted.update(read_record(self._storage, self._keys, name).deleting)
+                except ObjectMissing:
+                    continue  # another record has taken its place
+                except RepositoryError as error:
+                    raise ShenyuDataError(
+                        f"it cannot be told what a prune deletes ({error.message}); "
+                        "no snapshot was stored",
+                        hint="Run it again: perhaps the repository key was rotated meanwhile.",
+                    ) from None
             self._seen |= new
         return self._deleted
 
