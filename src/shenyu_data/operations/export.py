@@ -10,7 +10,7 @@ import os
 import time
 import zlib
 from collections.abc import Iterable, Iterator
-from typing import BinaryIO, Literal
+from typing import TYPE_CHECKING, BinaryIO, Literal
 
 import msgspec
 from blake3 import blake3
@@ -39,6 +39,9 @@ from shenyu_data.operations.export_task import (
     scans,
 )
 from shenyu_data.operations.workers import open_executor, run_tasks
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
 
 Format = Literal["native", "guide"]
 
@@ -125,27 +128,29 @@ class _Export:
         self.lost: dict[str, int] = {}
         self.written_bytes = 0
         self._some = False
+        self._jobs = options.jobs if found.names >= _FEW_NAMES else 1
 
     def run(self) -> None:
         """Write the whole export."""
-        if self._options.form == "guide":
-            self._run_guide()
-        else:
-            self._run_native()
+        with open_executor(self._jobs) as executor:
+            if self._options.form == "guide":
+                self._run_guide(executor)
+            else:
+                self._run_native(executor)
 
-    def _run_guide(self) -> None:
+    def _run_guide(self, executor: Executor | None) -> None:
         self._write(guide.OPENING)
-        self._write(guide.ending(some=self._section(GuideUsers())))
+        self._write(guide.ending(some=self._section(GuideUsers(), executor)))
         self._write(guide.MIDDLE)
-        self._write(guide.ending(some=self._section(GuideHistories())))
+        self._write(guide.ending(some=self._section(GuideHistories(), executor)))
         self._write(guide.closing())
 
-    def _run_native(self) -> None:
+    def _run_native(self, executor: Executor | None) -> None:
         selection = self._options.selection
         redactor = self._options.redactor
         redacted = redactor.level if redactor is not None else None
         self._write(header_line(selection.told(), redacted))
-        self._section(NativeForm())
+        self._section(NativeForm(), executor)
         counts = self.counts
         closing = Closing(
             folders=counts.folders,
@@ -161,18 +166,16 @@ class _Export:
         self.written_bytes += len(text)
         self._sink(text)
 
-    def _section(self, form: Form) -> bool:
+    def _section(self, form: Form, executor: Executor | None) -> bool:
         """Write what a form makes of all owners; return whether that is anything."""
-        jobs = self._options.jobs if self._found.names >= _FEW_NAMES else 1
         self._some = False
         with (
-            open_executor(jobs) as executor,
             self._monitor.task("Exporting", self._found.names, "users") as progress,
             DataFolders(self._data) as folders,
         ):
             limit(folders, form)
             tasks = self._tasks(form)
-            waiting = _WAITING_A_JOB * max(jobs, 1)
+            waiting = _WAITING_A_JOB * max(self._jobs, 1)
             for part in run_tasks(executor, export_owners, tasks, waiting=waiting, in_order=True):
                 self._add(part)
                 self._write_entry(form, [part.text])

@@ -19,6 +19,7 @@ class GuideUsers:
 
     separator = b","
     users_only = True
+    histories_only = False
 
     def owner(self, source: Source, scan: Scan, owner: bytes) -> Iterator[bytes]:
         """Yield the member of one user; nothing if there is no document of it."""
@@ -42,6 +43,7 @@ class GuideHistories:
 
     separator = b","
     users_only = False
+    histories_only = True
 
     def owner(self, source: Source, scan: Scan, owner: bytes) -> Iterator[bytes]:
         """Yield the member of one user, in pieces; nothing if there is no folder of histories."""

@@ -79,6 +79,8 @@ class Form(Protocol):
     separator: bytes
     users_only: bool
     """Whether it looks at users' files alone, and nothing else need be listed."""
+    histories_only: bool
+    """Whether it looks at anything but users' files."""
 
     def owner(self, source: Source, scan: Scan, owner: bytes) -> Iterator[bytes]:
         """Yield what an owner's entries become; of shared ones ``owner`` is empty."""
@@ -350,6 +352,9 @@ def limit(folders: DataFolders, form: Form) -> None:
     if form.users_only and folders.histories is not None:
         os.close(folders.histories)
         folders.histories = None
+    if form.histories_only and folders.users is not None:
+        os.close(folders.users)
+        folders.users = None
 
 
 def scans(
@@ -367,6 +372,7 @@ class NativeForm:
 
     separator = b""
     users_only = False
+    histories_only = False
 
     def owner(self, source: Source, scan: Scan, owner: bytes) -> Iterator[bytes]:
         """Yield the lines of an owner's entries."""

@@ -6,6 +6,7 @@ That library is imported where it is used: it takes 9 ms, which work on one proc
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import os
 import signal
@@ -15,7 +16,7 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -30,6 +31,7 @@ R = TypeVar("R")
 MOST_JOBS = 8
 """More processes than this only wait for the disk."""
 
+_PIPE_BYTES = 1 << 20
 _ORPHAN_CHECK_S = 1.0
 _TERMINATION_S = 30
 """So long a worker that is to end may take to remove what nobody would find."""
@@ -141,9 +143,18 @@ def _start_processes(jobs: int) -> ProcessPoolExecutor:
             executor.submit(os.getpid)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    _widen(executor)
     if forks:  # then all processes are there from the beginning
         threading.Thread(target=_watch, args=(executor,), daemon=True).start()
     return executor
+
+
+def _widen(executor: ProcessPoolExecutor) -> None:
+    """Let more of a large result wait in its pipe: when it is full, processes take turns."""
+    if sys.platform == "linux":
+        results: Any = executor._result_queue
+        with suppress(OSError):  # the system may allow less
+            fcntl.fcntl(results._reader.fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
 
 def _watch(executor: ProcessPoolExecutor) -> None:
