@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from shenyu_data.operations import cleanup_known
 from shenyu_data.testing.application import settle
 from tests.cli.conftest import Shenyu
 
@@ -215,6 +216,26 @@ def test_with_a_catalog_the_plan_still_says_what_no_verified_snapshot_holds(
     assert "5 chats with 5 messages" in said.out
     assert "of 1 user of 2." in said.out
     assert "1 chat would expire and stay: no verified snapshot" in said.out
+
+
+def test_several_processes_find_by_the_catalog_what_one_finds(
+    saved: Path, shenyu: Shenyu, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settle(saved / "data")
+    assert shenyu("users", "list").status == 0
+    monkeypatch.setattr(cleanup_known, "_MANY_USERS", 0)
+    monkeypatch.setattr(cleanup_known, "_TASK_USERS", 1)
+    said = [
+        shenyu("cleanup", *words, "--dry-run", "--json", "--jobs", jobs).json
+        for words in (("--older-than", "99y"), ("--keep-newest", "2"))
+        for jobs in ("1", "2")
+    ]
+    for document in said:
+        del document["elapsed_s"]
+    assert said[0] == said[1]
+    assert (said[0]["verified_snapshots"], said[0]["users_seen"]) == (None, 2)
+    assert said[2] == said[3]
+    assert (said[2]["planned"]["chats"], said[2]["users_seen"]) == (3, 2)
 
 
 def test_with_a_catalog_a_total_size_still_weighs_everybody(saved: Path, shenyu: Shenyu) -> None:
