@@ -168,6 +168,13 @@ class Years(LiveData):
     def touch_both(self) -> None:
         self.touched |= {self.here, self.there}
 
+    @rule(which=ANY)
+    def replace_by_a_folder(self, which: int) -> None:
+        """Nowhere a user's file was: docs/design/years.md, "Two things of one name"."""
+        path = self.file(which)
+        if path and path.parent != self.data / "users":
+            super().replace_by_a_folder(which)
+
     # What happens meanwhile
 
     def _begin(self, what: str) -> None:
