@@ -658,6 +658,32 @@ def test_a_copy_to_a_full_disk_goes_on_when_there_is_room(past: Past, state: Pat
 
 
 @pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("where", ["source", "destination"])
+def test_a_cut_off_copy_does_not_go_on_with_whom_somebody_erased_since(
+    past: Past, tmp_path: Path, where: str
+) -> None:
+    made = new_repository()
+    last = past.taken[-1].snapshot.hex()
+    for at_put in range(2, MOST_PUTS, 3):
+        state, source = tmp_path / str(at_put), past.copy()
+        destination = emptied(made)
+        faulty = FaultyStorage(destination.storage, at_put=at_put)
+        try:
+            bring(source, Repository(faulty, made.keys), state, last)
+        except Crash:
+            pass
+        else:
+            assert at_put > 6
+            return
+        erase(source if where == "source" else destination, b"bob")
+        bring(source, destination, state, last)
+        restored = bring_back(destination, past.taken[-1].snapshot)
+        assert restored.findings == []
+        assert b"histories/bob" not in restored.tree.nodes
+        assert look(destination).errors == {}
+
+
+@pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("harm", ["cut", "flip", "other"])
 def test_a_journal_that_is_damaged_costs_time_and_nothing_else(
     past: Past, state: Path, harm: str

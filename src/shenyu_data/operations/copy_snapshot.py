@@ -215,9 +215,12 @@ class SnapshotCopy:
         place = self._place
         reference = self._reference.source.id if self._reference is not None else bytes(16)
         bound_to = place.source.keys.repository_id + reference + bytes((self._damaged_too,))
-        # What was brought before somebody was erased may hold them.
-        for stone in sorted(self._tombstones, key=lambda item: (item.pseudonym, item.sequence)):
-            bound_to += stone.pseudonym + stone.sequence.to_bytes(8, "big")
+        # What was brought before somebody was erased, here or there, may hold them.
+        in_source = read_tombstones(place.source.storage, place.source.keys, [])
+        for stones in (self._tombstones, in_source):
+            bound_to += len(stones).to_bytes(8, "big")
+            for stone in sorted(stones, key=lambda item: (item.pseudonym, item.sequence)):
+                bound_to += stone.pseudonym + stone.sequence.to_bytes(8, "big")
         return Journal(place.journals, self._root.id, place.destination.keys, bound_to)
 
     def _resume(self, journal: Journal) -> None:
