@@ -7,8 +7,10 @@ import json
 import os
 import random
 import shutil
+import time
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,7 +19,9 @@ from shenyu_data.model.archive_document import add_chats, goes_on, put_back
 from shenyu_data.model.chats import read_history
 from shenyu_data.model.errors import ShenyuDataError
 from shenyu_data.model.monitor import CollectingMonitor
+from shenyu_data.operations import live_document, live_writer
 from shenyu_data.operations.archive import ArchiveOptions, ArchiveStats, archive, plan_archive
+from shenyu_data.operations.live_document import QUIET_S
 from shenyu_data.repository.repository import create_repository, open_repository
 from shenyu_data.storage.local import LocalStorage
 from shenyu_data.testing.application import Application, chat
@@ -33,6 +37,8 @@ BEFORE_MS = T0 + 6
 # What changes what can be seen; the rest are steps of the snapshot that comes first.
 STEPS = ("fchmod", "link", "rename", "unlink", "utime", "writev")
 SEEDS = int(os.environ.get("SHENYU_DATA_TEST_INTERLEAVINGS", "30"))
+# Of these the writer once wrote what it had read before the chats came back.
+FIXED_SEEDS = (67, 167, 179, 239, 373, 395, 419, 445, 917, 985, 987)
 
 
 class Place:
@@ -49,10 +55,13 @@ class Place:
         os.utime(self.live, ns=(T0 * 10**6, T0 * 10**6))
         self.state = str(base / "state")
         self.monitor = CollectingMonitor()
+        self.quiet_s = 0.05
 
     def options(self, before_ms: int | None) -> ArchiveOptions:
         now_ms = T0 + 10**9
-        return ArchiveOptions(before_ms=before_ms, now_ms=now_ms, state=self.state, quiet_s=0.05)
+        return ArchiveOptions(
+            before_ms=before_ms, now_ms=now_ms, state=self.state, quiet_s=self.quiet_s
+        )
 
     def run(self, before_ms: int | None = BEFORE_MS) -> ArchiveStats:
         folder = str(self.data.folder)
@@ -232,9 +241,10 @@ def test_nothing_of_a_source_is_lost_on_the_way_through_an_archive() -> None:
     assert len(read_history(put_back(archived, rest).data).chats) == 3
 
 
-@pytest.mark.parametrize("seed", range(SEEDS))
+@pytest.mark.parametrize("seed", sorted({*range(SEEDS), *FIXED_SEEDS}))
 def test_nothing_that_the_application_writes_meanwhile_is_lost(tmp_path: Path, seed: int) -> None:
     place = Place(tmp_path)
+    place.quiet_s = QUIET_S
     chance = random.Random(seed)
     interleaving = Interleaving(place.live, chance)
     writer = interleaving.writer
@@ -254,6 +264,105 @@ def test_nothing_that_the_application_writes_meanwhile_is_lost(tmp_path: Path, s
     found = numbers(live)
     assert len(found) == len(set(found))
     assert not aside or {"displaced-kept", "live-busy"} & set(place.codes)
+
+
+class SlowWriter:
+    """An application that read a history before chats came back, and writes it ``after_s``
+    seconds after its first look that found them there. It plays the clock of who watches.
+    """
+
+    def __init__(self, place: Place, after_s: float) -> None:
+        self._place = place
+        self._read = self._look()
+        self._after_s = after_s
+        self._now_s = 1000.0
+        self._came_back_s: float | None = None
+        self.wrote = False
+
+    def _look(self) -> bytes:
+        return self._place.live.read_bytes() if self._place.live.exists() else b"[]"
+
+    def sleep(self, seconds: float) -> None:
+        end_s = self._now_s + seconds
+        while self._now_s < end_s:
+            self._now_s = min(end_s, self._now_s + 0.01)
+            if self._came_back_s is None and self._look() != self._read:
+                self._came_back_s = self._now_s
+            since_s = self._now_s - (self._came_back_s or self._now_s)
+            if not self.wrote and since_s >= self._after_s:
+                self.write()
+
+    def write(self) -> None:
+        chats = json.loads(self._read)
+        chats.insert(0, chat(40))
+        self._place.live.write_text(json.dumps(chats))
+        self.wrote = True
+
+    def play(self, patches: pytest.MonkeyPatch) -> None:
+        clock = SimpleNamespace(
+            monotonic=lambda: self._now_s,
+            sleep=self.sleep,
+            time=time.time,
+            time_ns=time.time_ns,
+        )
+        for module in (live_document, live_writer):
+            patches.setattr(module, "time", clock)
+
+
+@pytest.mark.parametrize("after_s", [0.02, 0.1, 1.0, 1.9])
+@pytest.mark.parametrize("put_earlier", [False, True])
+def test_who_read_a_history_long_untouched_may_write_it_after_its_chats_came_back(
+    place: Place, monkeypatch: pytest.MonkeyPatch, *, put_earlier: bool, after_s: float
+) -> None:
+    whole = place.live.read_bytes()
+    place.run()
+    place.quiet_s = QUIET_S
+    writer = SlowWriter(place, after_s)
+    if put_earlier:  # by a run that was killed right after
+        place.live.write_bytes(whole)
+        os.utime(place.live, ns=(T0 * 10**6, T0 * 10**6))
+    writer.play(monkeypatch)
+    stats = place.run(None)
+    if not writer.wrote:
+        writer.write()
+    found = numbers(place.live.read_bytes())
+    assert {40, *range(1, CHATS + 1)} <= {*found, *in_archive(place)}
+    if put_earlier:
+        assert place.codes == ["changed-since"]
+        assert (stats.chats, stats.refused) == (0, 1)
+        place.run(None)
+    assert numbers(place.live.read_bytes()) == [40, *range(CHATS, 0, -1)]
+    assert not place.archived.exists()
+
+
+def test_who_found_no_history_may_write_one_after_its_chats_came_back(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.run()
+    place.live.unlink()
+    place.quiet_s = QUIET_S
+    writer = SlowWriter(place, after_s=1.0)
+    writer.play(monkeypatch)
+    place.run(None)
+    if not writer.wrote:
+        writer.write()
+    found = numbers(place.live.read_bytes())
+    assert {40, *COLD} <= {*found, *in_archive(place)}
+
+
+def test_an_archive_stays_if_its_history_does_not_become_quiet(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.run()
+    monkeypatch.setattr(live_document, "_MOST_S", -1.0)
+    before = in_archive(place)
+    stats = place.run(None)
+    assert (stats.chats, stats.busy) == (0, 2)
+    assert place.codes == ["live-busy", "live-busy"]
+    assert in_archive(place) == before == [5, 4, 3, 2, 1]
+    monkeypatch.undo()
+    assert place.run(None).chats == 5
+    assert not place.archived.exists()
 
 
 @pytest.mark.parametrize("way", ["out", "back"])

@@ -2,8 +2,10 @@
 compressed archive beside it, and come back into their places.
 
 A chat is written to where it goes, whole and durable, before it leaves where it was. A kill in
-between leaves it in both, which the next run sees. The archive is the copy: there is nothing for
-``restore --undo``, but a safety snapshot is taken first as of every change of live histories.
+between leaves it in both, which the next run sees. An archive goes only after the history was
+watched for as long as one that the application is at work on: it may have read it before. The
+archive is the copy: there is nothing for ``restore --undo``, but a safety snapshot is taken first
+as of every change of live histories.
 """
 
 from __future__ import annotations
@@ -11,13 +13,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 import msgspec
 
-from shenyu_data.datadir.folder import open_folder, open_root
+from shenyu_data.datadir.folder import open_root
 from shenyu_data.datadir.gzipped import USUAL_LEVEL, pack
-from shenyu_data.datadir.replace import MOST_BYTES, Attributes, InTheWay, Live, read_live
+from shenyu_data.datadir.replace import Attributes, Live
 from shenyu_data.model.archive_document import (
     add_chats,
     archive_of,
@@ -26,13 +27,20 @@ from shenyu_data.model.archive_document import (
     holds,
     put_back,
 )
-from shenyu_data.model.chats import History, read_history, same_value
+from shenyu_data.model.chats import History, same_value
 from shenyu_data.model.chats_edit import remove_all
 from shenyu_data.model.documents import Unparsable
 from shenyu_data.model.findings import Finding, printable
 from shenyu_data.model.layout import ARCHIVE_SUFFIX, JSON_SUFFIX, Place, is_archive_name, kind_of
 from shenyu_data.model.monitor import Monitor
-from shenyu_data.model.records import gunzip
+from shenyu_data.operations.archive_look import (
+    history_of_file,
+    left_finding,
+    look,
+    opened,
+    readable,
+    state_of,
+)
 from shenyu_data.operations.compress import history_folders
 from shenyu_data.operations.compress_task import MOST_NAME_BYTES, long_name_finding
 from shenyu_data.operations.journal import Began, Digests, Ended, open_journals
@@ -43,6 +51,8 @@ from shenyu_data.repository.repository import Repository
 
 MOST_ITEMS = 1000
 _TAG = "before-archive"
+_TOGETHER = 64
+"""So many histories are watched at once before their archives go."""
 
 
 class ArchiveOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,8 +140,14 @@ def archive(
                 snapshot=None,
             )
         )
-        writer = LiveWriter(root, journal, Digests(repository), options.quiet_s, monitor.report)
-        move = _Move(root, options, writer)
+        told: set[str | None] = set()
+
+        def report(finding: Finding) -> None:
+            told.add(finding.path)
+            monitor.report(finding)
+
+        writer = LiveWriter(root, journal, Digests(repository), options.quiet_s, report)
+        move = _Move(root, options, writer, told)
         safety: bytes | None = None
         with monitor.task("Archiving", None, "histories") as progress:
             for path, _, _ in _wanted(root, data, options, monitor.report):
@@ -141,6 +157,7 @@ def archive(
                     ).snapshot
                 move.out(path) if options.before_ms is not None else move.back(path)
                 progress.advance(1)
+            move.remove_archives()
         writer.drain()
         journal.write(Ended())
     return ArchiveStats(
@@ -163,7 +180,7 @@ def _wanted(
     """
     for above in history_folders(data, options.user):
         try:
-            with _opened(root, above) as folder:
+            with opened(root, above) as folder:
                 names = sorted(os.fsencode(name) for name in os.listdir(folder))
         except OSError:
             continue
@@ -172,9 +189,9 @@ def _wanted(
                 continue
             path = b"%b/%b" % (above, name)
             try:
-                found = _look(root, path)
+                found = look(root, path)
             except (OSError, Unparsable, Refused) as error:
-                report(_left(path, error))
+                report(left_finding(path, error))
                 continue
             if found is None:
                 continue
@@ -206,94 +223,40 @@ def _moving(history: History, live: Live, options: ArchiveOptions) -> list[int]:
     return cold_chats(history, mtime_ms, options.before_ms, options.now_ms)
 
 
-@contextmanager
-def _opened(root: int, path: bytes) -> Iterator[int]:
-    folder = open_folder(root, path)
-    try:
-        yield folder
-    finally:
-        os.close(folder)
-
-
-def _read(root: int, path: bytes) -> tuple[History, Live] | None:
-    """Read a history or an archive; None if there is none that can be looked into."""
-    try:
-        return _look(root, path)
-    except (OSError, Unparsable, Refused):
-        return None
-
-
-def _look(root: int, path: bytes) -> tuple[History, Live] | None:
-    """Read a history or an archive; None if there is none.
-
-    Raise Refused or Unparsable if it cannot be looked into, OSError if it cannot be read.
-    """
-    above, _, name = path.rpartition(b"/")
-    try:
-        with _opened(root, above) as folder:
-            live = read_live(folder, name, "history")
-    except InTheWay:
-        return None  # a link or the like is no history
-    if live is None:
-        return None
-    if not live.whole:
-        raise Refused(code="live-torn", message="it is not whole")
-    return _history(name, live), live
-
-
-def _left(path: bytes, error: OSError | Unparsable | Refused) -> Finding:
-    if isinstance(error, Refused):
-        why = error.message
-    else:
-        why = error.strerror or str(error) if isinstance(error, OSError) else str(error)
-    return Finding(
-        code="live-torn",
-        severity="error",
-        path=printable(path),
-        message=f"no chat of it moves: {why}",
-        hint="`shenyu-data validate` says what is wrong; restore the history.",
-    )
-
-
-def _history(name: bytes, live: Live) -> History:
-    data = live.data
-    if data is not None and is_archive_name(name):
-        data = gunzip(data, MOST_BYTES)
-    if data is None or len(data) > MOST_BYTES:
-        raise Refused(code="live-torn", message="it is damaged, or too large")
-    try:
-        return read_history(data)
-    except Unparsable as error:
-        raise Refused(code="live-torn", message=f"it cannot be read: {error}") from None
-
-
 class _Move:
-    """Moves chats between histories and their archives, and counts them."""
+    """Moves chats between histories and their archives, and counts them. ``told`` has the paths of
+    what the writer reported.
+    """
 
-    def __init__(self, root: int, options: ArchiveOptions, writer: LiveWriter) -> None:
+    def __init__(
+        self, root: int, options: ArchiveOptions, writer: LiveWriter, told: set[str | None]
+    ) -> None:
         self._root = root
         self._options = options
         self._writer = writer
+        self._told = told
+        self._put_back: list[tuple[bytes, bytes, tuple[int, ...]]] = []
+        self._put_earlier = False
         self.histories = self.chats = self.size_bytes = 0
 
     def out(self, path: bytes) -> None:
         """Take the cold chats of a history into its archive."""
         above, _, name = path.rpartition(b"/")
         target = b"%b/%b" % (above, archive_of(name))
-        found = _read(self._root, path)
+        found = readable(self._root, path)
         if found is None:
             return
         source, there = found
 
         def add(live: Live | None) -> Change | None:
-            old = None if live is None else _history(target.rpartition(b"/")[2], live)
+            old = None if live is None else history_of_file(target.rpartition(b"/")[2], live)
             data = add_chats(old, source, _moving(source, there, self._options)).data
             if old is not None and data == old.data:
                 return None
             return Change(pack(data, self._options.level), _attributes(live or there))
 
         self._writer.apply(target, "other", add, make=False)
-        kept = _read(self._root, target)  # what is there by now, whoever wrote it
+        kept = readable(self._root, target)  # what is there by now, whoever wrote it
         if kept is None:
             return
         gone: list[tuple[int, int]] = []
@@ -302,7 +265,7 @@ class _Move:
             gone.clear()
             if live is None or live.data is None or not live.whole:
                 return None
-            history = _history(name, live)
+            history = history_of_file(name, live)
             archived = {chat.identity: chat for chat in kept[0].chats}
             indexes = [
                 index
@@ -319,10 +282,10 @@ class _Move:
             self._count([end - start for start, end in gone])
 
     def back(self, path: bytes) -> None:
-        """Put the chats of an archive back into its history, and remove the archive."""
+        """Put the chats of an archive back into its history; the archive goes later."""
         above, _, name = path.rpartition(b"/")
         target = b"%b/%b" % (above, history_of_archive(name))
-        found = _read(self._root, path)
+        found = readable(self._root, path)
         if found is None:
             return
         source, there = found
@@ -330,29 +293,68 @@ class _Move:
         def put(live: Live | None) -> Change | None:
             plain = target.rpartition(b"/")[2]
             empty = live is None or not (live.data or b"").strip()
-            added = put_back(source, None if live is None or empty else _history(plain, live))
+            added = put_back(
+                source, None if live is None or empty else history_of_file(plain, live)
+            )
             if live is not None and added.data == live.data:
                 return None
-            return Change(added.data, _attributes(live or there))
+            # The archive is the only other copy: whoever has read the history must have written.
+            return Change(added.data, _attributes(live or there), in_use=True)
 
-        self._apply(target, put)
+        unchanged = self._writer.unchanged
+        if not self._apply(target, put):
+            if self._writer.unchanged == unchanged:
+                return  # it was said why
+            self._put_earlier = True  # maybe a moment ago, by a run that was killed
+        self._put_back.append((path, target, state_of(there)))
+        if len(self._put_back) >= _TOGETHER:
+            self.remove_archives()
+
+    def remove_archives(self) -> None:
+        """Remove the archives whose chats were put back, once their histories are settled."""
         self._writer.drain()  # the application may have gone on from the version before
+        if self._put_earlier:
+            self._writer.let_pass(self._options.quiet_s)
+        for path, target, state in self._put_back:
+            self._remove(path, target, state)
+        self._put_back.clear()
+        self._told.clear()
+        self._put_earlier = False
+
+    def _remove(self, path: bytes, target: bytes, state: tuple[int, ...]) -> None:
+        sizes: list[int] = []
 
         def remove(live: Live | None) -> Change | None:
-            now = _read(self._root, target)
-            if live is None or live.data != there.data or now is None:
+            sizes.clear()
+            if live is None:
                 return None
+            if printable(target) in self._told:
+                raise Refused(
+                    code="live-busy",
+                    message="it is not known what becomes of the history; the archive is left",
+                )
+            now = readable(self._root, target)
+            if now is None:
+                raise Refused(
+                    code="live-busy",
+                    message="the history cannot be looked into; the archive is left",
+                )
+            if state_of(live) != state:
+                raise Refused(code="changed-since", message="it changed meanwhile, and is left")
+            source = history_of_file(path.rpartition(b"/")[2], live)
             if not all(holds(now[0], chat) for chat in source.chats):
                 raise Refused(
                     code="changed-since",
-                    message="the history has other chats of these ids; the archive is left",
+                    message="the history lacks chats of it, or has others of these ids; the "
+                    "archive is left",
                 )
+            sizes.extend(chat.end - chat.start for chat in source.chats)
             return Change(None, None)
 
         before = self._writer.removed
         self._writer.apply(path, "other", remove, make=False)
         if self._writer.removed > before:
-            self._count([chat.end - chat.start for chat in source.chats])
+            self._count(sizes)
 
     def _apply(self, path: bytes, edit: Edit) -> bool:
         before = self._writer.changed

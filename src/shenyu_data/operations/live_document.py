@@ -67,7 +67,7 @@ class Refused(Exception):
 class Change:
     """What a document becomes: bytes, or whatever ``fill`` writes where they are too many; or
     nothing (``remove``). ``step`` is what the journal says of it. ``in_use``: the application may
-    have read the document a moment ago, however old it is.
+    have read the document a moment ago, however old it is, or found none.
     """
 
     def __init__(
@@ -196,9 +196,10 @@ class LiveDocument:
         before_digest = self._digest_of(live)
         wrote = self._digests.of(change.data or b"")
         lines.append(Swap(path=self._path, token=token, before=before_digest, wrote=wrote))
+        self._busy |= change.in_use
         if live is not None:
             # Who read a torn one took it for empty, and must not write that later.
-            self._busy |= change.in_use or _age_s(live) < LATELY_S or not live.whole
+            self._busy |= _age_s(live) < LATELY_S or not live.whole
         self._journal.write(*lines, durable=durable)
         if change.attributes is not None:
             put(

@@ -118,6 +118,10 @@ class LiveWriter:
         while self._watched:
             self._settle(self._watched.popleft())
 
+    def let_pass(self, seconds: float) -> None:
+        """Wait, so that whoever read a document before has written it."""
+        time.sleep(seconds)
+
     def _settle(self, document: LiveDocument) -> None:
         try:
             for finding in document.settle():

@@ -30,6 +30,8 @@ MOST_ROUNDS = 60
 _STEP_S = 0.1
 """No step of a write takes longer: who reads, waits for seconds, then writes, cannot be met."""
 
+_NAP_S = 0.01
+
 _CALLS = ("open", "read", "rename", "link", "unlink", "stat", "write", "writev", "fsync", "close")
 
 
@@ -136,6 +138,10 @@ class Interleaving:
         patches.setattr(live_document, "_MOST_S", patience_s)
 
     def _sleep(self, seconds: float) -> None:
+        while seconds > _NAP_S:  # nobody sleeps through several steps of the writer
+            self._now_s += _NAP_S
+            self._let_it()
+            seconds -= _NAP_S
         self._now_s += seconds
         self._let_it()
 
