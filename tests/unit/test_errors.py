@@ -27,6 +27,8 @@ CONTRACT = {
     "ChatNotFound": ("chat-not-found", 2),
     "RepositoryError": ("repository", 4),
     "ServiceError": ("service", 3),
+    "StateUnusable": ("state-unusable", 3),
+    "AlreadyRun": ("already-run", 3),
     "ShenyuDataError": ("failed", 3),
     "SnapshotNotFound": ("snapshot-not-found", 2),
     "StorageError": ("storage", 3),

@@ -8,6 +8,7 @@ import click
 
 from shenyu_data.cli.common import Call, common
 from shenyu_data.cli.open import open_for
+from shenyu_data.cli.recorded import recorded
 from shenyu_data.cli.render import fields, iso, number, size
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ def check_tag(ctx: click.Context, param: click.Parameter, tag: str | None) -> st
 @click.option("--full", is_flag=True, help="Read every file anew and trust no clock.")
 @click.option("--tag", metavar="T", callback=check_tag, help="A word to know the snapshot by.")
 @common
+@recorded
 def backup_command(call: Call, full: bool, tag: str | None) -> None:
     """Take a snapshot of the data directory.
 

@@ -13,6 +13,7 @@ from shenyu_data.cli.cleanup_hold import hold_command
 from shenyu_data.cli.cleanup_options import policy_options
 from shenyu_data.cli.common import Call, common
 from shenyu_data.cli.confirm import confirm, yes_option
+from shenyu_data.cli.recorded import recorded
 from shenyu_data.cli.render import iso, local, number, size, table
 from shenyu_data.cli.terminal import say
 from shenyu_data.model.errors import UsageError
@@ -57,6 +58,7 @@ _CLOCKS = {
 @common
 @yes_option
 @policy_options
+@recorded
 def cleanup_command(
     call: Call,
     policy: Callable[[], Policy],

@@ -59,6 +59,8 @@ class Call:
         self.config_may_be_missing = False
         self.yes = False
         """Whether ``--yes`` was given: see cli/confirm.py."""
+        self.document: Mapping[str, Any] = {}
+        """What the verb found or did, once it is known: see cli/recorded.py."""
         self._settings: Settings | None = None
         self._secret: str | None = None
 
@@ -145,6 +147,7 @@ class Call:
 
         With 4 if something is damaged, else 3 if something failed, else 1 if there were findings.
         """
+        self.document = document
         if self.as_json:
             seen = [msgspec.structs.asdict(item) for item in self.monitor.findings]
             print_json({**document, "findings": seen})

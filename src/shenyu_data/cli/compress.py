@@ -10,6 +10,7 @@ import click
 from shenyu_data.cli.common import Call, common
 from shenyu_data.cli.compress_archive import run_archive
 from shenyu_data.cli.confirm import confirm, yes_option
+from shenyu_data.cli.recorded import recorded
 from shenyu_data.cli.render import fields, number, size, table
 from shenyu_data.cli.signals import signals_interrupt
 from shenyu_data.cli.terminal import say
@@ -46,6 +47,7 @@ _SHOWN = 20
 @click.option("--dry-run", is_flag=True, help="Say what would be compressed, and stop.")
 @common
 @yes_option
+@recorded
 def compress_command(
     call: Call,
     older_than: str | None,

@@ -47,6 +47,8 @@ def erase_user_command(
     receipt, and running it again goes on.
     """
     repository = open_for(call, "shenyu_data.operations.erase")
+    from shenyu_data.health.runs import forget_in_runs
+    from shenyu_data.health.store import open_store
     from shenyu_data.operations.erase import EraseOptions, erase, plan_erase
     from shenyu_data.operations.holds import hold_files, read_any_holds, refuse_held
     from shenyu_data.operations.receipts import check_place, receipt_name
@@ -75,6 +77,8 @@ def erase_user_command(
         hold_files=files,
         held_too=held_too,
     )
+    with open_store(state) as store:
+        forget_in_runs(store, printable(name))
     stats = erase(call.data, repository, plan, options, call.monitor)
     call.finish(
         {**_plan_json(plan, now_ms), **_stats_json(stats, place), "dry_run": False},

@@ -10,6 +10,7 @@ import click
 from shenyu_data.cli.common import Call, common
 from shenyu_data.cli.confirm import confirm, yes_option
 from shenyu_data.cli.open import open_for
+from shenyu_data.cli.recorded import recorded
 from shenyu_data.cli.render import iso, local, number, size, table
 from shenyu_data.cli.retention_options import retention_options
 from shenyu_data.model.errors import SnapshotNotFound
@@ -35,6 +36,7 @@ from shenyu_data.repository.snapshots import snapshot_ids
 @common
 @yes_option
 @retention_options
+@recorded
 def prune_command(
     call: Call,
     retention: Retention,

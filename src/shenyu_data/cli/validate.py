@@ -10,6 +10,7 @@ import click
 from shenyu_data import __version__
 from shenyu_data.cli.common import Call, common, print_json
 from shenyu_data.cli.open import open_for
+from shenyu_data.cli.recorded import recorded
 from shenyu_data.cli.render import fields, number, size
 from shenyu_data.model.errors import EXIT_DONE, EXIT_FINDINGS, UsageError
 from shenyu_data.model.findings import printable
@@ -47,6 +48,7 @@ from shenyu_data.operations.validate import ValidateOptions, ValidateStats, loca
     help="Print text (default), json (as --json), or sarif (2.1.0).",
 )
 @common
+@recorded
 def validate_command(
     call: Call, path: str | None, everything: bool, compare: bool, fail_on: str, form: str | None
 ) -> None:

@@ -6,6 +6,7 @@ import click
 
 from shenyu_data.cli.common import Call, common
 from shenyu_data.cli.open import open_for
+from shenyu_data.cli.recorded import recorded
 from shenyu_data.cli.render import fields, number, size
 from shenyu_data.operations.verify import VerifyOptions, verify
 
@@ -36,6 +37,7 @@ class _Percent(click.ParamType[float]):
     help="Also read every byte of documents, or of a random share of them: --read-data=10%.",
 )
 @common
+@recorded
 def verify_command(call: Call, read_data: float | None) -> None:
     """Check that everything the snapshots need is there and unaltered.
 

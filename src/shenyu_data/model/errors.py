@@ -14,6 +14,8 @@
     │   ├── OwnerHeld               somebody holds what was to be erased
     │   ├── ClockDoubtful           the clock may be wrong, by which things expire
     │   └── TargetNotEmpty          the folder to restore into already holds something
+    ├── StateUnusable               what is remembered between runs cannot be used    exit 3
+    ├── AlreadyRun                  another process began the same run of a job       exit 3
     ├── ServiceError                the application could not be stopped or started   exit 3
     ├── InvalidReceipt              the receipt of an erasure does not hold               exit 3
     ├── HoldsDamaged                what must not be cleaned up cannot be told        exit 3
@@ -140,6 +142,18 @@ class InvalidReceipt(ShenyuDataError):
 
     code = "invalid-receipt"
     exit_status = EXIT_FAILED
+
+
+class StateUnusable(ShenyuDataError):
+    """What is remembered between runs can be neither read nor written: no space, no right."""
+
+    code = "state-unusable"
+
+
+class AlreadyRun(ShenyuDataError):
+    """Somebody else began the same run of the same job."""
+
+    code = "already-run"
 
 
 class ServiceError(ShenyuDataError):

@@ -1,0 +1,105 @@
+"""Noting a verb's run in the log of runs, whoever called it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import wraps
+from typing import Any, TypeVar
+
+import click
+
+from shenyu_data.cli.common import Call
+from shenyu_data.model.errors import EXIT_DONE, EXIT_INTERRUPTED, ShenyuDataError
+from shenyu_data.model.findings import Finding
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+RUN_VARIABLE = "SHENYU_DATA_RUN"
+"""The environment variable by which a job's run tells the verb which row of the log is its own."""
+
+
+def recorded(verb: F) -> F:
+    """Have each run of a verb noted, but for those that only plan; stands below ``common``.
+
+    The run itself never fails because it cannot be noted: that is a finding.
+    """
+
+    @wraps(verb)
+    def with_record(call: Call, *args: Any, **rest: Any) -> Any:
+        if rest.get("dry_run") or call.settings.data is None:
+            return verb(call, *args, **rest)
+        note = _Note(call)
+        try:
+            result = verb(call, *args, **rest)
+        except click.exceptions.Exit as ending:
+            note.end(ending.exit_code)
+            raise
+        except (KeyboardInterrupt, click.exceptions.Abort):
+            note.end(EXIT_INTERRUPTED, "interrupted")
+            raise
+        except ShenyuDataError as error:
+            note.end(error.exit_status, error.message)
+            raise
+        except BaseException as error:
+            note.end(3, f"unexpected {type(error).__name__}")
+            raise
+        note.end(EXIT_DONE)
+        return result
+
+    return with_record  # type: ignore[return-value]
+
+
+class _Note:
+    def __init__(self, call: Call) -> None:
+        from shenyu_data.health.runs import begin_run
+        from shenyu_data.health.store import open_store
+        from shenyu_data.operations.places import state_folder, state_of
+
+        self._call = call
+        self._run: str | None = None
+        try:
+            self._store = open_store(state_of(state_folder(os.environ), call.data))
+            self._run = os.environ.get(RUN_VARIABLE) or begin_run(
+                self._store, click.get_current_context().info_name or "", _now_ms()
+            )
+        except ShenyuDataError as error:
+            self._report(error)
+
+    def end(self, status: int, error: str = "") -> None:
+        from shenyu_data.health.runs import end_run, forget_old_runs, outcome_of
+
+        if self._run is None:
+            return
+        try:
+            end_run(
+                self._store,
+                self._run,
+                _now_ms(),
+                outcome_of(status),
+                exit_status=status,
+                figures=self._call.document,
+                error=error,
+            )
+            forget_old_runs(self._store, _now_ms())
+        except ShenyuDataError as trouble:
+            self._report(trouble)
+        with suppress(Exception):
+            self._store.close()
+
+    def _report(self, error: ShenyuDataError) -> None:
+        self._call.monitor.report(
+            Finding(
+                code="run-not-noted",
+                severity="warning",
+                path="",
+                message=f"this run is not in the log of runs: {error.message}",
+                hint=error.hint,
+            )
+        )
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,1 @@
+"""Watching over it: runs, schedules, alerts, tripwires, drills, notifications, who touches it."""

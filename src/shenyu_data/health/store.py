@@ -1,0 +1,202 @@
+"""What is remembered between runs for watching over one data directory: a small SQLite database in
+its state folder.
+
+Its tables are those of the modules beside this one. It is no truth that cannot be had again: if it
+is lost, runs are known from the repository's snapshots and proofs, and the rest is due.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from shenyu_data.model.errors import StateUnusable
+from shenyu_data.storage.atomic import make_private, overwrite
+
+STORE_NAME = "health.sqlite"
+APPLICATION_ID = 0x5348_4845  # "SHHE"
+VERSION = 1
+_LOCK = "health.lock"
+_BUSY_S = 30.0
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS runs (
+    id TEXT PRIMARY KEY,
+    job TEXT,
+    verb TEXT NOT NULL,
+    due_ms INTEGER,
+    attempt INTEGER NOT NULL,
+    started_ms INTEGER NOT NULL,
+    ended_ms INTEGER,
+    outcome TEXT NOT NULL,
+    exit_status INTEGER,
+    figures TEXT NOT NULL,
+    error TEXT NOT NULL,
+    pid INTEGER NOT NULL,
+    born TEXT NOT NULL,
+    UNIQUE (job, due_ms, attempt)
+) STRICT;
+CREATE INDEX IF NOT EXISTS runs_by_verb ON runs (verb, started_ms);
+CREATE INDEX IF NOT EXISTS runs_by_job ON runs (job, due_ms, attempt);
+CREATE INDEX IF NOT EXISTS runs_unended ON runs (id) WHERE ended_ms IS NULL;
+"""
+
+_PRAGMAS = """
+PRAGMA journal_mode = PERSIST;
+PRAGMA synchronous = FULL;
+PRAGMA secure_delete = ON;
+PRAGMA cell_size_check = ON;
+PRAGMA trusted_schema = OFF;
+"""
+
+
+class Store:
+    """The open database. ``path`` is its file's; ``renewed``: what was there was damaged, and lies
+    beside it now.
+
+    Methods of the modules that keep something in it raise StateUnusable through :meth:`reading` and
+    :meth:`writing`.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, path: str, *, renewed: str = "") -> None:
+        self.connection = connection
+        self.path = path
+        self.renewed = renewed
+
+    def close(self) -> None:
+        """Close it; a transaction that was not ended is taken back."""
+        self.connection.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """Give the connection for queries. Raise StateUnusable instead of SQLite's errors."""
+        try:
+            yield self.connection
+        except sqlite3.Error as error:
+            raise _unusable(self.path, error) from None
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """Make what is done inside happen at once and durably, or not at all.
+
+        Raise StateUnusable instead of SQLite's errors.
+        """
+        with self.reading() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                with suppress(sqlite3.Error):
+                    connection.execute("ROLLBACK")
+                raise
+
+
+def wipe_journal(store: Store) -> None:
+    """Overwrite what SQLite keeps of pages as they were before the last change, so that what was
+    taken out is nowhere. Raise StateUnusable.
+    """
+    path = f"{store.path}-journal"
+    try:
+        with store.writing():  # nobody else has the journal in use
+            descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            try:
+                overwrite(descriptor)
+            finally:
+                os.close(descriptor)
+            os.unlink(path)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise _unusable(path, error) from None
+
+
+def open_store(folder: str) -> Store:
+    """Open the database in the state folder of a data directory (places.py), or make it.
+
+    A damaged one, or one of another version, is set aside under another name, and an empty one
+    begun. Raise StateUnusable if the folder cannot be used.
+    """
+    path = os.path.join(folder, STORE_NAME)
+    try:
+        make_private(folder)
+        connection = _open_sound(path)
+        if connection is not None:
+            return Store(connection, path)
+        with _locked(folder):  # two that find it damaged must not set aside each other's new one
+            connection = _open_sound(path)
+            if connection is not None:
+                return Store(connection, path)
+            aside = f"{path}.damaged-{time.time_ns() // 1_000_000}"
+            os.rename(path, aside)
+            with suppress(FileNotFoundError):
+                os.unlink(f"{path}-journal")  # it must never be played into the new one
+            return Store(_open(path), path, renewed=aside)
+    except (OSError, sqlite3.Error, _NotOurs) as error:
+        raise _unusable(path, error) from None
+
+
+@contextmanager
+def _locked(folder: str) -> Iterator[None]:
+    lock = os.open(os.path.join(folder, _LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _open_sound(path: str) -> sqlite3.Connection | None:
+    """Open or make it; return None if it is damaged."""
+    try:
+        return _open(path)
+    except sqlite3.OperationalError:
+        raise  # no space, no right, locked: not damaged
+    except (sqlite3.DatabaseError, _NotOurs):
+        return None
+
+
+class _NotOurs(Exception):
+    """The file is no database of this program, or of another version."""
+
+
+def _open(path: str) -> sqlite3.Connection:
+    # Made here, since SQLite would make it readable for others.
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)
+    try:
+        connection.executescript(_PRAGMAS)
+        marks = tuple(
+            connection.execute(f"PRAGMA {name}").fetchone()[0]
+            for name in ("application_id", "user_version")
+        )
+        if marks not in ((0, 0), (APPLICATION_ID, VERSION)):
+            raise _NotOurs
+        if connection.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
+            raise _NotOurs
+        connection.executescript(f"BEGIN IMMEDIATE; {_TABLES} COMMIT;")
+        if marks == (0, 0):
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {VERSION}")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _unusable(path: str, error: Exception) -> StateUnusable:
+    return StateUnusable(
+        f"what is remembered between runs cannot be used: {path}: {error}",
+        hint="See whether its disk is full, and who may write there.",
+    )
