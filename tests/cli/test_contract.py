@@ -54,6 +54,8 @@ CALLS = {
     "key remove": ["key", "remove", "passphrase given at init", "--yes"],
     "key rotate": ["key", "rotate", "--dry-run"],
     "key export": ["key", "export", "exported", "--yes"],
+    "schedule show": ["schedule", "show"],
+    "schedule run": ["schedule", "run", "validate"],
     "config show": ["config", "show"],
     "config check": ["config", "check"],
     "demo": ["demo"],

@@ -27,6 +27,11 @@ from shenyu_data.model.config import (
     RetentionTable,
     parse_config,
 )
+from shenyu_data.model.config_schedule import (
+    JOB_DESCRIPTIONS,
+    SCHEDULE_DESCRIPTIONS,
+    ScheduleTable,
+)
 from shenyu_data.model.errors import ShenyuDataError
 from shenyu_data.model.findings import Finding
 from shenyu_data.model.retention import DEFAULT_GRACE_S, DEFAULT_RETENTION
@@ -209,6 +214,22 @@ def test_every_service_key_is_documented() -> None:
     assert listed == SERVICE_DESCRIPTIONS
 
 
+def test_every_schedule_key_is_documented() -> None:
+    part = sections(CONFIGURATION, 2)["The schedule"]
+    listed = {codes(row[0])[0]: row[2].replace("`", "") for row in rows(part)}
+    described = SCHEDULE_DESCRIPTIONS | JOB_DESCRIPTIONS
+    assert listed == described
+
+
+def test_the_usual_jobs_are_listed() -> None:
+    part = sections((ROOT / "docs/schedule.md").read_text(encoding="utf-8"), 2)["Jobs"]
+    listed = {codes(row[0])[0]: (codes(row[1]), codes(row[2])) for row in rows(part)}
+    usual = {
+        job.name: ([" ".join(job.words)], [job.cron.text]) for job in ScheduleTable().all_jobs()
+    }
+    assert listed == usual
+
+
 def test_the_retention_that_is_shown_is_the_default() -> None:
     part = sections(CONFIGURATION, 2)["What is kept"]
     (example,) = re.findall(r"^```toml\n(.*?)```", part, re.MULTILINE | re.DOTALL)
@@ -308,8 +329,11 @@ def test_the_json_of_every_verb_has_the_shape_that_is_shown(
     given["import-archive"] = call("import-archive", "shenyu_data_20250210.tar.gz")
     given["copy"] = call("copy", "latest", "--to-repo", "second")
     given["prune"] = call("prune", "--keep-last", "1", "--yes")
+    given["schedule run"] = call("schedule", "run", "validate")
     for name in ("demo", "snapshots", "verify", "validate", "config show", "config check"):
         given[name] = call(*name.split())
+    given["schedule show"] = call("schedule", "show")
+    given["schedule show"]["jobs"].sort(key=lambda job: job["last"] is None)
     user.chmod(0o604)
     given["permissions check"] = call("permissions", "check")
     given["permissions fix"] = call("permissions", "fix", "--yes")

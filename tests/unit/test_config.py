@@ -19,6 +19,7 @@ from shenyu_data.model.config import (
     parse_config,
     sample,
 )
+from shenyu_data.model.config_schedule import SCHEDULE_DESCRIPTIONS
 from shenyu_data.model.errors import ConfigError
 from shenyu_data.model.expiry import Policy, Rule
 from shenyu_data.model.retention import Retention
@@ -28,6 +29,7 @@ TABLES = {
     "permissions": PERMISSIONS_DESCRIPTIONS,
     "cleanup": CLEANUP_DESCRIPTIONS,
     "service": SERVICE_DESCRIPTIONS,
+    "schedule": SCHEDULE_DESCRIPTIONS,
 }
 
 

@@ -11,8 +11,10 @@ import click
 from shenyu_data.cli.common import Call, common
 from shenyu_data.cli.open import open_for
 from shenyu_data.cli.render import fields, table
+from shenyu_data.health.schedule import open_schedule
 from shenyu_data.model.ages import format_age
 from shenyu_data.model.config import PermissionsTable, ServiceTable
+from shenyu_data.model.config_schedule import ScheduleTable
 from shenyu_data.model.errors import DataDirectoryError, RepositoryError
 from shenyu_data.model.expiry import describe
 from shenyu_data.model.findings import Finding
@@ -55,6 +57,7 @@ def check(call: Call) -> None:
                 code=error.code, severity="error", path="", message=error.message, hint=error.hint
             )
         )
+    open_schedule(call.settings.schedule, "", os.environ)  # is there such a time zone?
     if call.settings.service is not None:
         Service(call.settings.service, "").check()
     down = _service_down(data)
@@ -104,6 +107,7 @@ def _effective(call: Call) -> dict[str, Any]:
         "permissions": (_said(settings.permissions), sources["permissions"]),
         "cleanup": (dict(describe(settings.cleanup)), sources["cleanup"]),
         "service": (_service(settings.service), sources["service"]),
+        "schedule": (_schedule(settings.schedule), sources["schedule"]),
         "passphrase": (passphrase, source),
     }
     return {key: {"value": value, "source": source} for key, (value, source) in values.items()}
@@ -139,6 +143,14 @@ def _said(table: PermissionsTable) -> dict[str, Any]:
     return {name: value for name, value in fields(table).items() if value is not None}
 
 
+def _schedule(table: ScheduleTable | None) -> dict[str, Any]:
+    """Return the zone, if one is set, and what runs when."""
+    table = table if table is not None else ScheduleTable()
+    values = {"timezone": table.timezone, "jitter": table.jitter}
+    shown = {name: value for name, value in values.items() if value is not None}
+    return shown | {"jobs": [f"{job.name}: {job.cron.text}" for job in table.all_jobs()]}
+
+
 def _service(table: ServiceTable | None) -> dict[str, Any] | None:
     """Return the commands as a person would type them."""
     if table is None:
@@ -154,5 +166,7 @@ def _as_text(value: Any) -> str:
     if value is None:
         return "(not set)"
     if isinstance(value, dict):
-        return ", ".join(f"{name} {one}" for name, one in value.items()) or "(no rule)"
+        return ", ".join(f"{name} {_as_text(one)}" for name, one in value.items()) or "(no rule)"
+    if isinstance(value, list):
+        return "; ".join(map(str, value)) or "(none)"
     return str(value)

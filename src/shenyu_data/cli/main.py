@@ -42,6 +42,7 @@ VERBS = {
     "erase-user": "erase",
     "receipt": "receipt",
     "key": "key",
+    "schedule": "schedule",
     "config": "config",
 }
 """Every verb, in the order of the help, and the module of this package it lives in."""
@@ -73,6 +74,7 @@ _ABOUT = {
     "erase-user": "Erase a user for good: live documents and, by key, every backup.",
     "receipt": "Verify the receipt of an erasure.",
     "key": "List, add, remove, rotate and export the keys that open the repository.",
+    "schedule": "Show which jobs run when, run one that is due, install timers.",
     "config": "Check or show the configuration.",
 }
 

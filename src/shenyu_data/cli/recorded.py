@@ -17,9 +17,6 @@ from shenyu_data.model.findings import Finding
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-RUN_VARIABLE = "SHENYU_DATA_RUN"
-"""The environment variable by which a job's run tells the verb which row of the log is its own."""
-
 
 def recorded(verb: F) -> F:
     """Have each run of a verb noted, but for those that only plan; stands below ``common``.
@@ -54,7 +51,7 @@ def recorded(verb: F) -> F:
 
 class _Note:
     def __init__(self, call: Call) -> None:
-        from shenyu_data.health.runs import begin_run
+        from shenyu_data.health.runs import RUN_VARIABLE, begin_run
         from shenyu_data.health.store import open_store
         from shenyu_data.operations.places import state_folder, state_of
 

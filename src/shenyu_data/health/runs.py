@@ -27,6 +27,9 @@ Outcome = Literal["running", "good", "findings", "failed", "interrupted", "kille
 """How a run stands. ``findings``: it was done, and saw something, or its result is degraded;
 ``skipped``: it was due and not run, and its error says why."""
 
+RUN_VARIABLE = "SHENYU_DATA_RUN"
+"""The environment variable by which a job's run tells the verb which row of the log is its own."""
+
 DONE: tuple[Outcome, ...] = ("good", "findings")
 """The outcomes of runs that did what they should."""
 
@@ -36,10 +39,11 @@ KEPT_MS = 400 * 86_400_000
 _KEPT_EACH = 10
 _MOST_BYTES = 16_384
 _TEXTS = ("id", "kind", "parent", "tag", "time")  # what figures hold besides numbers
-_COLUMNS = (
+RUN_COLUMNS = (
     "id, job, verb, due_ms, attempt, started_ms, ended_ms, outcome, exit_status, figures, error, "
     "pid, born"
 )
+"""What is selected of the table for :func:`run_of_row`."""
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,7 +104,7 @@ def _insert(store: Store, values: tuple[object, ...]) -> None:
     with store.writing() as connection:
         try:
             connection.execute(
-                f"INSERT INTO runs ({_COLUMNS}) VALUES ({places})",  # noqa: S608 - our words
+                f"INSERT INTO runs ({RUN_COLUMNS}) VALUES ({places})",  # noqa: S608 - our words
                 values,
             )
         except sqlite3.IntegrityError:
@@ -129,6 +133,15 @@ def end_run(
         )
 
 
+def hand_over_run(store: Store, run_id: str, pid: int) -> None:
+    """Note that another process carries out a run that was begun. Raise StateUnusable."""
+    with store.writing() as connection:
+        connection.execute(
+            "UPDATE runs SET pid = ?, born = ? WHERE id = ? AND ended_ms IS NULL",
+            (pid, birth_of(pid) or "", run_id),
+        )
+
+
 def outcome_of(exit_status: int) -> Outcome:
     """Return how a verb that exited so ended."""
     if exit_status == EXIT_DONE:
@@ -144,9 +157,9 @@ def end_killed_runs(store: Store, now_ms: int) -> list[Run]:
     """
     with store.reading() as connection:
         found = connection.execute(
-            f"SELECT {_COLUMNS} FROM runs WHERE ended_ms IS NULL"  # noqa: S608 - our words
+            f"SELECT {RUN_COLUMNS} FROM runs WHERE ended_ms IS NULL"  # noqa: S608 - our words
         ).fetchall()
-    dead = [run for run in map(_run, found) if not _lives(run)]
+    dead = [run for run in map(run_of_row, found) if not _lives(run)]
     for run in dead:
         end_run(store, run.id, now_ms, "killed", error="its process is gone")
     return [
@@ -175,11 +188,21 @@ def runs(
             where.append(clause)
             values.append(value)
     query = (
-        f"SELECT {_COLUMNS} FROM runs WHERE {' AND '.join(where)} "  # noqa: S608 - our words
+        f"SELECT {RUN_COLUMNS} FROM runs WHERE {' AND '.join(where)} "  # noqa: S608 - our words
         "ORDER BY started_ms DESC, rowid DESC LIMIT ?"
     )
     with store.reading() as connection:
-        return [_run(row) for row in connection.execute(query, (*values, limit))]
+        return [run_of_row(row) for row in connection.execute(query, (*values, limit))]
+
+
+def run_with_id(store: Store, run_id: str) -> Run | None:
+    """Return a run by its id; None if there is none. Raise StateUnusable."""
+    with store.reading() as connection:
+        row = connection.execute(
+            f"SELECT {RUN_COLUMNS} FROM runs WHERE id = ?",  # noqa: S608 - our words
+            (run_id,),
+        ).fetchone()
+    return None if row is None else run_of_row(row)
 
 
 def forget_old_runs(store: Store, now_ms: int) -> int:
@@ -241,7 +264,8 @@ def _kept(figures: Mapping[str, Any]) -> str:
     return text if len(text) <= _MOST_BYTES else "{}"
 
 
-def _run(row: tuple[Any, ...]) -> Run:
+def run_of_row(row: tuple[Any, ...]) -> Run:
+    """Return the run that a row of the table describes."""
     values = dict(zip(Run.__struct_fields__, row, strict=True))
     try:
         figures = msgspec.json.decode(values["figures"])

@@ -43,6 +43,11 @@ CREATE TABLE IF NOT EXISTS runs (
 CREATE INDEX IF NOT EXISTS runs_by_verb ON runs (verb, started_ms);
 CREATE INDEX IF NOT EXISTS runs_by_job ON runs (job, due_ms, attempt);
 CREATE INDEX IF NOT EXISTS runs_unended ON runs (id) WHERE ended_ms IS NULL;
+CREATE TABLE IF NOT EXISTS jobs (
+    job TEXT PRIMARY KEY,
+    at TEXT NOT NULL,
+    since_ms INTEGER NOT NULL
+) STRICT;
 """
 
 _PRAGMAS = """

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from shenyu_data.model.ages import parse_age
+from shenyu_data.model.config_schedule import SCHEDULE_DESCRIPTIONS, ScheduleTable
 from shenyu_data.model.errors import ConfigError, UsageError
 from shenyu_data.model.expiry import Count as Chats
 from shenyu_data.model.expiry import Policy, Rule
@@ -185,6 +186,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     permissions: PermissionsTable | None = None
     cleanup: CleanupTable | None = None
     service: ServiceTable | None = None
+    schedule: ScheduleTable | None = None
 
     def __post_init__(self) -> None:
         for rate in (self.upload_limit, self.download_limit):
@@ -213,6 +215,7 @@ DESCRIPTIONS = {
     "permissions": "Modes and owners that the files of the data directory should have.",
     "cleanup": "What cleanup removes. Nothing by default.",
     "service": "How recover stops and starts the application.",
+    "schedule": "Which jobs run by themselves, and when. Without: a usual set of them.",
 }
 """What each key of the configuration file means."""
 
@@ -264,7 +267,11 @@ _TABLES = {
     "permissions": PERMISSIONS_DESCRIPTIONS,
     "cleanup": CLEANUP_DESCRIPTIONS,
     "service": SERVICE_DESCRIPTIONS,
+    "schedule": SCHEDULE_DESCRIPTIONS,
 }
+
+_OF_TABLES = ("histories", "jobs")
+"""Keys that hold tables, each under a name of its own."""
 
 
 def parse_config(text: str, name: str) -> Config:
@@ -305,7 +312,7 @@ def sample(values: Mapping[str, Any]) -> str:
     for table, keys in _TABLES.items():
         lines += [f"# {DESCRIPTIONS[table]}", f"# [{table}]"]
         for name, about in keys.items():
-            below = f"[{table}.{name}.KEY]" if name == "histories" else f"{name} ="
+            below = f"[{table}.{name}.KEY]" if name in _OF_TABLES else f"{name} ="
             lines += [f"# {about}", f"# {below}"]
     return "\n".join([*lines, ""])
 

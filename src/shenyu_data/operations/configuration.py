@@ -18,6 +18,7 @@ from shenyu_data.model.config import (
     ServiceTable,
     parse_config,
 )
+from shenyu_data.model.config_schedule import ScheduleTable
 from shenyu_data.model.errors import ConfigError
 from shenyu_data.model.expiry import Policy
 from shenyu_data.model.rates import parse_rate
@@ -46,6 +47,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     cleanup: Policy
     permissions: PermissionsTable
     service: ServiceTable | None
+    schedule: ScheduleTable | None
     storage: StorageOptions
     sources: dict[str, Source]
 
@@ -97,6 +99,7 @@ def load_settings(
     sources["permissions"] = "file" if config.permissions is not None else "default"
     sources["cleanup"] = "file" if config.cleanup else "default"
     sources["service"] = "file" if config.service else "default"
+    sources["schedule"] = "file" if config.schedule else "default"
     return Settings(
         config_file=path,
         data=choose("data", data, "SHENYU_DATA_DIR", config.data),
@@ -112,6 +115,7 @@ def load_settings(
         permissions=config.permissions or PermissionsTable(),
         cleanup=config.cleanup.policy() if config.cleanup else Policy(),
         service=config.service,
+        schedule=config.schedule,
         storage=StorageOptions(
             cache=os.path.join(base, config.cache) if config.cache else None,
             upload_limit=parse_rate(config.upload_limit) if config.upload_limit else None,

@@ -1,0 +1,58 @@
+"""What is done besides, after every run of a job and at every tick of ``serve``: rules are looked
+at, messages sent, metrics written.
+
+A hook is named in HOOKS as ``module:function`` and imported when it is called. It is handed the
+:class:`Occasion`, must come back soon, and may raise: that is a finding, and the next is called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Literal
+
+import msgspec
+
+from shenyu_data.health.runs import Run
+from shenyu_data.health.store import Store
+from shenyu_data.model.findings import Finding
+from shenyu_data.model.monitor import Monitor
+from shenyu_data.operations.configuration import Settings
+
+
+class Occasion(msgspec.Struct, frozen=True, kw_only=True):
+    """Why hooks are called: ``begin`` and ``end`` of a ``run``, or a ``tick``, at most a minute
+    after the last one. ``run`` is its row as it is now, None of a tick or if it was not noted.
+    """
+
+    event: Literal["begin", "end", "tick"]
+    store: Store
+    settings: Settings
+    now_ms: int
+    monitor: Monitor
+    run: Run | None = None
+
+
+Hook = Callable[[Occasion], None]
+
+HOOKS: tuple[str, ...] = ()
+"""The hooks, in the order in which they are called."""
+
+
+def call_hooks(occasion: Occasion, hooks: Sequence[str] | None = None) -> None:
+    """Call the hooks, by default all; whatever one of them raises is reported."""
+    for name in HOOKS if hooks is None else hooks:
+        module, _, function = name.partition(":")
+        try:
+            hook: Hook = getattr(import_module(module), function)
+            hook(occasion)
+        except Exception as error:
+            occasion.monitor.report(
+                Finding(
+                    code="hook-failed",
+                    severity="warning",
+                    path="",
+                    message=f"{function} failed after a job: {type(error).__name__}: {error}",
+                    hint="The job itself is not affected; run it with --verbose, and report it.",
+                )
+            )

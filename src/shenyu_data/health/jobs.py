@@ -1,0 +1,185 @@
+"""A run of a job: its row in the log, and the process that carries it out.
+
+The process is this program as cron would call it, in a session of its own: it outlives whoever
+started it, and notes its end itself.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+
+import msgspec
+
+from shenyu_data.health.runs import (
+    RUN_VARIABLE,
+    Outcome,
+    begin_run,
+    end_run,
+    hand_over_run,
+    outcome_of,
+)
+from shenyu_data.health.store import Store
+from shenyu_data.model.errors import EXIT_FAILED, ShenyuDataError, StateUnusable
+from shenyu_data.model.findings import Finding
+from shenyu_data.model.monitor import Monitor
+from shenyu_data.model.schedule import Attempt, Job
+
+PATIENCE_S = 60.0
+"""So long a job that is told to stop may take before it is told less kindly."""
+
+_LAST_S = 10.0
+
+
+class Program(msgspec.Struct, frozen=True, kw_only=True):
+    """How this program is called: its words, and the flags that every verb gets."""
+
+    words: list[str]
+    flags: list[str]
+
+    def command(self, words: Sequence[str]) -> list[str]:
+        """Return the command line of a verb and its flags."""
+        return [*self.words, words[0], *self.flags, *words[1:]]
+
+
+class Running:
+    """One attempt at a run, under way. ``run_id`` is its row, None if it could not be noted."""
+
+    def __init__(
+        self,
+        job: Job,
+        due_ms: int,
+        attempt: int,
+        run_id: str | None,
+        process: subprocess.Popen[bytes],
+    ) -> None:
+        self.job = job
+        self.due_ms = due_ms
+        self.attempt = attempt
+        self.run_id = run_id
+        self._process = process
+        self._told = 0
+        self._told_s = 0.0
+
+    def ended(self) -> bool:
+        """Whether its process has come to its end."""
+        return self._process.poll() is not None
+
+    def stop(self, asked: int) -> None:
+        """Have it stop, now that this was asked for so many times. To be called again and again
+        until it has ended: what does not heed an interrupt is ended after a while.
+        """
+        now_s = time.monotonic()
+        late = self._told and now_s - self._told_s > (PATIENCE_S if self._told == 1 else _LAST_S)
+        level = min(max(asked, self._told + bool(late)), 3)
+        if level > self._told:
+            self._told, self._told_s = level, now_s
+            number = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)[level - 1]
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, number)
+
+    @property
+    def exit_status(self) -> int:
+        """What the verb exited with; 3 if it was ended by a signal."""
+        status = self._process.wait()
+        return status if status >= 0 else EXIT_FAILED
+
+    @property
+    def outcome(self) -> Outcome:
+        """How it ended, as far as its exit status tells."""
+        status = self._process.wait()
+        if status >= 0:
+            return outcome_of(status)
+        return "interrupted" if -status in (signal.SIGINT, signal.SIGTERM) else "killed"
+
+    def attempt_made(self, now_ms: int) -> Attempt:
+        """Return the attempt as it has ended, for what cannot be noted."""
+        status = self._process.wait()
+        return Attempt(
+            due_ms=self.due_ms,
+            attempt=self.attempt,
+            outcome=self.outcome,
+            ended_ms=now_ms,
+            exit_status=status if status >= 0 else None,
+        )
+
+    def note_end(self, store: Store, now_ms: int) -> None:
+        """Note how it ended, if the verb has not done so itself. Raise StateUnusable."""
+        if self.run_id is None:
+            return
+        status = self._process.wait()
+        error = ""
+        if status < 0:
+            error = f"ended by signal {-status}"
+        elif self.outcome == "failed":
+            error = f"exited with {status} before it could say why"
+        end_run(
+            store,
+            self.run_id,
+            now_ms,
+            self.outcome,
+            exit_status=status if status >= 0 else None,
+            error=error,
+        )
+
+
+def begin_job(
+    store: Store | None,
+    job: Job,
+    due_ms: int,
+    attempt: int,
+    program: Program,
+    now_ms: int,
+    monitor: Monitor,
+) -> Running:
+    """Begin a run of a job. One that cannot be noted is made all the same, and that is a finding.
+
+    Raise AlreadyRun if somebody else began it, or ShenyuDataError if no process can be started.
+    """
+    run_id = None
+    if store is not None:
+        try:
+            run_id = begin_run(
+                store, job.verb, now_ms, job=job.name, due_ms=due_ms, attempt=attempt
+            )
+        except StateUnusable as error:
+            report_unnoted(monitor, error)
+    environment = {name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"}
+    environment.pop(RUN_VARIABLE, None)
+    if run_id is not None:
+        environment[RUN_VARIABLE] = run_id
+    command = program.command([*job.words, "--no-progress", "--quiet"])
+    try:
+        # What it prints goes where our own findings go: to the journal, or into cron's letter.
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=2, env=environment, start_new_session=True
+        )
+    except OSError as error:
+        failure = ShenyuDataError(
+            f"cannot start {command[0]} for the job {job.name}: {error.strerror}",
+            hint="It is tried again as the job's `retries` say.",
+        )
+        if store is not None and run_id is not None:
+            end_run(store, run_id, now_ms, "failed", exit_status=EXIT_FAILED, error=failure.message)
+        raise failure from None
+    if store is not None and run_id is not None:
+        with suppress(StateUnusable):  # then its row names this process, which waits for it
+            hand_over_run(store, run_id, process.pid)
+    return Running(job, due_ms, attempt, run_id, process)
+
+
+def report_unnoted(monitor: Monitor, error: ShenyuDataError) -> None:
+    """Report that a run is not in the log."""
+    monitor.report(
+        Finding(
+            code="run-not-noted",
+            severity="warning",
+            path="",
+            message=f"this run is not in the log of runs: {error.message}",
+            hint=error.hint,
+        )
+    )

@@ -1,0 +1,225 @@
+"""The schedule of one data directory: what the log of runs and the configuration make of the pure
+decisions in model/schedule.py. For ``serve`` and ``schedule``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from datetime import tzinfo
+
+import msgspec
+
+from shenyu_data.health.runs import RUN_COLUMNS as COLUMNS
+from shenyu_data.health.runs import Outcome, Run, end_killed_runs, run_of_row, skip_run
+from shenyu_data.health.store import Store
+from shenyu_data.health.zones import open_zone
+from shenyu_data.model.config_schedule import ScheduleTable
+from shenyu_data.model.errors import AlreadyRun, ShenyuDataError, UsageError
+from shenyu_data.model.findings import printable
+from shenyu_data.model.schedule import Attempt, Clock, Decision, Job, Missed, decide
+
+UNDER_WAY: Outcome = "running"
+
+
+class Schedule(msgspec.Struct, frozen=True, kw_only=True):
+    """The jobs of a data directory. ``zone_name`` is empty if nothing tells it; ``salt`` spreads
+    what several machines do at the same times.
+    """
+
+    jobs: list[Job]
+    zone: tzinfo
+    zone_name: str
+    jitter_ms: int
+    salt: str
+
+    def clock(self, now_ms: int, *, jitter: bool = True, started_ms: int = 0) -> Clock:
+        """Return what decisions at a time are made by."""
+        return Clock(
+            now_ms=now_ms,
+            zone=self.zone,
+            jitter_ms=self.jitter_ms if jitter else 0,
+            salt=self.salt,
+            started_ms=started_ms,
+        )
+
+    def job(self, name: str) -> Job:
+        """Return a job. Raise UsageError if there is none of that name."""
+        for job in self.jobs:
+            if job.name == name:
+                return job
+        names = ", ".join(job.name for job in self.jobs) or "none at all"
+        raise UsageError(
+            f"there is no job {printable(name)}",
+            hint=f"There is {names}: see `shenyu-data schedule show`.",
+        )
+
+
+def open_schedule(
+    table: ScheduleTable | None, state: str, environment: Mapping[str, str]
+) -> Schedule:
+    """Return the schedule that ``[schedule]`` describes, or the usual one. ``state`` is the data
+    directory's state folder. Raise ConfigError if its time zone is not known here.
+    """
+    table = table if table is not None else ScheduleTable()
+    zone, name = open_zone(table.timezone, environment)
+    return Schedule(
+        jobs=table.all_jobs(),
+        zone=zone,
+        zone_name=name,
+        jitter_ms=table.jitter_ms(),
+        salt=f"{os.uname().nodename}\n{os.path.basename(state)}",
+    )
+
+
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """How a job stands: what is to become of it, since when it is known, its last attempts."""
+
+    job: Job
+    decision: Decision
+    since_ms: int
+    attempts: list[Attempt]
+
+
+def standings(
+    store: Store,
+    schedule: Schedule,
+    clock: Clock,
+    *,
+    is_empty: Callable[[], bool],
+    note: bool = True,
+) -> list[Standing]:
+    """Say of each job what is to become of it. ``is_empty`` tells whether the repository holds no
+    snapshot. With ``note``, which jobs are known since when is noted, and which runs were killed.
+    Raise StateUnusable.
+    """
+    if note:
+        end_killed_runs(store, clock.now_ms)
+    since = _known_since(store, schedule, clock.now_ms, note)
+    found = []
+    backups = [job.name for job in schedule.jobs if job.verb == "backup"]
+    for job in schedule.jobs:
+        attempts = attempts_of(store, job.name, clock.now_ms)
+        first = [job.name] == backups[:1] and not attempts and not _ever(store, "backup")
+        decision = decide(
+            job,
+            attempts,
+            clock,
+            since_ms=since[job.name],
+            running=is_running(store, job.name),
+            at_once=first and is_empty(),
+        )
+        found.append(
+            Standing(job=job, decision=decision, since_ms=since[job.name], attempts=attempts)
+        )
+    return found
+
+
+def note_missed(store: Store, job: Job, missed: Missed, schedule: Schedule, now_ms: int) -> None:
+    """Note runs that will not be made, as one row. Raise StateUnusable."""
+    with suppress(AlreadyRun):  # somebody else noted it
+        skip_run(store, job.verb, now_ms, job.name, missed.due_ms, tell_missed(missed, schedule))
+
+
+def tell_missed(missed: Missed, schedule: Schedule) -> str:
+    """Return the sentence about runs that will not be made."""
+    from shenyu_data.model.schedule import MOST_COUNTED
+
+    since = moment(missed.since_ms, schedule.zone)
+    if missed.count == 1:
+        return f"the run that was due at {since} was missed: {missed.why}"
+    many = f"more than {MOST_COUNTED}" if missed.count >= MOST_COUNTED else f"{missed.count}"
+    until = moment(missed.due_ms, schedule.zone)
+    return f"{many} runs that were due from {since} to {until} were missed: {missed.why}"
+
+
+def moment(time_ms: int, zone: tzinfo) -> str:
+    """Return a time as people read it, in a zone."""
+    from datetime import datetime
+
+    return datetime.fromtimestamp(time_ms / 1000, zone).strftime("%Y-%m-%d %H:%M")
+
+
+def attempts_of(store: Store, job: str, now_ms: int) -> list[Attempt]:
+    """Return the attempts at the newest due time of a job that is not in the future. Raise
+    StateUnusable.
+    """
+    with store.reading() as connection:
+        rows = connection.execute(
+            "SELECT due_ms, attempt, outcome, ended_ms, exit_status FROM runs WHERE job = ? AND "
+            "due_ms = (SELECT max(due_ms) FROM runs WHERE job = ? AND due_ms <= ?) "
+            "ORDER BY attempt",
+            (job, job, now_ms),
+        ).fetchall()
+    return [
+        Attempt(due_ms=due, attempt=attempt, outcome=outcome, ended_ms=ended, exit_status=status)
+        for due, attempt, outcome, ended, status in rows
+    ]
+
+
+def last_runs(store: Store, job: str, count: int) -> list[Run]:
+    """Return the last runs of a job that are noted, newest first. Raise StateUnusable."""
+    with store.reading() as connection:
+        rows = connection.execute(
+            f"SELECT {COLUMNS} FROM runs WHERE job = ? "  # noqa: S608 - our words
+            "ORDER BY rowid DESC LIMIT ?",
+            (job, count),
+        ).fetchall()
+    return [run_of_row(row) for row in rows]
+
+
+def is_running(store: Store, job: str) -> bool:
+    """Whether a run of a job has begun and not ended. Raise StateUnusable."""
+    with store.reading() as connection:
+        return bool(
+            connection.execute(
+                "SELECT 1 FROM runs WHERE job = ? AND ended_ms IS NULL LIMIT 1", (job,)
+            ).fetchone()
+        )
+
+
+def _ever(store: Store, verb: str) -> bool:
+    with store.reading() as connection:
+        return bool(
+            connection.execute(
+                "SELECT 1 FROM runs WHERE verb = ? AND outcome IN ('good', 'findings') LIMIT 1",
+                (verb,),
+            ).fetchone()
+        )
+
+
+def _known_since(store: Store, schedule: Schedule, now_ms: int, note: bool) -> dict[str, int]:
+    """Return since when each job is known as it is; what is new or changed, since now."""
+    wanted = {job.name: f"{job.cron.text} {schedule.zone_name}" for job in schedule.jobs}
+    with store.reading() as connection:
+        rows = connection.execute("SELECT job, at, since_ms FROM jobs").fetchall()
+    known = {name: since for name, at, since in rows if wanted.get(name) == at and since <= now_ms}
+    if note and (len(known) < len(rows) or len(known) < len(wanted)):
+        with store.writing() as connection:
+            connection.executemany(
+                "DELETE FROM jobs WHERE job = ?",
+                [(name,) for name, *_ in rows if name not in known],
+            )
+            connection.executemany(
+                "INSERT OR REPLACE INTO jobs (job, at, since_ms) VALUES (?, ?, ?)",
+                [(name, at, now_ms) for name, at in wanted.items() if name not in known],
+            )
+    return {name: known.get(name, now_ms) for name in wanted}
+
+
+def repository_is_empty(list_snapshots: Callable[[], Sequence[object]]) -> Callable[[], bool]:
+    """Return a question that is asked once: whether there is no snapshot. If that cannot be told,
+    it is not so.
+    """
+    answers: list[bool] = []
+
+    def is_empty() -> bool:
+        if not answers:
+            try:
+                answers.append(not list_snapshots())
+            except ShenyuDataError:
+                return False
+        return answers[0]
+
+    return is_empty
