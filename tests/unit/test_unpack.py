@@ -290,10 +290,20 @@ def test_a_folder_that_a_killed_run_left_is_removed_when_it_is_old(
 ) -> None:
     left = tmp_path / f"{PREFIX}left"
     left.mkdir(mode=0o700)
-    (left / "secret").write_text("x")
-    assert remove_stale(str(tmp_path)) == []  # it may have been made just now
+    assert remove_stale(str(tmp_path)) == []  # it may have been made just now, to be locked next
     now = time.time()
     monkeypatch.setattr(time, "time", lambda: now + YOUNG_S + 1)
+    assert remove_stale(str(tmp_path)) == [str(left)]
+    assert not left.exists()
+
+
+def test_a_folder_that_a_killed_run_filled_is_removed_however_young(tmp_path: Path) -> None:
+    """Nothing is put into one that is not locked; below it, modes forbid nothing."""
+    left = tmp_path / f"{PREFIX}left"
+    (left / "below" / "deeper").mkdir(parents=True)
+    (left / "below/secret").write_text("x")
+    (left / "below").chmod(0)
+    left.chmod(0o700)
     assert remove_stale(str(tmp_path)) == [str(left)]
     assert not left.exists()
 
