@@ -28,6 +28,8 @@ CALLS = {
     "restore": ["restore", "latest", "--to", "target"],
     "prune": ["prune", "--yes"],
     "verify": ["verify", "--read-data"],
+    "drill": ["drill"],
+    "drill show": ["drill", "show"],
     "copy": ["copy", "--all", "--to-repo", "other"],
     "export": ["export", "all.jsonl"],
     "import": ["import", "exported.jsonl", "--yes"],

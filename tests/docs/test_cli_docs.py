@@ -330,6 +330,8 @@ def test_the_json_of_every_verb_has_the_shape_that_is_shown(
     given["copy"] = call("copy", "latest", "--to-repo", "second")
     given["prune"] = call("prune", "--keep-last", "1", "--yes")
     given["schedule run"] = call("schedule", "run", "validate")
+    for name in ("drill", "drill show"):
+        given[name] = call(*name.split())
     for name in ("demo", "snapshots", "verify", "validate", "config show", "config check"):
         given[name] = call(*name.split())
     given["schedule show"] = call("schedule", "show")

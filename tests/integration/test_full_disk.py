@@ -10,7 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from shenyu_data.model.errors import EXIT_FAILED, StorageFull
+from shenyu_data.health import drill_sandbox
+from shenyu_data.health.drill import EVERYONE, DrillOptions, drill
+from shenyu_data.health.drill_ledger import ledgers
+from shenyu_data.health.store import open_store
+from shenyu_data.model.errors import (
+    EXIT_FAILED,
+    SandboxUnusable,
+    ShenyuDataError,
+    StorageFull,
+)
 from shenyu_data.model.monitor import CollectingMonitor
 from shenyu_data.operations.catalog import CatalogOptions, ask
 from shenyu_data.repository import packs
@@ -48,6 +57,32 @@ def fill(folder: Path, leave_bytes: int = 0) -> Path:
     free = shutil.disk_usage(folder).free
     ballast.write_bytes(bytes(max(0, free - leave_bytes)))
     return ballast
+
+
+def test_a_full_sandbox_is_said_and_is_no_damage(
+    small_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = LocalStorage(str(tmp_path / "repository"))
+    storage.create()
+    repository, _ = create_repository(storage, PASSPHRASE)
+    data = rich_directory(tmp_path / "data")
+    data.add_user("large", [chat(number, messages=200) for number in range(20)])
+    take(repository, data)
+    fill(small_disk, 200_000)
+    root = repository.find("latest")
+
+    def drilled() -> ShenyuDataError:
+        options = DrillOptions(share=EVERYONE, sandbox=str(small_disk))
+        with open_store(str(tmp_path / "state")) as store:
+            with pytest.raises(SandboxUnusable, match="no room") as caught:
+                drill(repository, root, store, options, CollectingMonitor(), 1)
+            assert [item.failing for item in ledgers(store, 1)] == [0]
+        assert [path.name for path in small_disk.iterdir()] == ["ballast"]
+        return caught.value
+
+    assert "are needed at once" in drilled().message
+    monkeypatch.setattr(drill_sandbox, "_SPARE_BYTES", -(1 << 30))  # it fills up meanwhile
+    assert "are needed at once" not in drilled().message
 
 
 def random_looking(number: int) -> dict[str, object]:

@@ -47,6 +47,7 @@ def erase_user_command(
     receipt, and running it again goes on.
     """
     repository = open_for(call, "shenyu_data.operations.erase")
+    from shenyu_data.health.drill_ledger import forget_user
     from shenyu_data.health.runs import forget_in_runs
     from shenyu_data.health.store import open_store
     from shenyu_data.operations.erase import EraseOptions, erase, plan_erase
@@ -79,6 +80,7 @@ def erase_user_command(
     )
     with open_store(state) as store:
         forget_in_runs(store, printable(name))
+        forget_user(store, plan.pseudonym)
     stats = erase(call.data, repository, plan, options, call.monitor)
     call.finish(
         {**_plan_json(plan, now_ms), **_stats_json(stats, place), "dry_run": False},

@@ -19,14 +19,16 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def recorded(verb: F) -> F:
-    """Have each run of a verb noted, but for those that only plan; stands below ``common``.
+    """Have each run of a verb noted, but for those that only plan, or only lead to a verb below;
+    stands below ``common``.
 
     The run itself never fails because it cannot be noted: that is a finding.
     """
 
     @wraps(verb)
     def with_record(call: Call, *args: Any, **rest: Any) -> Any:
-        if rest.get("dry_run") or call.settings.data is None:
+        below = click.get_current_context().invoked_subcommand
+        if below is not None or rest.get("dry_run") or call.settings.data is None:
             return verb(call, *args, **rest)
         note = _Note(call)
         try:

@@ -6,30 +6,16 @@ import click
 
 from shenyu_data.cli.common import Call, common
 from shenyu_data.cli.open import open_for
+from shenyu_data.cli.percent import Percent
 from shenyu_data.cli.recorded import recorded
 from shenyu_data.cli.render import fields, number, size
 from shenyu_data.operations.verify import VerifyOptions, verify
 
 
-class _Percent(click.ParamType[float]):
-    name = "percent"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        try:
-            percent = float(str(value).rstrip("%"))
-        except ValueError:
-            percent = -1.0
-        if not 0 < percent <= 100:
-            self.fail(f"{value!r} is not a percentage above 0 and up to 100", param, ctx)
-        return percent
-
-
 @click.command("verify")
 @click.option(
     "--read-data",
-    type=_Percent(),
+    type=Percent(),
     metavar="[=PERCENT]",
     is_flag=False,
     flag_value="100",

@@ -50,6 +50,25 @@ CREATE TABLE IF NOT EXISTS jobs (
 ) STRICT;
 """
 
+DRILL_TABLES = """
+CREATE TABLE IF NOT EXISTS drilled (
+    repository BLOB NOT NULL,
+    pseudonym BLOB NOT NULL,
+    shared INTEGER NOT NULL,
+    tried_ms INTEGER,
+    proven_ms INTEGER,
+    failing INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (repository, pseudonym)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS drill_ledgers (
+    repository BLOB PRIMARY KEY, location TEXT NOT NULL, drilled_ms INTEGER NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS drill_places (place TEXT PRIMARY KEY) STRICT;
+"""
+"""Those of drill_ledger.py."""
+
+_TABLES += DRILL_TABLES
+
 _PRAGMAS = """
 PRAGMA journal_mode = PERSIST;
 PRAGMA synchronous = FULL;

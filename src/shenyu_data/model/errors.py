@@ -16,6 +16,8 @@
     │   └── TargetNotEmpty          the folder to restore into already holds something
     ├── StateUnusable               what is remembered between runs cannot be used    exit 3
     ├── AlreadyRun                  another process began the same run of a job       exit 3
+    ├── DrillBlind              a drill did not notice damage made on purpose         exit 3
+    ├── SandboxUnusable         there is no place, or no room, to restore into        exit 3
     ├── ServiceError                the application could not be stopped or started   exit 3
     ├── InvalidReceipt              the receipt of an erasure does not hold               exit 3
     ├── HoldsDamaged                what must not be cleaned up cannot be told        exit 3
@@ -154,6 +156,18 @@ class AlreadyRun(ShenyuDataError):
     """Somebody else began the same run of the same job."""
 
     code = "already-run"
+
+
+class DrillBlind(ShenyuDataError):
+    """A drill did not notice damage that it made on purpose: what it proves is worth nothing."""
+
+    code = "drill-blind"
+
+
+class SandboxUnusable(ShenyuDataError):
+    """The folder that a drill restores into cannot be made, is full, or cannot be removed."""
+
+    code = "sandbox-unusable"
 
 
 class ServiceError(ShenyuDataError):

@@ -34,7 +34,9 @@ from shenyu_data.operations.restore_tasks import (
     FolderAttributes,
     HardLink,
     RestoreCounts,
+    RestoreResult,
     RestoreTask,
+    is_no_room,
     not_written,
     restore_buckets,
 )
@@ -121,9 +123,7 @@ def restore(
     for finding in unreadable_tombstones(repository):
         monitor.report(finding)
         totals.damaged += 1
-    folders: list[FolderAttributes] = []
-    links: list[LinkEntry] = []
-    hard_links: list[HardLink] = []
+    rest = RestoreResult(counts=totals)
     many = options.user is None and root.totals.documents > _SMALL
     jobs = options.jobs if many else 1
     with (
@@ -134,9 +134,9 @@ def restore(
         for result in run_tasks(executor, restore_buckets, tasks, waiting=jobs + 1):
             progress.advance(result.counts.documents)
             totals.add(result.counts)
-            folders += result.folders
-            links += result.links
-            hard_links += result.hard_links
+            rest.folders += result.folders
+            rest.links += result.links
+            rest.hard_links += result.hard_links
             for finding in result.findings:
                 monitor.report(finding)
     if options.user is not None and totals.erased:
@@ -145,13 +145,7 @@ def restore(
         raise owner_not_found(options.user, root)
     if options.history is not None and not totals.met and not totals.damaged:
         raise history_not_found(options.history, options.user or b"", root)
-    descriptor = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        _make_links(descriptor, links, totals, monitor)
-        _join_hard_links(descriptor, hard_links, monitor)
-        _set_folders(descriptor, folders, totals, monitor)
-    finally:
-        os.close(descriptor)
+    _finish(target, rest, monitor)
     return RestoreStats(
         snapshot=root.id,
         documents=totals.documents,
@@ -164,6 +158,28 @@ def restore(
         erased=totals.erased,
         elapsed_s=time.monotonic() - started,
     )
+
+
+def restore_owners(task: RestoreTask, monitor: Monitor) -> RestoreCounts:
+    """Restore what a task names into its target, an empty folder of the caller's, in this process:
+    for a drill, which must do what a restore does.
+    """
+    result = restore_buckets(task)
+    for finding in result.findings:
+        monitor.report(finding)
+    _finish(task.target, result, monitor)
+    return result.counts
+
+
+def _finish(target: str, rest: RestoreResult, monitor: Monitor) -> None:
+    """Do what is left for the end, and count it."""
+    descriptor = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        _make_links(descriptor, rest.links, rest.counts, monitor)
+        _join_hard_links(descriptor, rest.hard_links, monitor)
+        _set_folders(descriptor, rest.folders, rest.counts, monitor)
+    finally:
+        os.close(descriptor)
 
 
 def _restore_chat(
@@ -296,6 +312,7 @@ def _make_links(
             totals.links += 1
         except NOT_WRITABLE as error:
             totals.failed += 1
+            totals.no_room += is_no_room(error)
             monitor.report(not_written(link.name, error))
 
 
@@ -353,4 +370,5 @@ def _set_folders(
                 os.close(descriptor)
         except NOT_WRITABLE as error:
             totals.failed += 1
+            totals.no_room += is_no_room(error)
             monitor.report(not_written(folder.path, error))

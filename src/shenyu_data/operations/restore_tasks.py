@@ -6,6 +6,7 @@ checked before it touches the file system, and no link is ever followed.
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import suppress
 
@@ -36,7 +37,7 @@ from shenyu_data.repository.format import (
     OwnerRecord,
 )
 from shenyu_data.repository.keyring import Keyring
-from shenyu_data.repository.manifest import Layer, SectionReader
+from shenyu_data.repository.manifest import Layer, Row, SectionReader
 from shenyu_data.repository.packs import SegmentReader
 from shenyu_data.repository.repository import Repository
 
@@ -52,6 +53,8 @@ class RestoreTask(msgspec.Struct):
     last_good: bool
     sequence: int
     """That of the snapshot: it tells what was erased since."""
+    only: frozenset[bytes] | None = None
+    """Of the buckets only the owners with these pseudonyms; None: all."""
 
 
 class RestoreCounts(msgspec.Struct):
@@ -67,6 +70,7 @@ class RestoreCounts(msgspec.Struct):
     torn: int = 0
     failed: int = 0
     damaged: int = 0
+    no_room: int = 0  # of those that failed: for lack of space
 
     def add(self, other: RestoreCounts) -> None:
         """Add other counts to these."""
@@ -143,7 +147,7 @@ class _Restore:
             pseudonym = repository.keys.user_pseudonym(user)
             rows = {pseudonym: rows[pseudonym]} if pseudonym in rows else {}
         else:
-            reader.load()
+            rows = self._chosen(rows, reader)
         owner_keys = keyring.bucket(bucket) if rows else {}
         for pseudonym, row in rows.items():
             candidates = owner_keys.get(pseudonym, [])
@@ -159,6 +163,15 @@ class _Restore:
                 continue
             self._result.counts.owners += 1
             self._restore_owner(record, candidates)
+
+    def _chosen(self, rows: dict[bytes, Row], reader: SectionReader) -> dict[bytes, Row]:
+        """Return the rows of the owners that are wanted; if they are many, read all records."""
+        only, every = self._task.only, len(rows)
+        if only is not None:
+            rows = {pseudonym: row for pseudonym, row in rows.items() if pseudonym in only}
+        if _MANY * len(rows) >= every:
+            reader.load()
+        return rows
 
     def _restore_owner(self, record: OwnerRecord, keys: list[OwnerKeys]) -> None:
         if not record.shared and not is_plain_name(record.owner):
@@ -301,6 +314,7 @@ class _Restore:
 
     def _fail(self, path: bytes, error: Exception) -> None:
         self._result.counts.failed += 1
+        self._result.counts.no_room += is_no_room(error)
         self._result.findings.append(not_written(path, error))
 
     def _refuse(self, path: bytes) -> None:
@@ -339,6 +353,11 @@ def not_written(path: bytes, error: Exception) -> Finding:
     )
 
 
+def is_no_room(error: Exception) -> bool:
+    """Whether something could not be written because the disk, or a quota, is full."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
 NOT_WRITABLE = (OSError, OverflowError, ValueError)
 """What writing an entry may raise: the system refuses, or a forged number or name is none at all.
 """
@@ -355,3 +374,4 @@ def _links_last(entry: Entry) -> bool:
 
 
 _OPEN_FOLDERS = 100
+_MANY = 4  # where at least every fourth owner is wanted, one read of all records is cheaper
