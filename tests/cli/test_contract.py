@@ -58,6 +58,7 @@ CALLS = {
     "key export": ["key", "export", "exported", "--yes"],
     "schedule show": ["schedule", "show"],
     "schedule run": ["schedule", "run", "validate"],
+    "serve": ["serve", "--once"],
     "config show": ["config", "show"],
     "config check": ["config", "check"],
     "demo": ["demo"],

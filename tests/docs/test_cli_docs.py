@@ -335,6 +335,7 @@ def test_the_json_of_every_verb_has_the_shape_that_is_shown(
     for name in ("demo", "snapshots", "verify", "validate", "config show", "config check"):
         given[name] = call(*name.split())
     given["schedule show"] = call("schedule", "show")
+    given["serve"] = call("serve", "--once")
     given["schedule show"]["jobs"].sort(key=lambda job: job["last"] is None)
     user.chmod(0o604)
     given["permissions check"] = call("permissions", "check")

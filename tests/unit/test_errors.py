@@ -29,6 +29,7 @@ CONTRACT = {
     "ServiceError": ("service", 3),
     "StateUnusable": ("state-unusable", 3),
     "AlreadyRun": ("already-run", 3),
+    "AlreadyServing": ("already-serving", 3),
     "ShenyuDataError": ("failed", 3),
     "SnapshotNotFound": ("snapshot-not-found", 2),
     "StorageError": ("storage", 3),

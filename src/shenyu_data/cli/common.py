@@ -83,6 +83,10 @@ class Call:
             )
         return self._settings
 
+    def forget_settings(self) -> None:
+        """Have the configuration read again when it is needed next."""
+        self._settings = None
+
     @property
     def data(self) -> str:
         """The data directory. Raise ConfigError if none is set."""

@@ -44,6 +44,7 @@ VERBS = {
     "receipt": "receipt",
     "key": "key",
     "schedule": "schedule",
+    "serve": "serve",
     "config": "config",
 }
 """Every verb, in the order of the help, and the module of this package it lives in."""
@@ -77,6 +78,7 @@ _ABOUT = {
     "receipt": "Verify the receipt of an erasure.",
     "key": "List, add, remove, rotate and export the keys that open the repository.",
     "schedule": "Show which jobs run when, run one that is due, install timers.",
+    "serve": "Run the jobs of the data directory until it is told to stop.",
     "config": "Check or show the configuration.",
 }
 

@@ -19,6 +19,7 @@ from shenyu_data.health.schedule import (
     last_runs,
     moment,
     open_schedule,
+    remember,
     repository_is_empty,
     standings,
 )
@@ -49,9 +50,8 @@ def show_command(call: Call) -> None:
     }
     if store is not None:
         with store:
-            for item in standings(
-                store, schedule, schedule.clock(now_ms), is_empty=asked_repository(call), note=False
-            ):
+            known = remember(store, schedule, now_ms, note=False)
+            for item in standings(schedule, known, schedule.clock(now_ms), asked_repository(call)):
                 last = next(iter(last_runs(store, item.job.name, 1)), None)
                 found[item.job.name] = (item, last)
     documents, rows = [], []

@@ -19,13 +19,15 @@ from shenyu_data.model.findings import Finding
 from shenyu_data.model.monitor import Monitor
 from shenyu_data.operations.configuration import Settings
 
+Event = Literal["begin", "end", "tick"]
+
 
 class Occasion(msgspec.Struct, frozen=True, kw_only=True):
     """Why hooks are called: ``begin`` and ``end`` of a ``run``, or a ``tick``, at most a minute
     after the last one. ``run`` is its row as it is now, None of a tick or if it was not noted.
     """
 
-    event: Literal["begin", "end", "tick"]
+    event: Event
     store: Store
     settings: Settings
     now_ms: int

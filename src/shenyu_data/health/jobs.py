@@ -10,8 +10,9 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from typing import Protocol
 
 import msgspec
 
@@ -46,6 +47,34 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
         return [*self.words, words[0], *self.flags, *words[1:]]
 
 
+class Process(Protocol):
+    """What is known of a process: a Popen, or what stands in for one where time is simulated."""
+
+    pid: int
+
+    def poll(self) -> int | None:
+        """Return what it exited with, or None while it has not ended."""
+        ...
+
+    def wait(self) -> int:
+        """Wait for its end; return what it exited with."""
+        ...
+
+
+Launch = Callable[[Sequence[str], Mapping[str, str]], Process]
+"""Starts a command line with an environment. Raises OSError."""
+
+
+def launch(command: Sequence[str], environment: Mapping[str, str]) -> Process:
+    """Start a process that outlives this one.
+
+    What it prints goes where our own findings go: to the journal, or into cron's letter.
+    """
+    return subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=2, env=environment, start_new_session=True
+    )
+
+
 class Running:
     """One attempt at a run, under way. ``run_id`` is its row, None if it could not be noted."""
 
@@ -55,7 +84,7 @@ class Running:
         due_ms: int,
         attempt: int,
         run_id: str | None,
-        process: subprocess.Popen[bytes],
+        process: Process,
     ) -> None:
         self.job = job
         self.due_ms = due_ms
@@ -135,6 +164,7 @@ def begin_job(
     program: Program,
     now_ms: int,
     monitor: Monitor,
+    start: Launch = launch,
 ) -> Running:
     """Begin a run of a job. One that cannot be noted is made all the same, and that is a finding.
 
@@ -154,10 +184,7 @@ def begin_job(
         environment[RUN_VARIABLE] = run_id
     command = program.command([*job.words, "--no-progress", "--quiet"])
     try:
-        # What it prints goes where our own findings go: to the journal, or into cron's letter.
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=2, env=environment, start_new_session=True
-        )
+        process = start(command, environment)
     except OSError as error:
         failure = ShenyuDataError(
             f"cannot start {command[0]} for the job {job.name}: {error.strerror}",

@@ -99,6 +99,12 @@ def skip_run(store: Store, verb: str, now_ms: int, job: str, due_ms: int, why: s
     _insert(store, values)
 
 
+def note_run_made(store: Store, run: Run) -> None:
+    """Note a run that could not be noted when it was made. Raise AlreadyRun, or StateUnusable."""
+    values = msgspec.structs.astuple(msgspec.structs.replace(run, figures={}))
+    _insert(store, tuple("{}" if value == {} else value for value in values))
+
+
 def _insert(store: Store, values: tuple[object, ...]) -> None:
     places = ", ".join("?" * len(values))
     with store.writing() as connection:

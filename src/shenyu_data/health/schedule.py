@@ -73,46 +73,69 @@ def open_schedule(
     )
 
 
-class Standing(msgspec.Struct, frozen=True, kw_only=True):
-    """How a job stands: what is to become of it, since when it is known, its last attempts."""
+class Remembered(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a job: since when, its last attempts, whether it runs; and whether any
+    backup was ever made.
+    """
 
-    job: Job
-    decision: Decision
     since_ms: int
     attempts: list[Attempt]
+    running: bool = False
+    backed_up: bool = True
+
+
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """How a job stands: what is known of it, and what is to become of it."""
+
+    job: Job
+    known: Remembered
+    decision: Decision
+
+
+def remember(
+    store: Store, schedule: Schedule, now_ms: int, *, note: bool = True
+) -> dict[str, Remembered]:
+    """Return what is known of each job, by its name. With ``note``, which jobs are known since when
+    is noted, and which runs were killed. Raise StateUnusable.
+    """
+    if note:
+        end_killed_runs(store, now_ms)
+    since = _known_since(store, schedule, now_ms, note)
+    backed_up = _ever(store, "backup")
+    return {
+        job.name: Remembered(
+            since_ms=since[job.name],
+            attempts=attempts_of(store, job.name, now_ms),
+            running=is_running(store, job.name),
+            backed_up=backed_up,
+        )
+        for job in schedule.jobs
+    }
 
 
 def standings(
-    store: Store,
     schedule: Schedule,
+    known: Mapping[str, Remembered],
     clock: Clock,
-    *,
     is_empty: Callable[[], bool],
-    note: bool = True,
 ) -> list[Standing]:
     """Say of each job what is to become of it. ``is_empty`` tells whether the repository holds no
-    snapshot. With ``note``, which jobs are known since when is noted, and which runs were killed.
-    Raise StateUnusable.
+    snapshot: then the first job that is a backup is due at once.
     """
-    if note:
-        end_killed_runs(store, clock.now_ms)
-    since = _known_since(store, schedule, clock.now_ms, note)
     found = []
     backups = [job.name for job in schedule.jobs if job.verb == "backup"]
     for job in schedule.jobs:
-        attempts = attempts_of(store, job.name, clock.now_ms)
-        first = [job.name] == backups[:1] and not attempts and not _ever(store, "backup")
+        item = known[job.name]
+        first = [job.name] == backups[:1] and not item.attempts and not item.backed_up
         decision = decide(
             job,
-            attempts,
+            item.attempts,
             clock,
-            since_ms=since[job.name],
-            running=is_running(store, job.name),
+            since_ms=item.since_ms,
+            running=item.running,
             at_once=first and is_empty(),
         )
-        found.append(
-            Standing(job=job, decision=decision, since_ms=since[job.name], attempts=attempts)
-        )
+        found.append(Standing(job=job, known=item, decision=decision))
     return found
 
 

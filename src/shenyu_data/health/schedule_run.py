@@ -9,7 +9,7 @@ from typing import Literal
 
 import msgspec
 
-from shenyu_data.health.hooks import Occasion, call_hooks
+from shenyu_data.health.hooks import Event, Occasion, call_hooks
 from shenyu_data.health.jobs import Program, Running, begin_job, report_unnoted
 from shenyu_data.health.runs import Outcome, end_killed_runs, run_with_id
 from shenyu_data.health.schedule import Schedule, attempts_of, is_running, note_missed
@@ -133,7 +133,7 @@ def _tell(
     monitor: Monitor,
     now_ms: int,
     running: Running,
-    event: Literal["begin", "end"],
+    event: Event,
 ) -> None:
     if store is None:
         return

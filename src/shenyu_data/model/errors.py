@@ -18,6 +18,7 @@
     ├── AlreadyRun                  another process began the same run of a job       exit 3
     ├── DrillBlind              a drill did not notice damage made on purpose         exit 3
     ├── SandboxUnusable         there is no place, or no room, to restore into        exit 3
+    ├── AlreadyServing              another process runs the jobs                     exit 3
     ├── ServiceError                the application could not be stopped or started   exit 3
     ├── InvalidReceipt              the receipt of an erasure does not hold               exit 3
     ├── HoldsDamaged                what must not be cleaned up cannot be told        exit 3
@@ -168,6 +169,12 @@ class SandboxUnusable(ShenyuDataError):
     """The folder that a drill restores into cannot be made, is full, or cannot be removed."""
 
     code = "sandbox-unusable"
+
+
+class AlreadyServing(ShenyuDataError):
+    """Another process runs the jobs of this data directory."""
+
+    code = "already-serving"
 
 
 class ServiceError(ShenyuDataError):

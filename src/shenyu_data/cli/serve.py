@@ -1,0 +1,92 @@
+"""``shenyu-data serve``."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+import click
+import msgspec
+
+from shenyu_data.cli.common import Call, common
+from shenyu_data.cli.render import number
+from shenyu_data.cli.schedule import asked_repository, own_program
+from shenyu_data.cli.terminal import say
+from shenyu_data.health.schedule import open_schedule
+from shenyu_data.health.scheduler import Scheduler, Work
+from shenyu_data.health.serve import ServeOptions, only_one, serve
+from shenyu_data.health.systemd import Manager
+from shenyu_data.health.wakeups import Wakeups
+from shenyu_data.model.errors import ConfigError
+from shenyu_data.operations.places import state_folder, state_of
+
+_DEFAULTS = ServeOptions()
+
+
+@click.command("serve")
+@click.option(
+    "--host",
+    metavar="HOST",
+    default=_DEFAULTS.host,
+    show_default=True,
+    help="The address to listen at.",
+)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65_535),
+    metavar="PORT",
+    default=_DEFAULTS.port,
+    show_default=True,
+    help="The port; 0 for any that is free.",
+)
+@click.option("--once", is_flag=True, help="Run what is due, one after another, and end.")
+@common
+def serve_command(call: Call, host: str, port: int, once: bool) -> None:
+    """Run the jobs of the data directory, in the foreground, until it is told to stop.
+
+    SIGTERM and SIGINT stop it; a job that runs is interrupted, and run again at the next start.
+    SIGHUP has it read the configuration again. Exits with 1 if a run failed, with 3 if another
+    serve is at work.
+    """
+    data = call.data
+    state = state_of(state_folder(os.environ), data)
+    options = ServeOptions(host=host, port=port, once=once)
+
+    def work() -> Work:
+        call.forget_settings()
+        if call.data != data:
+            raise ConfigError("`data` has changed", hint="Stop serve and start it again.")
+        schedule = open_schedule(call.settings.schedule, state, os.environ)
+        if once:  # whoever calls it says that now is the time
+            schedule = msgspec.structs.replace(schedule, jitter_ms=0)
+        return Work(settings=call.settings, schedule=schedule, program=own_program(call))
+
+    def tell(line: str) -> None:
+        if not call.quiet and not call.as_json:
+            say(line)
+            sys.stdout.flush()
+
+    started_ms = _now_ms()
+    first = work()
+    with only_one(state, call.monitor), Wakeups(reloads_on_hangup=True) as wakeups:
+        scheduler = Scheduler(
+            state, first, call.monitor, asked_repository(call), tell, started_ms=started_ms
+        )
+        manager = Manager(os.environ)
+        stats = serve(
+            scheduler, options, wakeups, manager, call.monitor, work, tell, _now_ms, pages={}
+        )
+    call.finish(
+        {
+            "runs": stats.runs,
+            "failed_runs": stats.failed,
+            "elapsed_s": round(stats.elapsed_s, 3),
+        },
+        f"stopped after {number(stats.runs, 'run')}, {stats.failed} of them failed",
+        findings=bool(stats.failed),
+    )
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

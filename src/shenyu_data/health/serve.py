@@ -1,0 +1,185 @@
+"""``serve``: one process that runs the jobs of a data directory, and answers over HTTP.
+
+This is the outermost loop: it looks at the clock and waits; what it does then is in
+health/scheduler.py.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+import msgspec
+
+from shenyu_data.health.http import Endpoint, Page, Pages
+from shenyu_data.health.jobs import report_unnoted
+from shenyu_data.health.scheduler import Scheduler, Work
+from shenyu_data.health.systemd import Manager
+from shenyu_data.health.wakeups import Wakeups
+from shenyu_data.model.errors import AlreadyServing, ShenyuDataError, StateUnusable
+from shenyu_data.model.findings import Finding
+from shenyu_data.model.monitor import Monitor
+from shenyu_data.storage.atomic import make_private
+
+_LOCK = "serve.lock"
+_STALE_MS = 5 * 60_000
+
+
+class ServeOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Where to listen. With ``once`` nothing listens, and it ends when nothing is due any more."""
+
+    host: str = "127.0.0.1"
+    port: int = 8418
+    once: bool = False
+
+
+class ServeStats(msgspec.Struct, frozen=True, kw_only=True):
+    """What was done until it stopped. ``failed`` runs were killed or failed."""
+
+    runs: int
+    failed: int
+    elapsed_s: float
+
+
+@contextmanager
+def only_one(state: str, monitor: Monitor) -> Iterator[None]:
+    """Be the only one that serves a data directory. Raise AlreadyServing if there is one.
+
+    If no lock can be had in the state folder, that is a finding: the log decides who makes a run.
+    """
+    lock = -1
+    try:
+        try:
+            make_private(state)
+            path = os.path.join(state, _LOCK)
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+            lock = os.open(path, flags, 0o600)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            number = os.read(lock, 20).decode("ascii", "replace").strip()
+            who = f", process {number}" if number.isdecimal() else ""
+            raise AlreadyServing(
+                f"another shenyu-data serve{who} runs the jobs of this data directory",
+                hint="One is enough. It ends when it is sent SIGTERM.",
+            ) from None
+        except OSError as error:
+            report_unnoted(monitor, StateUnusable(f"{state}: {error.strerror}"))
+        else:
+            with suppress(OSError):  # no room for a number: others see that the lock is held
+                os.ftruncate(lock, 0)
+                os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        if lock >= 0:
+            os.close(lock)
+
+
+def serve(
+    scheduler: Scheduler,
+    options: ServeOptions,
+    wakeups: Wakeups,
+    manager: Manager,
+    monitor: Monitor,
+    reload: Callable[[], Work],
+    tell: Callable[[str], None],
+    clock: Callable[[], int],
+    pages: Pages,
+) -> ServeStats:
+    """Run jobs until ``wakeups`` says to stop; the one that runs then is waited for.
+
+    ``pages`` are answered besides /healthz. Raise ShenyuDataError if it cannot listen.
+    """
+    started_s = time.monotonic()
+    endpoint = None
+    if not options.once:
+        own = {"/healthz": lambda: _health(scheduler, clock())}
+        endpoint = Endpoint(options.host, options.port, {**pages, **own})
+    try:
+        count = len(scheduler.work.schedule.jobs)
+        where = f" at {endpoint.address}" if endpoint is not None else ""
+        tell(f"serving {count} jobs{where}")
+        manager.tell("READY=1", f"STATUS={count} jobs")
+        _loop(scheduler, options, wakeups, manager, monitor, reload, tell, clock)
+    finally:
+        manager.tell("STOPPING=1")
+        if endpoint is not None:
+            endpoint.close()
+        scheduler.close()
+    return ServeStats(
+        runs=scheduler.runs,
+        failed=scheduler.failed,
+        elapsed_s=time.monotonic() - started_s,
+    )
+
+
+def _loop(
+    scheduler: Scheduler,
+    options: ServeOptions,
+    wakeups: Wakeups,
+    manager: Manager,
+    monitor: Monitor,
+    reload: Callable[[], Work],
+    tell: Callable[[str], None],
+    clock: Callable[[], int],
+) -> None:
+    reloads = 0
+    while not wakeups.stops():
+        if wakeups.reloads() != reloads:
+            reloads = wakeups.reloads()
+            manager.tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+            if _reload(scheduler, reload, monitor):
+                tell(f"serving {len(scheduler.work.schedule.jobs)} jobs: read again")
+            manager.tell("READY=1", f"STATUS={len(scheduler.work.schedule.jobs)} jobs")
+        now_ms = clock()
+        wake_ms = scheduler.tick(now_ms)
+        manager.tell("WATCHDOG=1")
+        if options.once and scheduler.running is None and wake_ms > clock():
+            return
+        wait_s = (wake_ms - clock()) / 1000
+        if manager.watchdog_s is not None:
+            wait_s = min(wait_s, manager.watchdog_s / 2)
+        wakeups.wait(wait_s)
+    manager.tell("STOPPING=1")
+    while scheduler.running is not None:
+        scheduler.stop(wakeups.stops())
+        manager.tell("WATCHDOG=1")
+        wakeups.wait(0.5)
+        scheduler.finish(clock())
+
+
+def _reload(scheduler: Scheduler, reload: Callable[[], Work], monitor: Monitor) -> bool:
+    """Read the configuration again; return whether that went well."""
+    try:
+        scheduler.work = reload()
+        return True
+    except ShenyuDataError as error:
+        monitor.report(
+            Finding(
+                code="not-reloaded",
+                severity="error",
+                path="",
+                message=f"the configuration is not read again: {error.message}",
+                hint=f"{error.hint} What was in force before is.",
+            )
+        )
+        return False
+
+
+def _health(scheduler: Scheduler, now_ms: int) -> Page:
+    """Return whether the loop still goes round."""
+    from datetime import UTC, datetime
+
+    last_ms, running = scheduler.last_tick_ms, scheduler.running
+    ok = last_ms is None or abs(now_ms - last_ms) < _STALE_MS
+    last = None
+    if last_ms is not None:
+        last = datetime.fromtimestamp(last_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    document = {
+        "ok": ok,
+        "last_tick": last,
+        "running": running.job.name if running is not None else None,
+    }
+    return Page(200 if ok else 503, "application/json", msgspec.json.encode(document) + b"\n")

@@ -1,0 +1,270 @@
+"""``serve`` as a real process: stopped, killed, started twice, told to reload, beside others."""
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from shenyu_data.health.runs import Run, birth_of, runs
+from shenyu_data.health.store import open_store
+from shenyu_data.operations.places import state_folder, state_of
+
+from .conftest import Shenyu
+
+PATIENCE_S = 240.0
+PROGRAM = [sys.executable, "-m", "shenyu_data.cli.main"]
+
+CONFIG = """
+data = "data"
+repository = "repo"
+jobs = 1
+passphrase_command = ["{place}/passphrase"]
+[schedule]
+jitter = "0min"
+[schedule.jobs.nightly]
+run = ["backup"]
+at = "@yearly"
+"""
+
+PASSPHRASE = """#!/bin/sh
+touch started
+while [ ! -e go ]; do sleep 0.05; done
+cat recovery
+"""
+"""A backup waits for its passphrase until the test lets it go on."""
+
+
+def wait_until(true: Callable[[], object]) -> None:
+    until = time.monotonic() + PATIENCE_S
+    while not true():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+class Serve:
+    """A serve, and the lines that it prints."""
+
+    def __init__(self, *words: str, **environment: str) -> None:
+        names = {key: value for key, value in os.environ.items() if "PASSPHRASE" not in key}
+        number = len(list(Path().glob("serve*.out")))
+        self.out, self.err = Path(f"serve{number}.out"), Path(f"serve{number}.err")
+        # Files, and no pipes: the job holds them too, and may outlive it.
+        with self.out.open("w") as out, self.err.open("w") as err:
+            self.process = subprocess.Popen(
+                [*PROGRAM, "serve", "--port", "0", *words],
+                env={**names, **environment},
+                stdout=out,
+                stderr=err,
+            )
+        wait_until(lambda: "\n" in self.out.read_text())
+        self.address = self.out.read_text().splitlines()[0].split(" at ")[-1]
+
+    def end(self, number: int) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(PATIENCE_S)
+
+
+@pytest.fixture
+def served(place: Path, interruptible: None) -> Iterator[Path]:
+    """A configuration with one job, a backup that is due at once, as there is no snapshot."""
+    (place / "shenyu-data.toml").write_text(CONFIG.format(place=place))
+    (place / "passphrase").write_text(PASSPHRASE)
+    (place / "passphrase").chmod(0o700)
+    yield place
+    for run in noted(place):
+        if run.outcome == "running" and birth_of(run.pid) == run.born:
+            os.killpg(run.pid, signal.SIGKILL)
+
+
+def noted(place: Path) -> list[Run]:
+    with open_store(state_of(state_folder(os.environ), str(place / "data"))) as store:
+        return runs(store)
+
+
+def outcomes(place: Path) -> list[tuple[int, str]]:
+    return sorted((run.attempt, run.outcome) for run in noted(place))
+
+
+def test_a_job_that_is_due_is_run_and_noted(served: Path) -> None:
+    (served / "go").touch()
+    serve = Serve()
+    wait_until(lambda: outcomes(served) == [(1, "good")])
+    assert serve.end(signal.SIGTERM) == 0
+    (run,) = noted(served)
+    assert run.job == "nightly"
+    assert run.figures["totals"]["users"] == 2
+
+
+def test_a_stop_interrupts_the_job_and_the_next_start_begins_it_again(served: Path) -> None:
+    serve = Serve()
+    wait_until((served / "started").exists)
+    assert serve.end(signal.SIGTERM) == 0
+    assert outcomes(served) == [(1, "interrupted")]
+    (served / "go").touch()
+    again = Serve()
+    wait_until(lambda: outcomes(served) == [(1, "interrupted"), (2, "good")])
+    assert again.end(signal.SIGINT) == 0
+
+
+def test_a_job_outlives_a_serve_that_is_killed_and_is_not_begun_twice(served: Path) -> None:
+    serve = Serve()
+    wait_until((served / "started").exists)
+    assert serve.end(signal.SIGKILL) == -signal.SIGKILL
+    again = Serve()
+    wait_until(lambda: ask(again, "/healthz")["last_tick"])
+    assert ask(again, "/healthz")["running"] is None
+    assert outcomes(served) == [(1, "running")]
+    (served / "go").touch()
+    wait_until(lambda: outcomes(served) == [(1, "good")])
+    assert again.end(signal.SIGTERM) == 0
+    assert outcomes(served) == [(1, "good")]
+
+
+def test_a_job_that_was_killed_is_seen_and_waits_to_be_tried_again(
+    served: Path, shenyu: Shenyu
+) -> None:
+    serve = Serve()
+    wait_until((served / "started").exists)
+    serve.end(signal.SIGKILL)
+    (run,) = noted(served)
+    os.killpg(run.pid, signal.SIGKILL)
+    wait_until(lambda: birth_of(run.pid) != run.born)
+    again = Serve()
+    wait_until(lambda: outcomes(served) == [(1, "killed")])
+    assert again.end(signal.SIGTERM) == 0
+    (job,) = shenyu("schedule", "show", "--json").json["jobs"]
+    assert (job["state"], job["last"]["outcome"]) == ("retry", "killed")
+
+
+def test_a_second_serve_says_that_there_is_one(served: Path, shenyu: Shenyu) -> None:
+    (served / "go").touch()
+    serve = Serve()
+    said = shenyu("serve", "--port", "0", "--json")
+    assert (said.status, said.json["error"]["code"]) == (3, "already-serving")
+    assert f"process {serve.process.pid}" in said.json["error"]["message"]
+    assert serve.end(signal.SIGTERM) == 0
+
+
+def test_whoever_calls_a_job_that_serve_runs_is_told(served: Path, shenyu: Shenyu) -> None:
+    serve = Serve()
+    wait_until((served / "started").exists)
+    said = shenyu("schedule", "run", "nightly", "--json")
+    assert (said.status, said.json["error"]["code"]) == (3, "already-run")
+    (served / "go").touch()
+    wait_until(lambda: outcomes(served) == [(1, "good")])
+    assert serve.end(signal.SIGTERM) == 0
+
+
+def test_two_that_have_no_lock_still_make_each_run_once(served: Path, shenyu: Shenyu) -> None:
+    """The lock file is removed under the first one, as by somebody who tidies up."""
+    (served / "go").touch()
+    first = Serve()
+    os.unlink(Path(state_of(state_folder(os.environ), str(served / "data"))) / "serve.lock")
+    second = Serve()
+    wait_until(lambda: outcomes(served) == [(1, "good")])
+    assert first.end(signal.SIGTERM) == 0
+    assert second.end(signal.SIGTERM) == 0
+    assert outcomes(served) == [(1, "good")]
+
+
+def ask(serve: Serve, path: str) -> dict[str, object]:
+    with urllib.request.urlopen(f"{serve.address}{path}", timeout=PATIENCE_S) as answer:
+        assert answer.headers["Content-Type"] == "application/json"
+        found: dict[str, object] = json.loads(answer.read())
+    return found
+
+
+def test_it_tells_that_it_lives_and_nothing_else(served: Path) -> None:
+    serve = Serve()
+    wait_until(lambda: ask(serve, "/healthz")["running"] == "nightly")
+    assert ask(serve, "/healthz")["ok"] is True
+    connection = http.client.HTTPConnection(serve.address.removeprefix("http://"))
+    for method, path, status in (
+        ("GET", "/", 404),
+        ("GET", "/healthz/../../etc/passwd", 404),
+        ("HEAD", "/healthz", 200),
+        ("POST", "/healthz", 501),
+    ):
+        connection.request(method, path)
+        answer = connection.getresponse()
+        assert (path, answer.status) == (path, status)
+        answer.read()
+    connection.close()
+    assert serve.end(signal.SIGTERM) == 0
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "256.1.1.1", "nosuch.invalid"])
+def test_a_place_where_it_cannot_listen_is_named(host: str, served: Path, shenyu: Shenyu) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        said = shenyu("serve", "--host", host, "--port", str(port), "--json")
+    assert said.status == 3
+    assert f"cannot listen at {host}, port {port}" in said.json["error"]["message"]
+
+
+def test_the_configuration_is_read_again(served: Path) -> None:
+    (served / "go").touch()
+    serve = Serve()
+    wait_until(lambda: outcomes(served) == [(1, "good")])
+    text = (served / "shenyu-data.toml").read_text()
+    (served / "shenyu-data.toml").write_text("nonsense = 1\n")
+    serve.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: "nonsense" in serve.err.read_text())
+    more = text + '[schedule.jobs.more]\nrun = ["validate"]\nat = "@yearly"\n'
+    (served / "shenyu-data.toml").write_text(more)
+    serve.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: "serving 2 jobs: read again" in serve.out.read_text())
+    assert serve.end(signal.SIGTERM) == 0
+
+
+@pytest.mark.parametrize("abstract", [False, True])
+def test_the_service_manager_is_told(abstract: bool, served: Path) -> None:
+    (served / "go").touch()
+    name = f"@shenyu-test-{os.getpid()}" if abstract else str(served / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind("\0" + name[1:] if abstract else name)
+        heard: list[str] = []
+
+        def listen() -> None:
+            while not heard or "STOPPING=1" not in heard[-1]:
+                heard.extend(manager.recv(4096).decode().split("\n"))
+
+        listener = threading.Thread(target=listen, daemon=True)
+        listener.start()
+        serve = Serve(NOTIFY_SOCKET=name, WATCHDOG_USEC="200000")
+        wait_until(lambda: heard.count("WATCHDOG=1") > 3)
+        assert heard[0] == "READY=1"
+        assert serve.end(signal.SIGTERM) == 0
+        listener.join(PATIENCE_S)
+    assert "STOPPING=1" in heard
+
+
+def test_once_runs_what_is_due_and_ends(served: Path, shenyu: Shenyu) -> None:
+    (served / "go").touch()
+    said = shenyu("serve", "--once", "--json")
+    assert (said.status, said.json["runs"], said.json["failed_runs"]) == (0, 1, 0)
+    assert outcomes(served) == [(1, "good")]
+    assert shenyu("serve", "--once", "--json").json["runs"] == 0
+
+
+def test_jobs_run_though_nothing_can_be_noted(served: Path, shenyu: Shenyu) -> None:
+    (served / "go").touch()
+    state = Path(state_of(state_folder(os.environ), str(served / "data")))
+    (state / "health.sqlite").mkdir(parents=True)
+    said = shenyu("serve", "--once", "--json")
+    (state / "health.sqlite").rmdir()
+    assert (said.status, said.json["runs"]) == (0, 1)
+    assert [item["code"] for item in said.json["findings"]] == ["run-not-noted"]
+    assert len(list((served / "repo/snapshots").iterdir())) == 2  # one, stored twice
