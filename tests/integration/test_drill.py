@@ -217,21 +217,14 @@ def test_a_last_good_version_that_cannot_be_restored_is_damage(own: Place) -> No
     assert said.stats.counts.damaged > 0
 
 
-def test_an_empty_snapshot_proves_nothing_and_says_so(tmp_path: Path, place: Place) -> None:
+def test_a_snapshot_without_a_document_proves_nothing_and_says_so(
+    tmp_path: Path, place: Place
+) -> None:
     repository = Repository(MemoryStorage(), place.past.repository.keys)
-    (tmp_path / "nothing").mkdir()
     take(repository, Application(tmp_path / "nothing"))
-    for folder in ("users", "histories"):
-        (tmp_path / "nothing" / folder).rmdir()
-    take(repository, _Bare(tmp_path / "nothing"))
-    said = place.drill(repository, live=None)
-    assert said.stats.users == 0
-    assert said.noticed == set()
-
-
-class _Bare(Application):
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    said = place.drill(repository)
+    assert said.codes == {"nothing-proven"}
+    assert {control.result for control in said.stats.controls} == {"impossible"}
 
 
 # ------------------------------------------------------------------------ what is damaged
@@ -452,6 +445,16 @@ def test_all_users_are_proven_in_as_many_drills_as_the_share_says(place: Place) 
         assert 3 <= said.stats.chosen <= 4
         assert said.noticed == NOTICED
     assert place.ledger(NOW_MS + 4).never_proven == 0
+
+
+def test_all_users_without_all_that_is_nobodys_are_compared_with_no_sums(place: Place) -> None:
+    place.drill()
+    with open_store(str(place.state)) as store:
+        store.connection.execute("UPDATE drilled SET failing = 1 WHERE NOT shared")
+    said = place.drill(share=Share(users=6))
+    assert said.stats.chosen == said.stats.users
+    assert said.findings == []
+    assert place.ledger().failing == 0
 
 
 def test_an_erased_user_is_gone_from_the_ledger_and_stays_so(own: Place) -> None:

@@ -143,20 +143,20 @@ class _Drill:
             self._monitor.report(finding)
             self._counts.damaged += 1
         self._choose()
-        users, chosen, owners = self._ledger.count()
+        chosen = self._ledger.count()
         tidy(self._store, place)
         with scratch_folder(place, SANDBOX) as sandbox:
             controls = run_control(self._repository, self._root, self._ledger.chosen(), sandbox)
             kept = make_kept(place) if self._options.keep else None
-            self._restore(kept or sandbox, owners)
+            self._restore(kept or sandbox, chosen.chosen_owners)
         leave(self._store, place)
-        if self._options.user is None and chosen == users:
+        if self._options.user is None and chosen.chosen_owners == chosen.owners:
             self._compare_totals()
-        self._report_rest(owners)
+        self._report_rest()
         return DrillStats(
             snapshot=self._root.id,
-            users=users,
-            chosen=chosen,
+            users=chosen.users,
+            chosen=chosen.chosen_users,
             proven=self._proven,
             totals=self._sum(),
             counts=self._counts,
@@ -357,7 +357,7 @@ class _Drill:
             )
         )
 
-    def _report_rest(self, owners: int) -> None:
+    def _report_rest(self) -> None:
         counts = self._counts
         if counts.attributes:
             self._monitor.report(
@@ -383,13 +383,13 @@ class _Drill:
                     "disk.",
                 )
             )
-        if not owners and not counts.damaged:
+        if not self._root.totals.documents:
             self._monitor.report(
                 Finding(
                     code="nothing-proven",
                     severity="warning",
                     path="",
-                    message="the snapshot holds nothing that could be restored",
+                    message="the snapshot holds no document that could be restored",
                     hint="See that --data names the right directory, and back up.",
                 )
             )

@@ -42,7 +42,7 @@ from shenyu_data.repository.repository import Repository
 Result = Literal["noticed", "missed", "impossible"]
 """``impossible``: nothing that was saved can be damaged so, as a chat where there are none."""
 
-_LOOKED_AT = 200  # owners, in search of some that hold chats
+_LOOKED_AT = 50  # owners, in search of some that hold chats
 _MOST_BYTES = 8 << 20
 _SPECIMENS = 2
 _MOST_ENTRIES = 200
@@ -161,8 +161,8 @@ class _Control:
     def _after(self, name: str, damage: Callable[[str], list[Expected]]) -> Control:
         """Restore, do harm, look: is what must be noticed among what was?"""
         with _Folder(self) as folder:
-            self._restore(self._repository, folder, self._owners)
-            expected = damage(folder)
+            restored = self._restore(self._repository, folder, self._owners)
+            expected = [] if _is_gone(restored) else damage(folder)
             if not expected:
                 return Control(name, "impossible")
             noticed = _wrongs(check_owners(folder, self._owners))
@@ -172,8 +172,8 @@ class _Control:
         """Let another copy be the live directory, and one bit of it rot."""
         with _Folder(self) as folder, _Folder(self) as other:
             self._restore(self._repository, folder, self._owners)
-            self._restore(self._repository, other, self._owners)
-            rotten = self._flip(other)
+            restored = self._restore(self._repository, other, self._owners)
+            rotten = [] if _is_gone(restored) else self._flip(other)
             if not rotten or not self._looks_unchanged(other, rotten[0][1]):
                 return Control(name, "impossible")
             live = Live(other, unsettled_too=True)
@@ -200,7 +200,7 @@ class _Control:
             restored = self._restore(damaged, target, self._owners)
             noticed = _wrongs(check_owners(target, self._owners))
         gone = {("missing", document.path) for document in self._documents}
-        return Control(name, "noticed" if restored.damaged and noticed >= gone else "missed")
+        return Control(name, "noticed" if _is_gone(restored) and noticed >= gone else "missed")
 
     def _restore(
         self, repository: Repository, folder: str, owners: dict[bytes, OwnerDocuments]
@@ -324,6 +324,11 @@ def _documents(pseudonym: bytes, owner: OwnerDocuments) -> list[Document]:
         if entry.size and (entry.state == FileState.WHOLE or not is_history):
             found.append(Document(pseudonym, path, entry))
     return found
+
+
+def _is_gone(restored: RestoreCounts) -> bool:
+    """Whether somebody did not come back: damaged, or erased meanwhile."""
+    return bool(restored.damaged or restored.erased)
 
 
 def _wrongs(checked: Checked) -> set[Expected]:

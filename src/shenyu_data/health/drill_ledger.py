@@ -69,6 +69,17 @@ class Share(NamedTuple):
         return min(count, max(self.least, math.ceil(count * self.percent / 100)))
 
 
+class Chosen(NamedTuple):
+    """How many users a snapshot has, and of how many it is the turn; the same of all owners,
+    nobody among them.
+    """
+
+    users: int
+    chosen_users: int
+    owners: int
+    chosen_owners: int
+
+
 class Ledger:
     """The ledger of one repository, and the owners of one snapshot beside it.
 
@@ -139,15 +150,15 @@ class Ledger:
         with self._store.reading() as connection:
             connection.execute("UPDATE present SET chosen = 1")
 
-    def count(self) -> tuple[int, int, int]:
-        """Return how many users there are, how many are chosen, and how many owners in all are."""
+    def count(self) -> Chosen:
+        """Return how much there is, and how much of it is chosen."""
         with self._store.reading() as connection:
             row = connection.execute(
                 "SELECT count(*) FILTER (WHERE NOT shared), "
                 "count(*) FILTER (WHERE chosen AND NOT shared), "
-                "count(*) FILTER (WHERE chosen) FROM present"
+                "count(*), count(*) FILTER (WHERE chosen) FROM present"
             ).fetchone()
-        return row[0], row[1], row[2]
+        return Chosen(*row)
 
     def chosen(self) -> Iterator[bytes]:
         """Yield who was chosen, by pseudonym, in that order."""
