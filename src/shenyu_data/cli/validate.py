@@ -71,8 +71,8 @@ def validate_command(
     stats = validate(data, options, call.monitor)
     if repository is not None:
         scope = scope_of(inside)
-        shrunken = report_shrunken(repository, data, scope, state, call.monitor)
-        stats = stats.plus_warnings(shrunken)
+        losses = report_shrunken(repository, data, scope, state, call.monitor, infos=everything)
+        stats = stats.plus(warnings=losses.shrunken, infos=losses.acknowledged)
     failing = _failing(stats, fail_on)
     if form == "sarif":
         _finish_sarif(call, data, failing=failing)

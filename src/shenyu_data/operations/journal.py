@@ -143,6 +143,14 @@ class Digests:
         else:
             self._key = repository.keys.derive("journals")
 
+    @classmethod
+    def ever_of(cls, repository: Repository) -> list[Digests]:
+        """Return those under each key that the repository had, newest first: journals are older
+        than a rotation.
+        """
+        keys = repository.keys
+        return [cls(keys.derive("journals", master)) for master in (keys.master, *keys.older)]
+
     def of(self, data: bytes) -> bytes:
         """Return a digest of 16 bytes."""
         return blake3(data, key=self._key).digest(16)
@@ -284,6 +292,11 @@ class Journals:
         journal = Journal(self._folder, f"{number:020d}-{os.urandom(4).hex()}.jsonl")
         journal.write(began)
         return journal
+
+    @property
+    def folder(self) -> str:
+        """The folder they lie in, with all that concerns the data directory."""
+        return self._folder
 
     def key(self) -> bytes:
         """Return the key for digests where there is no repository, as :func:`local_key`."""

@@ -30,8 +30,8 @@ def look(
     """
     seen = Seeing(monitor, telling=telling)
     stats = validate(data, ValidateOptions(jobs=jobs), seen)
-    shrunken = report_shrunken(repository, data, scope_of(None), state, seen)
-    return seen.found(stats.errors, stats.warnings + shrunken)
+    losses = report_shrunken(repository, data, scope_of(None), state, seen)
+    return seen.found(stats.errors, stats.warnings + losses.shrunken)
 
 
 class Seeing:

@@ -120,7 +120,7 @@ def _fill_up(target: Target, data: bytes, goods: LastGoods) -> Decision | None:
         live = read_chats(target.name, data)
     except Unparsable:
         return None
-    vanished = goods.vanished(target, live)
+    vanished = goods.lost(target, live).vanished
     if not vanished:
         return None
     good = Good(b"", newest_of(vanished), 0, composed=True)

@@ -28,7 +28,7 @@ class Journaled:
     """What the journals say that operations of ours did to histories."""
 
     def __init__(self, repository: Repository, journals: Journals) -> None:
-        self._digests = Digests(repository)
+        self._digests = Digests.ever_of(repository)
         self._removed: list[array[int]] = []  # of each cleanup, sorted
         self._written: dict[bytes, list[tuple[bytes, bytes]]] = {}
         for number, journal in enumerate(journals.newest_first()):
@@ -55,9 +55,15 @@ class Journaled:
         """Whether a cleanup took this chat, as it is here, out of the history at ``path``."""
         if not self._removed:
             return False
-        wanted = _number(path, chat_digest(self._digests, chat.value))
-        places = ((removed, bisect_left(removed, wanted)) for removed in self._removed)
-        return any(place < len(removed) and removed[place] == wanted for removed, place in places)
+        wanted = [_number(path, chat_digest(one, chat.value)) for one in self._digests]
+        places = (
+            (number, removed, bisect_left(removed, number))
+            for removed in self._removed
+            for number in wanted
+        )
+        return any(
+            place < len(removed) and removed[place] == number for number, removed, place in places
+        )
 
     def written(self, path: bytes) -> list[tuple[bytes, bytes]]:
         """Return the digests of what was put at ``path``, each after the safety snapshot that was
@@ -65,9 +71,9 @@ class Journaled:
         """
         return self._written.get(path, [])
 
-    def digest(self, data: bytes) -> bytes:
-        """Return the digest of a document as the journals have it."""
-        return self._digests.of(data)
+    def digests(self, data: bytes) -> list[bytes]:
+        """Return the digests by which the journals may know a document."""
+        return [one.of(data) for one in self._digests]
 
 
 def _number(path: bytes, digest: bytes) -> int:

@@ -28,7 +28,7 @@ from shenyu_data.operations.erased import check_tombstones
 from shenyu_data.operations.journal import Journals
 from shenyu_data.operations.past import Moment, files, moments_of, open_record, read_roots
 from shenyu_data.operations.repair_document import Target
-from shenyu_data.operations.repair_past import LastGoods
+from shenyu_data.operations.repair_past import LastGoods, Lost
 from shenyu_data.repository.format import BUCKETS, FileEntry, FileState, OwnerRecord, Root
 from shenyu_data.repository.manifest import Layer, Row, SectionReader
 from shenyu_data.repository.repository import Repository
@@ -67,16 +67,53 @@ def scope_of(path: str | None, user: bytes | None = None) -> Scope:
     return Scope(b"" if inside == b"." else inside, user)
 
 
+class Shrunken(NamedTuple):
+    """A whole history that lost chats by accident: what of it is not acknowledged, and what is."""
+
+    target: Target
+    lost: Lost
+
+
+class LossCounts(NamedTuple):
+    """How many histories lost chats: of those not all was meant; of these it was all said to be."""
+
+    shrunken: int
+    acknowledged: int
+
+
 def report_shrunken(
-    repository: Repository, data: str, scope: Scope, state: str, monitor: Monitor
-) -> int:
+    repository: Repository,
+    data: str,
+    scope: Scope,
+    state: str,
+    monitor: Monitor,
+    *,
+    infos: bool = False,
+) -> LossCounts:
     """Report every whole history that lost chats by accident; return how many there are.
 
-    ``state`` is the folder of journals, which tell what cleanups removed. Raise RepositoryError if
-    the repository cannot be read.
+    ``state`` is the folder of journals, which tell what cleanups removed, and of what was
+    acknowledged, which is reported only if ``infos`` are wanted. Raise RepositoryError if the
+    repository cannot be read.
     """
+    shrunken = acknowledged = 0
+    for target, lost in find_shrunken(repository, data, scope, state, monitor):
+        if lost.vanished:
+            shrunken += 1
+            count, snapshot = len(lost.vanished), newest_of(lost.vanished)
+            monitor.report(_finding(data, target, count, snapshot))
+        if lost.acknowledged:
+            acknowledged += 1
+            if infos:
+                monitor.report(_acknowledged(target, len(lost.acknowledged)))
+    return LossCounts(shrunken, acknowledged)
+
+
+def find_shrunken(
+    repository: Repository, data: str, scope: Scope, state: str, monitor: Monitor
+) -> Iterator[Shrunken]:
+    """Yield every whole history that lost chats by accident. Raises as report_shrunken does."""
     check_tombstones(repository)
-    found = 0
     with open_root(data) as root:
         goods = LastGoods(repository, root, Journals(state), monitor)
         for target in suspects(repository, root, scope, monitor):
@@ -85,11 +122,10 @@ def report_shrunken(
                 history = read_chats(target.name, live.data or b"") if live is not None else None
             except Unparsable:
                 continue  # that is another finding
-            vanished = goods.vanished(target, history) if history is not None else []
-            if vanished:
-                found += 1
-                monitor.report(_finding(data, target, len(vanished), newest_of(vanished)))
-    return found
+            if history is not None:
+                lost = goods.lost(target, history)
+                if lost.vanished or lost.acknowledged:
+                    yield Shrunken(target, lost)
 
 
 def suspects(
@@ -239,16 +275,28 @@ def _is_suspect_now(root: int, target: Target, entry: FileEntry, every: bool) ->
 def _finding(data: str, target: Target, lost: int, snapshot: bytes) -> Finding:
     path = os.fsdecode(target.path)
     whole = os.path.join(data, path)
-    command = "shenyu-data repair"
+    command, acknowledging = "shenyu-data repair", "shenyu-data findings ack USER"
     if printable(target.path) == path:
         command += f" {shlex.quote(whole)}"
+        acknowledging = f"shenyu-data findings ack {shlex.quote(os.fsdecode(target.user))}"
     return Finding(
         code="shrunken-history",
         severity="warning",
         path=printable(target.path),
         message=f"{lost:,} of its chats vanished at once, as when the application takes a torn "
         f"history for empty; snapshot {snapshot.hex()[:8]} still holds them",
-        hint=f"`{command}` brings them back, and keeps what was written since.",
+        hint=f"`{command}` brings them back, and keeps what was written since. If somebody meant "
+        f"to remove them, `{acknowledging} --reason WHY` says so.",
+    )
+
+
+def _acknowledged(target: Target, lost: int) -> Finding:
+    return Finding(
+        code="acknowledged-loss",
+        severity="info",
+        path=printable(target.path),
+        message=f"{lost:,} of its chats vanished at once, and somebody said that this was meant",
+        hint="`shenyu-data findings list` says who, when and why; `findings revoke` takes it back.",
     )
 
 
