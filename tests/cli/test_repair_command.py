@@ -151,7 +151,27 @@ def test_a_repair_of_nobody_is_refused(backed_up: Path, shenyu: Shenyu, name: st
 def test_a_user_whom_only_snapshots_know_is_no_error(backed_up: Path, shenyu: Shenyu) -> None:
     (backed_up / "data/users/ben.json").unlink()
     shutil.rmtree(backed_up / "data/histories/ben")
-    assert shenyu("repair", "--user", "ben", "--yes").status == 0
+    said = shenyu("repair", "--user", "ben", "--yes")
+    assert (said.status, said.err) == (1, "")
+    assert "2 documents are gone that snapshots hold" in said.out
+
+
+def test_the_command_that_is_named_brings_back_what_is_gone(
+    backed_up: Path, shenyu: Shenyu
+) -> None:
+    before = (backed_up / HISTORY).read_bytes()
+    (backed_up / HISTORY).unlink()
+    planned = shenyu("repair", "--dry-run", "--json")
+    assert (planned.status, planned.json["gone"], planned.json["changes"]) == (1, 1, 0)
+    assert [one["path"] for one in planned.json["gone_documents"]] == [HISTORY.partition("/")[2]]
+    said = shenyu("validate", "--against-snapshots", "--json")
+    (finding,) = [one for one in said.json["findings"] if one["code"] == "gone-document"]
+    command = finding["hint"].split("`")[1].split()
+    assert shenyu(*command[1:], "--yes").status == 0
+    assert (backed_up / HISTORY).read_bytes() == before
+    assert shenyu("validate", "--against-snapshots").status == 0
+    assert shenyu("restore", "--undo", "--yes").status == 0
+    assert not (backed_up / HISTORY).exists()
 
 
 @pytest.mark.parametrize("folder", ["users", "histories"])

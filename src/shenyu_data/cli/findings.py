@@ -15,6 +15,7 @@ from shenyu_data.model.findings import printable
 from shenyu_data.model.layout import HISTORIES, JSON_SUFFIX, is_plain_name
 from shenyu_data.operations.acknowledge import acknowledge
 from shenyu_data.operations.acknowledged import read_acknowledgements, revoke
+from shenyu_data.operations.gone import GONE
 from shenyu_data.operations.journal import open_journals
 from shenyu_data.operations.places import state_folder, state_of
 
@@ -111,11 +112,11 @@ def _by() -> str:
 
 
 def _what(one: Acknowledgement) -> str:
-    return f"{_count(one)} of {_path(one)}"
+    return _path(one) if one.code == GONE else f"{_count(one)} of {_path(one)}"
 
 
 def _count(one: Acknowledgement) -> str:
-    return number(len(one.missing), "chat")
+    return "all of it" if one.code == GONE else number(len(one.missing), "chat")
 
 
 def _path(one: Acknowledgement) -> str:

@@ -72,7 +72,7 @@ def validate_command(
     if repository is not None:
         scope = scope_of(inside)
         losses = report_shrunken(repository, data, scope, state, call.monitor, infos=everything)
-        stats = stats.plus(warnings=losses.shrunken, infos=losses.acknowledged)
+        stats = stats.plus(warnings=losses.shrunken + losses.gone, infos=losses.acknowledged)
     failing = _failing(stats, fail_on)
     if form == "sarif":
         _finish_sarif(call, data, failing=failing)

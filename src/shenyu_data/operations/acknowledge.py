@@ -11,11 +11,13 @@ from shenyu_data.operations.acknowledged import (
     read_acknowledgements,
     write_acknowledgements,
 )
+from shenyu_data.operations.gone import GONE, Gone
 from shenyu_data.operations.journal import open_journals
 from shenyu_data.operations.named_users import check_users
 from shenyu_data.operations.past import read_roots
-from shenyu_data.operations.repair_past import chat_thing
-from shenyu_data.operations.shrunken import SHRUNKEN, Scope, find_shrunken
+from shenyu_data.operations.repair_document import Target
+from shenyu_data.operations.repair_past import WHOLE, chat_thing
+from shenyu_data.operations.shrunken import SHRUNKEN, Scope, find_losses
 from shenyu_data.repository.repository import Repository
 
 
@@ -43,19 +45,22 @@ def acknowledge(
         acknowledged = Acknowledged(repository, state, monitor)
         # Before anything is looked at: what a backup saves meanwhile came after it.
         sequence = max((root.sequence for root in read_roots(repository, [])), default=0)
-        found = [
-            acknowledged.new(
-                SHRUNKEN,
-                user,
-                target.path,
-                [chat_thing(one.chat.identity) for one in lost.vanished],
-                sequence=sequence,
-                by=by,
-                reason=reason,
+        found: list[Acknowledgement] = []
+
+        def add(code: str, target: Target, things: list[str]) -> None:
+            one = acknowledged.new(
+                code, user, target.path, things, sequence=sequence, by=by, reason=reason
             )
-            for target, lost in find_shrunken(repository, data, Scope(path, user), state, monitor)
-            if lost.vanished
-        ]
+            found.append(one)
+
+        def add_gone(gone: Gone, meant: bool) -> None:
+            if not meant:
+                add(GONE, gone.target, [WHOLE])
+
+        scope = Scope(path, user)
+        for target, lost in find_losses(repository, data, scope, state, monitor, add_gone):
+            if lost.vanished:
+                add(SHRUNKEN, target, [chat_thing(one.chat.identity) for one in lost.vanished])
         if found:
             write_acknowledgements(state, [*kept, *found])
     return found

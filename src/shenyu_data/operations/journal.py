@@ -225,6 +225,16 @@ class Journal:
                         return True
         return False
 
+    @property
+    def began_ms(self) -> int:
+        """When it began, as far as its name says."""
+        number = self.name.partition("-")[0]
+        return int(number) // 1_000_000 if number.isdecimal() else 0
+
+    def changed_ms(self) -> int:
+        """Return when it was last written. Raises OSError."""
+        return os.stat(self._path).st_mtime_ns // 1_000_000
+
     def discard(self) -> None:
         """Remove it: nothing was done, or long ago."""
         with suppress(OSError):

@@ -11,7 +11,7 @@ from shenyu_data.model.findings import Finding, printable
 from shenyu_data.model.monitor import Monitor, Task
 from shenyu_data.operations.journal import Step, open_journals
 from shenyu_data.operations.recover_record import Count, Found, Recovery, Seen
-from shenyu_data.operations.shrunken import SHRUNKEN, report_shrunken, scope_of
+from shenyu_data.operations.shrunken import LOSSES, report_shrunken, scope_of
 from shenyu_data.operations.validate import ValidateOptions, validate
 from shenyu_data.repository.repository import Repository
 
@@ -31,7 +31,7 @@ def look(
     seen = Seeing(monitor, telling=telling)
     stats = validate(data, ValidateOptions(jobs=jobs), seen)
     losses = report_shrunken(repository, data, scope_of(None), state, seen)
-    return seen.found(stats.errors, stats.warnings + losses.shrunken)
+    return seen.found(stats.errors, stats.warnings + losses.shrunken + losses.gone)
 
 
 class Seeing:
@@ -53,7 +53,7 @@ class Seeing:
     def report(self, finding: Finding) -> None:
         """Count a finding."""
         self._codes[finding.code] += 1
-        is_wrong = finding.severity == "error" or finding.code == SHRUNKEN
+        is_wrong = finding.severity == "error" or finding.code in LOSSES
         first = self._wrong if is_wrong else self._others
         if len(first) < MOST_FINDINGS:
             first.append(Seen(finding.path, finding.code, finding.severity))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from shenyu_data.datadir.folder import open_folder
 from shenyu_data.datadir.large import structure_trouble
@@ -27,6 +27,7 @@ from shenyu_data.model.records import MAX_PARSED_BYTES
 from shenyu_data.model.vanished import HistoryPast, Kept
 from shenyu_data.operations.acknowledged import Acknowledged
 from shenyu_data.operations.conversations import read_chats
+from shenyu_data.operations.gone import Gone
 from shenyu_data.operations.journal import (
     Journals,
 )
@@ -35,6 +36,9 @@ from shenyu_data.operations.repair_document import Good, Target
 from shenyu_data.operations.repair_journal import Journaled
 from shenyu_data.repository.format import FileEntry, FileState, LastGood, OwnerRecord, Root
 from shenyu_data.repository.repository import Repository
+
+WHOLE = ""
+"""What an acknowledgement calls a document as a whole."""
 
 MOST_VERSIONS = 200
 """Of a history with more versions, the newest ones are looked at."""
@@ -137,8 +141,9 @@ class LastGoods:
             return newest
         if newest is not None and not _is_array(target.name, newest.data):
             return newest
-        snapshot = newest.snapshot if newest is not None else self._history(target).snapshot
-        return Good(data, snapshot, 0, composed=True)
+        if newest is not None:
+            return newest._replace(data=data, mtime_ns=0, composed=True)
+        return Good(data, self._history(target).snapshot, 0, composed=True)
 
     def lost(self, target: Target, live: History) -> Lost:
         """Return the chats that vanished by accident from a history that is whole."""
@@ -152,6 +157,20 @@ class LastGoods:
             elif not is_removed(kept.chat):
                 lost.vanished.append(kept)
         return lost
+
+    def why_gone(self, gone: Gone) -> Literal["removed", "acknowledged"] | None:
+        """Say why a document is there no more: an operation of ours removed it, or somebody said
+        that it was to go. None: nobody knows.
+        """
+        path = gone.target.path
+        if self._every:
+            return None
+        if self._journaled is not None and self._journaled.is_gone(path, gone.moment.time_ms):
+            return "removed"
+        acknowledged = self._acknowledged
+        if acknowledged is not None and acknowledged.covers(path, WHOLE, gone.moment.sequence):
+            return "acknowledged"
+        return None
 
     def _is_removed(self, target: Target) -> Callable[[Chat], bool]:
         """Return what tells whether a cleanup removed a chat, or somebody else did and said so."""
@@ -169,7 +188,8 @@ class LastGoods:
 
         def is_meant(chat: Chat) -> bool:
             sequence = self._sequences.get(past.seen(chat.identity), 0)
-            return acknowledged.covers(target.path, chat_thing(chat.identity), sequence)
+            things = chat_thing(chat.identity), WHOLE
+            return any(acknowledged.covers(target.path, thing, sequence) for thing in things)
 
         return is_meant
 
@@ -233,7 +253,7 @@ class LastGoods:
         if version.size <= MAX_PARSED_BYTES or not target.is_of_the_application:
             data = self._read(target, record, version)
             whole = data is not None and target.trouble(data) is None
-            return Good(data or b"", b"", version.mtime_ns) if whole else None
+            return Good(data or b"", b"", version.mtime_ns, version.mode) if whole else None
         assert self._past is not None  # noqa: S101 - records come from there
         assert record is not None  # noqa: S101 - so do versions
         reader = self._past.documents(record).reader
@@ -246,7 +266,7 @@ class LastGoods:
         except RepositoryError as error:
             self._damage(target.path, error)
             return None
-        return Good(b"", b"", version.mtime_ns, blocks=blocks) if whole else None
+        return Good(b"", b"", version.mtime_ns, version.mode, blocks=blocks) if whole else None
 
     def _history(self, target: Target) -> HistoryPast:
         if target not in self._histories:

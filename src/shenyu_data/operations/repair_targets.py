@@ -5,13 +5,14 @@ Called by operations/repair.py.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from shenyu_data.datadir.folder import open_root
 from shenyu_data.datadir.scan import DataFolders, scan_user
 from shenyu_data.model.findings import Finding, printable
 from shenyu_data.model.layout import USERS, is_plain_name, owner_of_user_file
 from shenyu_data.model.monitor import Monitor, SilentMonitor
+from shenyu_data.operations.gone import Gone
 from shenyu_data.operations.repair_document import Target
 from shenyu_data.operations.shrunken import scope_of, suspects
 from shenyu_data.operations.validate import ValidateOptions, validate
@@ -27,15 +28,16 @@ def find_targets(
     user: bytes | None,
     every: bool,
     jobs: int,
+    tell_gone: Callable[[Gone], object],
 ) -> list[Target]:
     """Return the documents that validate finds something wrong with, of those repair may help, and
-    with a repository those that may have lost chats.
+    with a repository those that may have lost chats; tell of those that are gone.
     """
     found = set(_in_trouble(data, path, user, jobs))
     if repository is not None:
         scope = scope_of(path, user)
         with open_root(data) as root:
-            found |= set(suspects(repository, root, scope, monitor, every=every))
+            found |= set(suspects(repository, root, scope, monitor, tell_gone, every=every))
     return sorted(found)
 
 
