@@ -35,6 +35,7 @@ from shenyu_data.operations.journal import (
     Digests,
     Ended,
     Journals,
+    Step,
     local_key,
     open_journals,
 )
@@ -42,7 +43,7 @@ from shenyu_data.operations.live_writer import recover
 from shenyu_data.operations.restore_live import save_first
 from shenyu_data.repository.repository import Repository
 
-_ROUNDS = 3
+_ROUNDS = 4
 
 
 class ImportStats(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,7 +90,8 @@ def import_data(
     _make_if_missing(data)
     with open_journals(options.state) as journals, open_root(data) as root:
         key: Repository | bytes = repository or local_key(options.state)
-        fresh = not os.listdir(root) or _is_unfinished_fresh(journals)
+        unfinished = _unfinished(journals)
+        fresh = not os.listdir(root) or (unfinished is not None and unfinished.fresh)
         recover(key, root, journals, options.quiet_s, monitor)
         journal = journals.begin(
             Began(
@@ -100,7 +102,7 @@ def import_data(
                 snapshot=None,
             )
         )
-        with tempfile.TemporaryFile() as notes:
+        with tempfile.TemporaryFile() as notes, tempfile.TemporaryFile() as watched:
             writer = ImportWriter(
                 root,
                 journal,
@@ -108,13 +110,18 @@ def import_data(
                 options,
                 monitor.report,
                 fresh=fresh,
+                saves=repository is not None,
+                resumed=unfinished.made if unfinished is not None else None,
                 notes=notes,
+                watched=watched,
             )
             only: frozenset[bytes] | None = None
             try:
                 for number in range(_ROUNDS):
                     last = number + 1 == _ROUNDS or not again
-                    if repository is not None and not fresh and (plan is None or plan.replaces):
+                    replaces = not fresh and (plan is None or plan.replaces)
+                    if repository is not None and (writer.unsaved if number else replaces):
+                        writer.unsaved = False
                         writer.saved = save_first(
                             data,
                             repository,
@@ -191,7 +198,9 @@ def _next_round(
     only: frozenset[bytes],
     later: set[bytes] | None,
 ) -> None:
-    """Take those entries that a safety snapshot had to be taken for."""
+    """Take those entries that a safety snapshot had to be taken for, and those that the application
+    wrote since they were made.
+    """
     for entry in items:
         if entry.path in only:
             _take(entry, gone, writer, later)
@@ -231,12 +240,24 @@ def _forget(finding: Finding) -> None:
     """It was told in the first round."""
 
 
-def _is_unfinished_fresh(journals: Journals) -> bool:
-    """Whether the last operation is an import into what was an empty directory, and was killed."""
-    for journal in journals.newest_first():
-        began = journal.began()
-        return began is not None and began.operation == IMPORT_FRESH and not journal.is_ended()
-    return False
+class _Unfinished(NamedTuple):
+    """An import that was killed: whether it began in an empty directory, and what it had made."""
+
+    fresh: bool
+    made: frozenset[bytes]
+
+
+def _unfinished(journals: Journals) -> _Unfinished | None:
+    """Return what is known of the last operation if it is an import that was killed."""
+    journal = next(journals.newest_first(), None)
+    began = journal.began() if journal is not None else None
+    if journal is None or began is None or began.operation not in (IMPORT, IMPORT_FRESH):
+        return None
+    if journal.is_ended():
+        return None
+    steps = (line for line in journal.read() if isinstance(line, Step))
+    made = frozenset(step.path for step in steps if step.before is None)
+    return _Unfinished(began.operation == IMPORT_FRESH, made)
 
 
 def _make_if_missing(data: str) -> None:

@@ -37,6 +37,7 @@ Action = Literal["create", "replace", "merge", "rename", "skip", "unchanged", "c
 class ImportOptions(msgspec.Struct, frozen=True, kw_only=True):
     """``policy``: what becomes of documents that are there and differ. ``exact``: owners, set-id
     bits and links that lead out as in the export. ``erased_too``: bring erased users back.
+    ``quiet_s``: how long what is made and replaced is watched; 0: the application is stopped.
     ``damaged_too``: import what can be read. ``unsaved_too``: replace documents though no snapshot
     holds them. ``max_bytes``: how much the export may unpack to. ``state``: folder of the journals.
     """

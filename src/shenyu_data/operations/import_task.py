@@ -11,6 +11,7 @@ import msgspec
 
 from shenyu_data.datadir.aside import Aside, Move
 from shenyu_data.datadir.folder import open_folder, open_root
+from shenyu_data.datadir.made import look_of
 from shenyu_data.datadir.replace import Attributes, read_live
 from shenyu_data.model.layout import HISTORIES, USERS
 from shenyu_data.operations.erased import Gone
@@ -23,6 +24,7 @@ class WriteTask(NamedTuple):
     """A part of an export to be written aside, into the folder ``name`` of the data directory.
 
     ``owner``: whom new files belong to. ``digests`` None: no journal is kept of it any more.
+    ``resumed``: what is there may be what the last import made, which was killed.
     """
 
     part: Part
@@ -33,11 +35,13 @@ class WriteTask(NamedTuple):
     owner: tuple[int, int] | None
     digests: Digests | None
     exact: bool
+    resumed: bool
 
 
 class Written(msgspec.Struct):
     """What a worker made of a part. ``left``: entries for the main process. ``notes``: lines of the
-    journal, ``steps`` of them documents.
+    journal, ``steps`` of them documents. ``found``: what is there already and may be watched, by
+    its folder.
     """
 
     name: bytes
@@ -45,6 +49,7 @@ class Written(msgspec.Struct):
     moves: list[Move] = []
     left: list[Entry] = []
     erased: set[bytes] = set()
+    found: dict[bytes, bytearray] = {}
     notes: bytes = b""
     steps: int = 0
     entries: int = 0
@@ -183,8 +188,11 @@ class _Writer:
             return False
         if is_same(entry, live):
             self._done.unchanged += 1
+            if self._task.resumed:
+                looks = self._done.found.setdefault(above, bytearray())
+                looks += look_of(name, live.stat, named=True)
             return True
-        if self._task.policy == "skip":
+        if self._task.policy == "skip" and not self._task.resumed:
             self._done.skipped += 1
             return True
         return False

@@ -461,6 +461,8 @@ HINTS = {
     "in-the-way": "See what stands there and who made it; links are never followed.",
     "not-saved": "What is there could not be saved first, so it is left alone: mend that, or move "
     "it away.",
+    "written-since": "Compare it with the export; importing that again with --policy merge brings "
+    "chats in that are missing.",
     "displaced-kept": "Compare it with the document, take over what is missing, then remove it.",
 }
 
