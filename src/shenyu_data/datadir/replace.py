@@ -8,6 +8,7 @@ have it open and write to it yet. Who called us looks at it until it is quiet.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Callable
@@ -39,6 +40,14 @@ class Changed(Exception):
 
 class InTheWay(OSError):
     """Where the document belongs there is a link, a folder, or something else that is no file."""
+
+
+_NO_FILE = frozenset((errno.ENOTDIR, errno.ELOOP, errno.EISDIR))
+
+
+def is_in_the_way(error: OSError) -> bool:
+    """Whether an error says that something that is no file stands where a document belongs."""
+    return isinstance(error, InTheWay) or error.errno in _NO_FILE
 
 
 class Live(NamedTuple):

@@ -35,6 +35,7 @@ from shenyu_data.operations.cleanup_plan import Planner, plan_cleanup, planner_o
 from shenyu_data.operations.cleanup_values import Amounts, CleanupOptions, CleanupPlan
 from shenyu_data.operations.conversations import read_chats
 from shenyu_data.operations.holds import read_holds
+from shenyu_data.operations.interrupted import finish_interrupted
 from shenyu_data.operations.journal import (
     CLEANUP,
     Began,
@@ -47,7 +48,7 @@ from shenyu_data.operations.journal import (
 )
 from shenyu_data.operations.journal import Saved as SavedIn
 from shenyu_data.operations.live_document import Change, Refused
-from shenyu_data.operations.live_writer import LiveWriter, recover
+from shenyu_data.operations.live_writer import LiveWriter
 from shenyu_data.operations.restore_edits import chat_digest
 from shenyu_data.operations.restore_wanted import Saved
 from shenyu_data.repository.repository import Repository
@@ -86,7 +87,7 @@ def cleanup(
     """
     started = time.monotonic()
     with open_journals(options.state) as journals, open_root(data) as folder:
-        recover(repository, folder, journals, options.quiet_s, monitor)
+        finish_interrupted(repository, folder, journals, options.quiet_s, monitor)
         if options.hold_files is not None:  # which nobody can change from now on
             holds = read_holds(options.hold_files)
             if holds != options.holds:

@@ -28,6 +28,7 @@ from shenyu_data.operations.import_items import Chosen, ImportItems
 from shenyu_data.operations.import_parts import work_through
 from shenyu_data.operations.import_plan import ImportOptions, ImportPlan, Source
 from shenyu_data.operations.import_task import WriteTask, write_part
+from shenyu_data.operations.interrupted import finish_interrupted
 from shenyu_data.operations.journal import (
     IMPORT,
     IMPORT_FRESH,
@@ -39,7 +40,6 @@ from shenyu_data.operations.journal import (
     local_key,
     open_journals,
 )
-from shenyu_data.operations.live_writer import recover
 from shenyu_data.operations.restore_live import save_first
 from shenyu_data.repository.repository import Repository
 
@@ -92,7 +92,7 @@ def import_data(
         key: Repository | bytes = repository or local_key(options.state)
         unfinished = _unfinished(journals)
         fresh = not os.listdir(root) or (unfinished is not None and unfinished.fresh)
-        recover(key, root, journals, options.quiet_s, monitor)
+        finish_interrupted(key, root, journals, options.quiet_s, monitor)
         journal = journals.begin(
             Began(
                 operation=IMPORT_FRESH if fresh else IMPORT,

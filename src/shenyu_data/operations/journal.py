@@ -179,7 +179,10 @@ class Journal:
             new = not os.path.exists(self._path)
             descriptor = os.open(self._path, flags, 0o600)
             try:
+                # Workers write to the same one; on a full disk a line may be written in pieces.
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
                 write_all(descriptor, [text])
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
                 if durable:
                     os.fsync(descriptor)
             finally:

@@ -50,7 +50,6 @@ _PATIENT = 30
 """From this try on it is done even if a writer waits."""
 
 _HOLD_OFF_S = 0.5
-_POLL_S = 0.005
 _MOST_S = 60.0
 _ROUNDS = 60
 
@@ -140,7 +139,8 @@ class LiveDocument:
         self._changed_at = 0.0
         self._exchanges: list[_Displaced] = []
         self._versions = Versions()
-        self._findings: list[Finding] = []
+        self.findings: list[Finding] = []
+        self._give_up_at: float | None = None
         self._rounds = 0
         self._looked_at: tuple[int, int, int] | None = None
 
@@ -230,22 +230,23 @@ class LiveDocument:
         stream(self._folder, self._name, update)
         return digest.digest(16)
 
-    def settle(self) -> list[Finding]:
-        """Watch the document until it and what was displaced are quiet; return what was seen.
+    def look(self) -> bool:
+        """Look whether the document and what was displaced are quiet, and mend what is to be
+        mended; return whether it is settled: watched for long enough, or given up.
 
-        Afterwards nothing of ours is left beside it, but for what could not be merged.
+        Then nothing of ours is left beside it, but for what could not be merged; ``findings`` say
+        what was seen.
         """
-        give_up = time.monotonic() + _MOST_S + self._quiet_s
-        while self._exchanges:
-            late = time.monotonic() > give_up or self._rounds > _ROUNDS
-            due = time.monotonic() >= self.due_at
-            if self._look(due=due, late=late) and due:
-                break
-            if late:
-                self._give_up()
-                break
-            time.sleep(max(0.0, min(_POLL_S, self.due_at - time.monotonic())))
-        return self._findings
+        now = time.monotonic()
+        if self._give_up_at is None:
+            self._give_up_at = now + _MOST_S + self._quiet_s
+        late = now > self._give_up_at or self._rounds > _ROUNDS
+        due = now >= self.due_at
+        if not self._exchanges or (self._look(due=due, late=late) and due):
+            return True
+        if late:
+            self._give_up()
+        return late
 
     def _give_up(self) -> None:
         """Leave nothing behind under a name that nobody looks at, and nothing lost."""
@@ -434,7 +435,7 @@ class LiveDocument:
         return False
 
     def _report(self, code: str, message: str) -> None:
-        self._findings.append(conflict_finding(code, self._path, message))
+        self.findings.append(conflict_finding(code, self._path, message))
 
 
 def kept_attributes(live: Live) -> Attributes:

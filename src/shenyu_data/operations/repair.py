@@ -17,6 +17,7 @@ from shenyu_data.model.findings import Finding, printable
 from shenyu_data.model.monitor import Monitor, SilentMonitor
 from shenyu_data.operations.backup import BackupOptions, backup
 from shenyu_data.operations.erased import check_tombstones
+from shenyu_data.operations.interrupted import finish_interrupted
 from shenyu_data.operations.journal import (
     Began,
     Digests,
@@ -30,7 +31,7 @@ from shenyu_data.operations.journal import (
     Saved as SavedIn,
 )
 from shenyu_data.operations.live_document import Change, Edit, Refused, kept_attributes
-from shenyu_data.operations.live_writer import LiveWriter, recover
+from shenyu_data.operations.live_writer import LiveWriter
 from shenyu_data.operations.named_users import check_folders, check_users
 from shenyu_data.operations.quarantine import Quarantine
 from shenyu_data.operations.repair_document import Target
@@ -140,7 +141,7 @@ def repair(
     started = time.monotonic()
     _check(repository, data, options)
     with open_journals(options.state) as journals, open_root(data) as root:
-        recover(repository or journals.key(), root, journals, options.quiet_s, monitor)
+        finish_interrupted(repository or journals.key(), root, journals, options.quiet_s, monitor)
         run = _Repair(repository, data, options, journals, root, monitor)
         run.run()
         writer = run.writer

@@ -22,6 +22,7 @@ from shenyu_data.model.findings import Finding, printable
 from shenyu_data.model.layout import HISTORIES, JSON_SUFFIX, Kind
 from shenyu_data.model.monitor import Monitor
 from shenyu_data.operations.cleanup_undo import chats_back, make_folders, saved_attributes
+from shenyu_data.operations.interrupted import finish_interrupted
 from shenyu_data.operations.journal import (
     Began,
     Digests,
@@ -39,7 +40,7 @@ from shenyu_data.operations.journal import (
     Saved as SavedIn,
 )
 from shenyu_data.operations.live_document import Change, Edit, Refused, kept_attributes
-from shenyu_data.operations.live_writer import LiveWriter, recover
+from shenyu_data.operations.live_writer import LiveWriter
 from shenyu_data.operations.restore_edits import Action, Outline, chat_digest, outline_of
 from shenyu_data.operations.restore_live import (
     MOST_ITEMS,
@@ -108,7 +109,7 @@ def undo(repository: Repository, data: str, options: LiveOptions, monitor: Monit
     started = time.monotonic()
     damaged = 0
     with open_journals(options.state) as journals, open_root(data) as folder:
-        recover(repository, folder, journals, options.quiet_s, monitor)
+        finish_interrupted(repository, folder, journals, options.quiet_s, monitor)
         past = _last(repository, journals)
         journal = journals.begin(
             Began(

@@ -15,7 +15,7 @@ import threading
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -76,7 +76,7 @@ def run_tasks(
     waiting: int,
     in_order: bool = False,
     tidies: bool = False,
-) -> Iterator[R]:
+) -> Generator[R, None, None]:
     """Yield ``function(task)`` for each task, as they complete or, with ``in_order``, as given.
 
     At most ``waiting`` tasks are submitted, running or kept for their turn at a time, so that

@@ -18,7 +18,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from shenyu_data.datadir import aside, exchange, new_files
-from shenyu_data.operations import import_watch, live_document, live_writer
+from shenyu_data.operations import import_watch, interrupted, live_document, live_writer
 
 if TYPE_CHECKING:
     import pytest
@@ -130,7 +130,7 @@ class Interleaving:
             time=time.time,
             time_ns=time.time_ns,
         )
-        for module in (import_watch, live_document, live_writer, exchange):
+        for module in (import_watch, interrupted, live_document, live_writer, exchange):
             patches.setattr(module, "time", clock)
         for module in (aside, new_files):
             patches.setattr(module, "rename_new", self._around(exchange.rename_new))

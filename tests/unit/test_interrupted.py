@@ -13,8 +13,8 @@ from shenyu_data.datadir.folder import open_root
 from shenyu_data.datadir.replace import displaced_name
 from shenyu_data.model.findings import Finding
 from shenyu_data.model.monitor import CollectingMonitor
+from shenyu_data.operations.interrupted import finish_interrupted
 from shenyu_data.operations.journal import Began, Digests, Journals, Swap, open_journals
-from shenyu_data.operations.live_writer import recover
 
 TOKENS = ["a" * 16, "b" * 16]
 USERS = "data/users"
@@ -44,7 +44,7 @@ def recovered(base: Path) -> list[Finding]:
     """Recover; give what was reported."""
     monitor = CollectingMonitor()
     with open_journals(str(base / "state")) as journals, open_root(str(base / "data")) as root:
-        recover(journals.key(), root, journals, 0.01, monitor)
+        finish_interrupted(journals.key(), root, journals, 0.01, monitor)
     return monitor.findings
 
 
