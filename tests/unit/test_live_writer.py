@@ -15,6 +15,7 @@ import pytest
 from shenyu_data.datadir.folder import open_root
 from shenyu_data.datadir.replace import Attributes, Live
 from shenyu_data.model.findings import Finding
+from shenyu_data.model.layout import Kind
 from shenyu_data.operations import live_document, live_writer
 from shenyu_data.operations.journal import Began, Digests, open_journals
 from shenyu_data.operations.live_document import QUIET_S, Change, Edit
@@ -57,14 +58,14 @@ class Place:
     def path(self, number: int) -> Path:
         return self.folder / f"histories/{number}/chat-history.json"
 
-    def change(self, number: int, then: Callable[[bool], None] | None = None) -> None:
-        """Change one history; that takes its time."""
+    def change(
+        self, number: int, then: Callable[[bool], None] | None = None, kind: Kind = "history"
+    ) -> None:
+        """Change one document; that takes its time."""
         path = self.path(number)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"[]")
-        self.writer.apply(
-            os.fsencode(path.relative_to(self.folder)), "history", self.edit, then=then
-        )
+        self.writer.apply(os.fsencode(path.relative_to(self.folder)), kind, self.edit, then=then)
 
     @property
     def edit(self) -> Edit:
@@ -137,13 +138,15 @@ def test_no_more_are_watched_than_may_be_open(
     assert place.writer.changed == 60
 
 
+@pytest.mark.parametrize(("kind", "most_bytes"), [("history", 100), ("other", 7)])
 def test_no_more_are_watched_than_memory_allows(
-    place: Place, monkeypatch: pytest.MonkeyPatch
+    place: Place, monkeypatch: pytest.MonkeyPatch, kind: Kind, most_bytes: int
 ) -> None:
-    monkeypatch.setattr(place.writer, "_most_bytes", 100)  # not enough for four
+    """Of a history its versions are held, of other documents what was there before."""
+    monkeypatch.setattr(place.writer, "_most_bytes", most_bytes)  # not enough for four
     begun_s = place.clock.now_s
     for number in range(12):
-        place.change(number)
+        place.change(number, kind=kind)
     place.writer.drain()
     assert place.clock.now_s - begun_s == pytest.approx(3 * QUIET_S, abs=0.3)
 

@@ -152,7 +152,9 @@ class LiveDocument:
     @property
     def held_bytes(self) -> int:
         """How much memory the watch over it takes."""
-        return sum(map(len, self._versions.all))
+        seen = (item.seen or b"" for item in self._exchanges)
+        held = {id(data): len(data) for data in (*self._versions.all, *seen)}  # often the same
+        return sum(held.values())
 
     def close(self) -> None:
         """Close the folder."""
