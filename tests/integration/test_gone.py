@@ -15,7 +15,8 @@ import pytest
 from shenyu_data.model.expiry import Policy, Rule
 from shenyu_data.model.monitor import CollectingMonitor
 from shenyu_data.operations.acknowledge import acknowledge
-from shenyu_data.operations.archive import ArchiveOptions, archive
+from shenyu_data.operations.archive import archive
+from shenyu_data.operations.archive_task import ArchiveOptions
 from shenyu_data.operations.cleanup import cleanup
 from shenyu_data.operations.cleanup_values import CleanupOptions
 from shenyu_data.operations.compress import CompressOptions, compress

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from shenyu_data.model.errors import ShenyuDataError
-from shenyu_data.operations.journal import Began, Journals, Saved, Swap, open_journals
+from shenyu_data.operations.journal import Began, Digests, Journals, Saved, Swap, open_journals
 from shenyu_data.operations.repair_journal import Journaled
 from shenyu_data.repository.repository import Repository, create_repository
 from shenyu_data.storage.memory import MemoryStorage
@@ -75,3 +75,25 @@ def test_without_room_for_it_the_repair_stops(
     with pytest.raises(ShenyuDataError, match="temporary file") as caught:
         Journaled(*written).written(path(1))
     assert "TMPDIR" in caught.value.hint
+
+
+def test_what_was_written_last_is_known_until_another_operation_takes_it_away(
+    tmp_path: Path,
+) -> None:
+    repository, _ = create_repository(MemoryStorage(), PASSPHRASE)
+    empty = Digests(repository).of(b"")
+    with open_journals(str(tmp_path / "state")) as journals:
+        for first, last in ((empty, digest(0, 1)), (digest(0, 1), empty)):
+            began = Began(
+                operation="restore",
+                time_ms=1,
+                repository=repository.keys.repository_id,
+                data="d",
+                snapshot=None,
+            )
+            swaps = [Swap(path=path(1), token="t", before=b"", wrote=one) for one in (first, last)]
+            journals.begin(began).write(*swaps)
+            gone = Journaled(repository, journals).is_gone(path(1), since_ms=0)
+            assert gone == (last == empty)
+        assert not Journaled(repository, journals).is_gone(path(1), since_ms=2**62)
+        assert not Journaled(repository, journals).is_gone(path(2), since_ms=0)
