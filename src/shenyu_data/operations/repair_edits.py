@@ -16,7 +16,7 @@ from shenyu_data.model.vanished import newest_of, with_chats
 from shenyu_data.operations.conversations import read_chats
 from shenyu_data.operations.gone import GONE
 from shenyu_data.operations.repair_document import Good, Target
-from shenyu_data.operations.repair_large import mix
+from shenyu_data.operations.repair_large import holds_deep, mix
 from shenyu_data.operations.repair_past import LastGoods
 from shenyu_data.operations.shrunken import SHRUNKEN
 
@@ -65,6 +65,10 @@ def decide(
             return filled._replace(code=code) if filled else Decision(code, "normalise", data, None)
     good = goods.find(target)
     if good is not None and good.blocks is not None:
+        return _mixed(code, live.data, good)
+    if target.is_of_the_application and (
+        holds_deep(live.data) or (good is not None and holds_deep(good.data))
+    ):
         return _mixed(code, live.data, good)
     decision = _decide(target, code, live.data, good)
     if decision.data is not None and target.trouble(decision.data) is not None:
