@@ -32,6 +32,7 @@ from shenyu_data.operations.journal import (
 )
 from shenyu_data.operations.live_document import Change, Edit, Refused, kept_attributes
 from shenyu_data.operations.live_writer import LiveWriter
+from shenyu_data.operations.looked import Looked
 from shenyu_data.operations.named_users import check_folders, check_users
 from shenyu_data.operations.quarantine import Quarantine
 from shenyu_data.operations.repair_document import Target
@@ -53,9 +54,15 @@ _TAG = "before-repair"
 
 
 def plan_repair(
-    repository: Repository | None, data: str, options: RepairOptions, monitor: Monitor
+    repository: Repository | None,
+    data: str,
+    options: RepairOptions,
+    monitor: Monitor,
+    *,
+    looked: Looked | None = None,
 ) -> RepairPlan:
-    """Say what :func:`repair` would do now. Writes nothing.
+    """Say what :func:`repair` would do now. Writes nothing. ``looked`` is what somebody saw who
+    looked at all of the directory just now.
 
     Raise UsageError if the path is not there, OwnerNotFound if neither the directory nor the
     repository knows the user, DataDirectoryError if users or histories cannot be listed,
@@ -68,7 +75,7 @@ def plan_repair(
             repository, root, Journals(options.state), monitor, every=options.every_chat
         )
         gone = GoneSeen(options, goods)
-        for target in _targets(repository, data, options, gone, monitor):
+        for target in _targets(repository, data, options, gone, monitor, looked):
             live = read_target(root, target)
             wanted, normalising = target in gone.wanted, options.normalise
             decision = decide(target, live, goods, normalising=normalising, gone=wanted)
@@ -102,6 +109,7 @@ def _targets(
     options: RepairOptions,
     gone: GoneSeen,
     monitor: Monitor,
+    looked: Looked | None,
 ) -> list[Target]:
     found = find_targets(
         repository,
@@ -112,7 +120,10 @@ def _targets(
         every=options.every_chat,
         jobs=options.jobs,
         tell_gone=gone,
+        looked=looked,
     )
+    if looked is not None:
+        gone.count = looked.gone
     return sorted({*found, *gone.wanted})
 
 
@@ -130,10 +141,15 @@ def _item(target: Target, live: Live | None, decision: Decision) -> RepairItem:
 
 
 def repair(
-    repository: Repository | None, data: str, options: RepairOptions, monitor: Monitor
+    repository: Repository | None,
+    data: str,
+    options: RepairOptions,
+    monitor: Monitor,
+    *,
+    looked: Looked | None = None,
 ) -> RepairStats:
     """Mend what can be mended in ``data`` and take away what cannot; a document that became whole
-    meanwhile is left alone.
+    meanwhile is left alone. ``looked`` is as for :func:`plan_repair`.
 
     Raises as :func:`plan_repair` does, UsageError if another operation is changing the directory,
     and what a backup raises: then nothing was changed.
@@ -143,7 +159,7 @@ def repair(
     with open_journals(options.state) as journals, open_root(data) as root:
         finish_interrupted(repository or journals.key(), root, journals, options.quiet_s, monitor)
         run = _Repair(repository, data, options, journals, root, monitor)
-        run.run()
+        run.run(looked)
         writer = run.writer
         return RepairStats(
             safety=run.safety,
@@ -191,9 +207,11 @@ class _Repair:
         self.left = 0
         self.writer: LiveWriter | None = None
 
-    def run(self) -> None:
+    def run(self, looked: Looked | None) -> None:
         """Mend every document that can be mended now."""
-        found = _targets(self._repository, self._data, self._options, self.gone, self._monitor)
+        found = _targets(
+            self._repository, self._data, self._options, self.gone, self._monitor, looked
+        )
         targets = [target for target in found if self._is(target)]
         if not targets:
             return

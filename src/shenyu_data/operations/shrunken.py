@@ -28,6 +28,7 @@ from shenyu_data.operations.conversations import read_chats
 from shenyu_data.operations.erased import check_tombstones
 from shenyu_data.operations.gone import GONE, Dated, Gone, gone_finding, gone_of
 from shenyu_data.operations.journal import Journals
+from shenyu_data.operations.looked import KeepingFailures, Looked
 from shenyu_data.operations.past import Moment, files, moments_of, open_record, read_roots
 from shenyu_data.operations.repair_document import Target
 from shenyu_data.operations.repair_past import LastGoods, Lost
@@ -102,13 +103,14 @@ def report_shrunken(
     monitor: Monitor,
     *,
     infos: bool = False,
+    looked: Looked | None = None,
 ) -> LossCounts:
     """Report every whole history that lost chats by accident, and every document that is gone;
     return how many there are.
 
     ``state`` is the folder of journals, which tell what cleanups removed, and of what was
-    acknowledged, which is reported only if ``infos`` are wanted. Raise RepositoryError if the
-    repository cannot be read.
+    acknowledged, which is reported only if ``infos`` are wanted; ``looked`` is told what was seen.
+    Raise RepositoryError if the repository cannot be read.
     """
     shrunken = gone = acknowledged = 0
 
@@ -121,7 +123,9 @@ def report_shrunken(
         elif infos:
             monitor.report(_acknowledged(one.target, "it is there no more"))
 
-    for target, lost in find_losses(repository, data, scope, state, monitor, tell_gone):
+    for target, lost in find_losses(
+        repository, data, scope, state, monitor, tell_gone, looked=looked
+    ):
         if lost.vanished:
             shrunken += 1
             count, snapshot = len(lost.vanished), newest_of(lost.vanished)
@@ -141,6 +145,8 @@ def find_losses(
     state: str,
     monitor: Monitor,
     tell_gone: TellGone,
+    *,
+    looked: Looked | None = None,
 ) -> Iterator[Shrunken]:
     """Yield every whole history that lost chats by accident, and tell of every document that is
     gone and that no operation of ours removed. Raises as report_shrunken does.
@@ -151,10 +157,15 @@ def find_losses(
 
         def tell(gone: Gone) -> None:
             why = goods.why_gone(gone)
+            if why is None and looked is not None:
+                looked.add_gone(gone)
             if why != "removed":
                 tell_gone(gone, why == "acknowledged")
 
-        for target in suspects(repository, root, scope, monitor, tell):
+        keeping = monitor if looked is None else KeepingFailures(monitor, looked)
+        for target in suspects(repository, root, scope, keeping, tell):
+            if looked is not None:
+                looked.suspects.append(target)
             live = read_target(root, target)
             try:
                 history = read_chats(target.name, live.data or b"") if live is not None else None
