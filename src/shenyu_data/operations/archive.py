@@ -18,7 +18,7 @@ import msgspec
 
 from shenyu_data.datadir.folder import open_root
 from shenyu_data.model.findings import Finding, printable
-from shenyu_data.model.monitor import Monitor, Task
+from shenyu_data.model.monitor import Monitor
 from shenyu_data.operations.archive_task import (
     COUNTS,
     MOST_ITEMS,
@@ -115,16 +115,15 @@ def archive(
         )
         total, safety = ArchiveTally(), None
         parts, few = _parts(data, options)
-        with monitor.task("Archiving", None, "users") as progress:
-            jobs = 1 if few else options.jobs
-            parts = _pass_over(data, options, parts, jobs, monitor, progress)
-            first = list(islice(parts, 1))
-            if first:
-                safety = save_first(
-                    data, repository, journal, monitor, options.user, options.jobs, _TAG
-                ).snapshot
-                task = MoveTask(data, [], options, journal, Digests(repository), 1)
-                _move(task, chain(first, parts), jobs, total, monitor, progress)
+        jobs = 1 if few else options.jobs
+        parts = _pass_over(data, options, parts, jobs, monitor)
+        first = list(islice(parts, 1))
+        if first:
+            safety = save_first(
+                data, repository, journal, monitor, options.user, options.jobs, _TAG
+            ).snapshot
+            task = MoveTask(data, [], options, journal, Digests(repository), 1)
+            _move(task, chain(first, parts), jobs, total, monitor)
         journal.write(Ended())
     return ArchiveStats(
         histories=total.histories,
@@ -146,12 +145,7 @@ def _parts(data: str, options: ArchiveOptions) -> tuple[Iterator[list[bytes]], b
 
 
 def _pass_over(
-    data: str,
-    options: ArchiveOptions,
-    parts: Iterator[list[bytes]],
-    jobs: int,
-    monitor: Monitor,
-    progress: Task,
+    data: str, options: ArchiveOptions, parts: Iterator[list[bytes]], jobs: int, monitor: Monitor
 ) -> Iterator[list[bytes]]:
     """Return the parts from the first one on in which there is anything to be done."""
     looking: deque[list[bytes]] = deque()
@@ -164,6 +158,7 @@ def _pass_over(
     waiting = _WAITING_A_JOB * jobs
     with (
         open_executor(jobs) as executor,
+        monitor.task("Looking", None, "users") as progress,
         closing(run_tasks(executor, look_at_owners, tasks(), waiting=waiting, in_order=True)) as at,
     ):
         for found in at:
@@ -177,22 +172,21 @@ def _pass_over(
 
 
 def _move(
-    task: MoveTask,
-    parts: Iterator[list[bytes]],
-    jobs: int,
-    total: ArchiveTally,
-    monitor: Monitor,
-    progress: Task,
+    task: MoveTask, parts: Iterator[list[bytes]], jobs: int, total: ArchiveTally, monitor: Monitor
 ) -> None:
     """Move the chats of all these owners, as ``task`` says."""
-    if jobs <= 1:
-        owners = chain.from_iterable(parts)
-        _add(total, move_of_owners(task._replace(owners=owners), monitor.report, progress.advance))
-        return
-    jobs *= _MOVERS_A_JOB
-    tasks = (task._replace(owners=owners, share=jobs) for owners in parts)
-    with open_executor(jobs) as executor:
-        for part in run_tasks(executor, move_of_owners, tasks, waiting=_WAITING_A_JOB * jobs):
+    movers = jobs * _MOVERS_A_JOB if jobs > 1 else 1
+    with (
+        open_executor(movers) as executor,
+        monitor.task("Archiving", None, "users") as progress,
+    ):
+        if executor is None:
+            owners = chain.from_iterable(parts)
+            task = task._replace(owners=owners)
+            _add(total, move_of_owners(task, monitor.report, progress.advance))
+            return
+        tasks = (task._replace(owners=owners, share=movers) for owners in parts)
+        for part in run_tasks(executor, move_of_owners, tasks, waiting=_WAITING_A_JOB * movers):
             _add(total, part)
             progress.advance(part.owners)
             for finding in part.findings:
