@@ -325,6 +325,36 @@ def test_killed_at_every_write_any_other_operation_finishes(tmp_path: Path, way:
     assert twice > 5
 
 
+def test_who_finishes_may_be_killed_at_every_write_too(tmp_path: Path) -> None:
+    done, begun = Place(tmp_path / "done"), Place(tmp_path / "begun")
+    done.run("compress")
+    at = next(at for at in range(100) if leaves_twins(tmp_path, at))
+    dies_at(at, partial(begun.run, "compress"))
+    for number in range(200):
+        shutil.copytree(tmp_path / "begun", tmp_path / "again")
+        place = Place(tmp_path / "again", make=False)
+        options = RepairOptions(state=place.state)
+        finish = partial(repair, None, str(place.data), options, place.monitor)
+        killed = dies_at(number, finish)
+        for name in NAMES:
+            assert holds_whole(place, name, done), (number, name)
+        finish()
+        assert all(len(kinds(place, name)) == 1 for name in NAMES), number
+        assert [path for path in place.data.rglob(".*")] == [], number
+        shutil.rmtree(tmp_path / "again")
+        if not killed:
+            break
+    assert not killed
+    assert number > 5
+
+
+def leaves_twins(base: Path, at: int) -> bool:
+    """Whether a compression killed there leaves a history that is there twice."""
+    place = Place(base / f"try{at}")
+    dies_at(at, partial(place.run, "compress"))
+    return all(len(kinds(place, name)) == 2 for name in NAMES)
+
+
 NAMES = ("anna/a", "anna/b", "ben/c")
 
 
