@@ -130,6 +130,7 @@ class _Unclosed(io.RawIOBase):
 
 def _finish_plan(call: Call, plan: ImportPlan, file: str, text: str) -> None:
     document = fields(plan)
+    del document["stretches"]  # of no interest to anybody but the import
     document["documents"] = [fields(item) for item in document.pop("items")]
     document["names"] = [fields(item) for item in plan.names]
     document["documents_count"] = plan.documents

@@ -69,13 +69,17 @@ class Aside:
         self._moves: list[Move] = []
         self._looks: list[bytearray] = []
         self._numbers: dict[bytes, int] = {}
+        self._documents: dict[int, int] = {}
         self._open: tuple[int, int] | None = None
 
     @property
     def moves(self) -> list[Move]:
         """What is to be moved, once all is closed."""
-        looks = map(bytes, self._looks)
-        return [move._replace(looks=look) for move, look in zip(self._moves, looks, strict=True)]
+        counts, looks = self._documents, map(bytes, self._looks)
+        return [
+            move._replace(looks=look, documents=counts.get(move.number, move.documents))
+            for move, look in zip(self._moves, looks, strict=True)
+        ]
 
     def close(self) -> None:
         """Close the folders; those of histories get their attributes."""
@@ -106,12 +110,13 @@ class Aside:
         """
         above, _, name = path.rpartition(b"/")
         if folder:
-            self.add_folder(above, None)
-            number = self._numbers[above]
+            number = self._numbers.get(above)
+            if number is None:
+                self.add_folder(above, None)
+                number = self._numbers[above]
             made = _write(self._enter(number), name, data, attributes)
             self._looks[number] += look_of(name, made, named=True)
-            move = self._moves[number]
-            self._moves[number] = move._replace(documents=move.documents + 1)
+            self._documents[number] = self._documents.get(number, 0) + 1
             return
         if path in self._numbers:
             raise FileExistsError(path)
@@ -227,7 +232,9 @@ def _write(folder: int, name: bytes, data: bytes, attributes: Attributes) -> os.
     descriptor = os.open(name, _NEW_FILE, 0o600, dir_fd=folder)
     try:
         try:
-            write_all(descriptor, [data])
+            written = os.write(descriptor, data)
+            if written < len(data):
+                write_all(descriptor, [data[written:]])
             mode, owner, mtime_ns = attributes
             set_attributes(descriptor, mode=mode, owner=owner, mtime_ns=mtime_ns)
             return os.fstat(descriptor)

@@ -26,10 +26,11 @@ class Names:
 
     An array of chats is one of the application's, which reads it under its own names only. A single
     chat is the guide's, whose layout goes by any name: it gets the number that the guide's import
-    gives it.
+    gives it. ``counts`` counts the application's names, and under the empty one all others.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, counts: dict[bytes, int] | None = None) -> None:
+        self._counts = {} if counts is None else counts
         self._count = self._arrays = 0
 
     def next(self, value: bytes) -> bytes:
@@ -38,8 +39,13 @@ class Names:
         if value.lstrip()[:1] == b"[":
             self._arrays += 1
             if self._arrays <= len(ARRAY_NAMES):
-                return ARRAY_NAMES[self._arrays - 1]
+                return self._counted(ARRAY_NAMES[self._arrays - 1])
+        self._counted(b"")
         return b"%d.json" % index
+
+    def _counted(self, name: bytes) -> bytes:
+        self._counts[name] = self._counts.get(name, 0) + 1
+        return name
 
 
 def ending(*, some: bool) -> bytes:

@@ -18,6 +18,8 @@ from typing import BinaryIO, NamedTuple
 import msgspec
 
 from shenyu_data.datadir.folder import open_root
+from shenyu_data.exchange.guide_stretch import CutWithinError
+from shenyu_data.exchange.streams import changed_meanwhile
 from shenyu_data.model.errors import DataDirectoryError
 from shenyu_data.model.findings import Finding, printable
 from shenyu_data.model.monitor import Monitor
@@ -116,6 +118,7 @@ def import_data(
                 watched=watched,
             )
             only: frozenset[bytes] | None = None
+            stretches = plan is not None and plan.stretches
             try:
                 for number in range(_ROUNDS):
                     last = number + 1 == _ROUNDS or not again
@@ -134,7 +137,7 @@ def import_data(
                     later: set[bytes] = set()
                     with source() as file:
                         report = monitor.report if number == 0 else _forget
-                        items = _items(file, options, report)
+                        items = _items(file, options, report, stretches=stretches)
                         if number == 0:
                             first = items
                         missed = None if last else later
@@ -150,6 +153,8 @@ def import_data(
                     only = frozenset(later)
                 writer.finish()
                 journal.write(Ended())
+            except CutWithinError as error:  # it was read in stretches for the plan
+                raise changed_meanwhile() from error
             finally:
                 writer.close()
             if writer.erased:
@@ -214,7 +219,11 @@ def _take(entry: Entry, gone: Gone, writer: ImportWriter, later: set[bytes] | No
 
 
 def _items(
-    file: BinaryIO, options: ImportOptions, report: Callable[[Finding], None]
+    file: BinaryIO,
+    options: ImportOptions,
+    report: Callable[[Finding], None],
+    *,
+    stretches: bool,
 ) -> ImportItems:
     return ImportItems(
         file,
@@ -223,6 +232,7 @@ def _items(
         damaged_too=options.damaged_too,
         max_bytes=options.max_bytes,
         report=report,
+        stretches=stretches,
     )
 
 

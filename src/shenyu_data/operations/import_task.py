@@ -85,6 +85,7 @@ class _Writer:
         self._users = self._open(USERS)
         self._histories = self._open(HISTORIES)
         self._looked_at: tuple[bytes, bool] | None = None
+        self._added: bytes | None = None  # the folder that came last, if it is a new one
 
     def close(self) -> None:
         """Close all folders."""
@@ -123,13 +124,18 @@ class _Writer:
             attributes = Attributes(item.mode, self._owner_of(entry), item.mtime_ns)
             if self.aside.add_folder(item.path, attributes):
                 self._note(Folder(item.path))
+            self._added = item.path
             return True
         if item.kind != "file" or item.same is not None:
             return False
+        if above == self._added:
+            self._write(entry, folder=True)
+            return True
         inside = above.startswith(b"histories/") and above.count(b"/") == 1
         if inside and self._is_new_folder(above):
             if self.aside.add_folder(above, None):
                 self._note(Folder(above))
+            self._added = above
             self._write(entry, folder=True)
             return True
         if above == USERS and self._is_missing(self._users, name):
