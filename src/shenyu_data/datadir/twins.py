@@ -14,7 +14,6 @@ Names of what a kill leaves follow from the documents' own: :func:`tidy` needs n
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import stat
 import time
@@ -92,11 +91,15 @@ def twin_of(name: bytes) -> bytes:
 
 
 def _digest(data: bytes) -> bytes:
+    import hashlib  # late: it loads OpenSSL, which few verbs need
+
     return hashlib.blake2b(data, digest_size=32).digest()
 
 
 def token_of(name: bytes) -> str:
     """Return by which name what passes of a document is found, after a kill too."""
+    import hashlib  # late, as above
+
     return hashlib.blake2b(name, digest_size=8, person=b"twins").hexdigest()
 
 
