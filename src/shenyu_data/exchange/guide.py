@@ -30,22 +30,22 @@ class Names:
     """
 
     def __init__(self, counts: dict[bytes, int] | None = None) -> None:
-        self._counts = {} if counts is None else counts
+        self._counts = counts
         self._count = self._arrays = 0
 
     def next(self, value: bytes) -> bytes:
         """Return the name of the next history, given its text."""
         index, self._count = self._count, self._count + 1
-        if value.lstrip()[:1] == b"[":
+        if value[:1] != b"{" and value.lstrip()[:1] == b"[":
             self._arrays += 1
             if self._arrays <= len(ARRAY_NAMES):
-                return self._counted(ARRAY_NAMES[self._arrays - 1])
-        self._counted(b"")
+                name = ARRAY_NAMES[self._arrays - 1]
+                if self._counts is not None:
+                    self._counts[name] = self._counts.get(name, 0) + 1
+                return name
+        if self._counts is not None:
+            self._counts[b""] = self._counts.get(b"", 0) + 1
         return b"%d.json" % index
-
-    def _counted(self, name: bytes) -> bytes:
-        self._counts[name] = self._counts.get(name, 0) + 1
-        return name
 
 
 def ending(*, some: bool) -> bytes:
