@@ -58,10 +58,14 @@ def name_of(run: str, number: int) -> bytes:
 
 class Aside:
     """Writes new documents into the folder ``name``, made when it is needed, of the open folder
-    ``root``. ``owner``: whom folders belong to of which nothing else is known.
+    ``root``. ``owner``: whom folders belong to of which nothing else is known. ``watched`` false:
+    nobody is going to ask what the documents look like.
     """
 
-    def __init__(self, root: int, name: bytes, owner: tuple[int, int] | None) -> None:
+    def __init__(
+        self, root: int, name: bytes, owner: tuple[int, int] | None, *, watched: bool
+    ) -> None:
+        self._watched = watched
         self._root = root
         self._name = name
         self._owner = owner
@@ -114,15 +118,17 @@ class Aside:
             if number is None:
                 self.add_folder(above, None)
                 number = self._numbers[above]
-            made = _write(self._enter(number), name, data, attributes)
-            self._looks[number] += look_of(name, made, named=True)
+            made = _write(self._enter(number), name, data, attributes, look=self._watched)
+            if made is not None:
+                self._looks[number] += look_of(name, made, named=True)
             self._documents[number] = self._documents.get(number, 0) + 1
             return
         if path in self._numbers:
             raise FileExistsError(path)
         number = len(self._moves)
-        made = _write(self._there(), b"%d" % number, data, attributes)
-        self._looks.append(bytearray(look_of(name, made, named=False)))
+        made = _write(self._there(), b"%d" % number, data, attributes, look=self._watched)
+        look = look_of(name, made, named=False) if made is not None else b""
+        self._looks.append(bytearray(look))
         self._numbers[path] = number
         self._moves.append(Move(number, path, 1, False))
 
@@ -228,16 +234,16 @@ def sweep_asides(root: int, runs: Collection[str]) -> None:
             remove_aside(root, name)
 
 
-def _write(folder: int, name: bytes, data: bytes, attributes: Attributes) -> os.stat_result:
+def _write(
+    folder: int, name: bytes, data: bytes, attributes: Attributes, *, look: bool
+) -> os.stat_result | None:
     descriptor = os.open(name, _NEW_FILE, 0o600, dir_fd=folder)
     try:
         try:
-            written = os.write(descriptor, data)
-            if written < len(data):
-                write_all(descriptor, [data[written:]])
+            write_all(descriptor, [data])
             mode, owner, mtime_ns = attributes
             set_attributes(descriptor, mode=mode, owner=owner, mtime_ns=mtime_ns)
-            return os.fstat(descriptor)
+            return os.fstat(descriptor) if look else None
         finally:
             os.close(descriptor)
     except BaseException:

@@ -129,6 +129,7 @@ class ImportWriter:
             self._owner,
             self._digests if self._notes.kept else None,
             exact=self._options.exact,
+            watched=self._options.quiet_s > 0,
             resumed=self._resumed is not None,
         )
 

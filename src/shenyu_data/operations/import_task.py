@@ -24,7 +24,8 @@ class WriteTask(NamedTuple):
     """A part of an export to be written aside, into the folder ``name`` of the data directory.
 
     ``owner``: whom new files belong to. ``digests`` None: no journal is kept of it any more.
-    ``resumed``: what is there may be what the last import made, which was killed.
+    ``watched``: what is made will be watched. ``resumed``: what is there may be what the last
+    import made, which was killed.
     """
 
     part: Part
@@ -35,6 +36,7 @@ class WriteTask(NamedTuple):
     owner: tuple[int, int] | None
     digests: Digests | None
     exact: bool
+    watched: bool
     resumed: bool
 
 
@@ -80,7 +82,7 @@ class _Writer:
         self._root = root
         self._task = task
         self._done = done
-        self.aside = Aside(root, task.name, task.owner)
+        self.aside = Aside(root, task.name, task.owner, watched=task.watched)
         self.notes: list[Folder | Step] = []
         self._users = self._open(USERS)
         self._histories = self._open(HISTORIES)
