@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
 import click
 
@@ -94,10 +93,8 @@ def _finish_sarif(call: Call, data: str, *, failing: bool) -> None:
 
     status = EXIT_FINDINGS if failing else EXIT_DONE
     folder = printable(os.path.abspath(data))
-    log: dict[str, Any] = sarif_log(
-        call.monitor.findings, folder=folder, version=__version__, exit_status=status
-    )
-    print_json(log)
+    found = sarif_log(call.monitor.findings, folder=folder, version=__version__, exit_status=status)
+    print_json(found.log, found.results)
     if failing:
         raise click.exceptions.Exit(status)
 
