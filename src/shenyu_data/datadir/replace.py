@@ -215,7 +215,7 @@ def check_same(folder: int, name: bytes, live: Live) -> None:
         raise Changed from None
     try:
         found = os.fstat(descriptor)
-        if _identity(found) != _identity(live.stat):
+        if identity_of(found) != identity_of(live.stat):
             raise Changed
         if live.data is not None and not _holds(descriptor, live.data):
             raise Changed
@@ -237,7 +237,8 @@ def _holds(descriptor: int, data: bytes) -> bool:
     return position == len(data)
 
 
-def _identity(found: os.stat_result) -> tuple[int, ...]:
+def identity_of(found: os.stat_result) -> tuple[int, ...]:
+    """Return what of a stat becomes another when the file is written or replaced."""
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 

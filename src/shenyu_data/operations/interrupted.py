@@ -9,9 +9,11 @@ import time
 from contextlib import suppress
 
 from shenyu_data.datadir.aside import sweep_asides
+from shenyu_data.datadir.capture import stream
 from shenyu_data.datadir.folder import open_folder
 from shenyu_data.datadir.new_files import sweep
 from shenyu_data.datadir.replace import (
+    Live,
     displaced_name,
     is_in_the_way,
     is_quiet,
@@ -111,7 +113,7 @@ def _finish_swap(root: int, swap: Swap, digests: Digests, quiet_s: float, monito
         live = read_live(folder, displaced_name(swap.token), "other")
         if live is None:
             return True
-        as_it_was = live.data is not None and digests.of(live.data) in (swap.before, swap.wrote)
+        as_it_was = _digest_of(folder, swap, live, digests) in (swap.before, swap.wrote)
         if quiet and as_it_was:
             os.unlink(displaced_name(swap.token), dir_fd=folder)
             return True
@@ -129,6 +131,15 @@ def _finish_swap(root: int, swap: Swap, digests: Digests, quiet_s: float, monito
         return _unfinished(swap, error, monitor)
     finally:
         os.close(folder)
+
+
+def _digest_of(folder: int, swap: Swap, live: Live, digests: Digests) -> bytes:
+    """Return the digest of a displaced document, also of one that is never in memory whole."""
+    if live.data is not None:
+        return digests.of(live.data)
+    hasher = digests.hasher()
+    stream(folder, displaced_name(swap.token), hasher.update)
+    return hasher.digest(16)
 
 
 def _unfinished(swap: Swap, error: OSError, monitor: Monitor) -> bool:

@@ -12,8 +12,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from blake3 import blake3
-
 from shenyu_data.datadir.capture import stream
 from shenyu_data.datadir.exchange import writers_held_off
 from shenyu_data.datadir.replace import (
@@ -66,7 +64,8 @@ class Refused(Exception):
 class Change:
     """What a document becomes: bytes, or whatever ``fill`` writes where they are too many; or
     nothing (``remove``). ``step`` is what the journal says of it. ``in_use``: the application may
-    have read the document a moment ago, however old it is, or found none.
+    have read the document a moment ago, however old it is, or found none. ``wrote`` is the digest
+    of what ``fill`` writes, if it is known: then what a kill leaves can be told from other files.
     """
 
     def __init__(
@@ -77,8 +76,10 @@ class Change:
         fill: Fill | None = None,
         step: Step | None = None,
         in_use: bool = False,
+        wrote: bytes | None = None,
     ) -> None:
         self.in_use = in_use
+        self.wrote = wrote
         self.data = data
         self.attributes = attributes
         self.fill: Fill = fill or self._write
@@ -196,7 +197,7 @@ class LiveDocument:
         token = new_token()
         lines: list[Step | Swap] = [] if change.step is None else [change.step]
         before_digest = self._digest_of(live)
-        wrote = self._digests.of(change.data or b"")
+        wrote = change.wrote or self._digests.of(change.data or b"")
         lines.append(Swap(path=self._path, token=token, before=before_digest, wrote=wrote))
         self._busy |= change.in_use
         if live is not None:
@@ -224,12 +225,8 @@ class LiveDocument:
     def _digest_of(self, live: Live | None) -> bytes:
         if live is None or live.data is not None:
             return self._digests.of((live.data if live is not None else None) or b"")
-        digest: blake3 = self._digests.hasher()
-
-        def update(piece: bytes) -> None:
-            digest.update(piece)
-
-        stream(self._folder, self._name, update)
+        digest = self._digests.hasher()
+        stream(self._folder, self._name, digest.update)
         return digest.digest(16)
 
     def look(self) -> bool:

@@ -263,7 +263,8 @@ def _calls_of(executor: ProcessPoolExecutor) -> int | None:
     """Return the end of the pipe, to be closed, from which workers take tasks; None if it is closed
     because one of them died.
     """
-    queue: Any = executor._call_queue
+    internals: Any = executor
+    queue = internals._call_queue
     with suppress(OSError):
         return os.dup(queue._reader.fileno())
     return None
