@@ -7,9 +7,11 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -71,7 +73,8 @@ class Place:
         return compress(str(self.data), self.options(way, **more), self.monitor)
 
     def options(self, way: Way, *, user: bytes | None = None, **more: Any) -> CompressOptions:
-        return CompressOptions(wish=Wish(way=way, **more), user=user, state=self.state)
+        wish = Wish(**{"way": way, "quiet_s": 0.01, **more})
+        return CompressOptions(wish=wish, user=user, state=self.state)
 
     @property
     def codes(self) -> list[str]:
@@ -509,3 +512,56 @@ def test_without_a_journal_nothing_is_changed(
     with pytest.raises(ShenyuDataError):
         place.run("compress", offline=True)
     assert read_tree(place.data) == before
+
+
+def test_what_the_application_writes_over_a_plain_history_takes_no_compressed_one_along(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"{APPLICATION}/chat-history.json"
+    plain, packed = place.path(name), place.path(name + ".gz")
+    place.run("compress", user=APPLICATION.encode(), offline=True)
+    was = packed.read_bytes()
+
+    def passes(seconds: float) -> None:
+        """Let the application write, which had found no history before."""
+        assert (seconds, plain.read_bytes()) == (0.25, b"[]")
+        plain.write_bytes(b'[{"id": 2}]')
+
+    clock = SimpleNamespace(sleep=passes, time_ns=time.time_ns)
+    monkeypatch.setattr(twins, "time", clock)
+    stats = place.run("decompress", user=APPLICATION.encode(), quiet_s=0.25)
+    assert (stats.documents, stats.refused, place.codes) == (1, 1, ["compressed-twin"])
+    assert (plain.read_bytes(), packed.read_bytes()) == (b'[{"id": 2}]', was)
+
+
+def test_what_the_application_does_not_read_comes_back_at_once(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passed: list[float] = []
+    monkeypatch.setattr(twins, "time", SimpleNamespace(sleep=passed.append, time_ns=time.time_ns))
+    place.run("compress", offline=True)
+    assert place.run("decompress", user=b"anna").documents == 2
+    assert place.run("decompress", user=APPLICATION.encode(), offline=True).documents == 2
+    assert passed == []
+    place.run("compress", user=APPLICATION.encode(), offline=True)
+    assert place.run("decompress").documents == 3
+    assert passed == [0.01]
+
+
+def test_a_plain_history_that_was_written_is_not_removed_when_the_run_is_given_up(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = place.path(f"{APPLICATION}/chat-history.json")
+
+    def interrupted(_: float) -> None:
+        plain.write_bytes(b'[{"id": 2}]')
+        raise KeyboardInterrupt
+
+    place.run("compress", user=APPLICATION.encode(), offline=True)
+    clock = SimpleNamespace(sleep=interrupted, time_ns=time.time_ns)
+    monkeypatch.setattr(twins, "time", clock)
+    with pytest.raises(KeyboardInterrupt):
+        place.run("decompress", user=APPLICATION.encode())
+    assert plain.read_bytes() == b'[{"id": 2}]'
+    assert plain.with_name("chat-history.json.gz").exists()
+    assert not place.path(f"{APPLICATION}/other.json").exists(), "it was not written, and goes"

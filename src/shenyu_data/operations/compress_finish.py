@@ -13,6 +13,7 @@ from shenyu_data.datadir.replace import InTheWay, Live, read_live
 from shenyu_data.datadir.survey import unreadable_folder
 from shenyu_data.datadir.twins import Outcome, Source, Twins, plain, tidy, twin_of
 from shenyu_data.model.compress_rules import kept_finding, not_exchanged_finding
+from shenyu_data.model.entry_rules import twin_finding
 from shenyu_data.model.layout import (
     GZIP_SUFFIX,
     HISTORIES,
@@ -26,18 +27,20 @@ TWIN_OPERATIONS = ("compress", "decompress")
 """The operations as their journals call them."""
 
 
-def finish_twins(root: int, monitor: Monitor) -> bool:
+def finish_twins(root: int, quiet_s: float, monitor: Monitor) -> bool:
     """Finish what is half done with the histories under the open folder ``root``; return whether
     all of them could be looked at. What cannot be finished is reported.
+
+    ``quiet_s``: so long a plain one is watched before the compressed one goes.
     """
-    return _Finish(root, monitor).run()
+    return _Finish(root, quiet_s, monitor).run()
 
 
 class _Finish:
-    def __init__(self, root: int, monitor: Monitor) -> None:
+    def __init__(self, root: int, quiet_s: float, monitor: Monitor) -> None:
         self._root = root
         self._monitor = monitor
-        self._twins = Twins(root, self._tell)
+        self._twins = Twins(root, self._tell, quiet_s)
         self._well = True
 
     def run(self) -> bool:
@@ -86,7 +89,7 @@ class _Finish:
             document = read_live(folder, twin_of(name), "history")
             if packed is not None and document is not None and _are_alike(name, packed, document):
                 source = Source(name, packed.stat, packed.data or b"")
-                self._twins.adopt(folder, path, source)
+                self._twins.adopt(folder, path, source, watched=True)
         except (FileNotFoundError, InTheWay):
             return
         except OSError as error:
@@ -96,6 +99,8 @@ class _Finish:
         if outcome.result == "failed":
             self._well = False
             self._monitor.report(not_exchanged_finding(outcome.path, outcome.error))
+        elif outcome.result == "taken":
+            self._monitor.report(twin_finding(outcome.path))
         elif outcome.result == "kept":
             self._monitor.report(kept_finding(outcome.path, outcome.kept or b""))
 

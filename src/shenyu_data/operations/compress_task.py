@@ -16,7 +16,7 @@ from shenyu_data.datadir.folder import FILE_FLAGS, open_folder, open_root
 from shenyu_data.datadir.gzipped import USUAL_LEVEL, pack
 from shenyu_data.datadir.replace import read_live
 from shenyu_data.datadir.survey import unreadable_folder
-from shenyu_data.datadir.twins import Outcome, Source, Twins, plain, tidy, twin_of
+from shenyu_data.datadir.twins import QUIET_S, Outcome, Source, Twins, plain, tidy, twin_of
 from shenyu_data.model.compress_rules import (
     kept_finding,
     long_name_finding,
@@ -54,7 +54,7 @@ Way = Literal["compress", "decompress"]
 class Wish(msgspec.Struct, frozen=True, kw_only=True):
     """What is to be done: which way, with which documents. ``older_than_ns``: only those whose file
     was not written since that moment. ``offline``: the application is not running, so what it reads
-    may go too.
+    may go too, and need not be watched. ``quiet_s``: how long what it reads is watched otherwise.
     """
 
     way: Way
@@ -62,6 +62,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     older_than_ns: int | None = None
     level: int = USUAL_LEVEL
     offline: bool = False
+    quiet_s: float = QUIET_S
 
 
 class CompressTask(NamedTuple):
@@ -115,7 +116,7 @@ class _Work:
         self._wish = task.wish
         self._plan = task.plan
         self._tally = tally
-        self.twins = Twins(root, self._tell)
+        self.twins = Twins(root, self._tell, task.wish.quiet_s)
         compresses = task.wish.way == "compress"
         self._suffix = JSON_SUFFIX if compresses else GZIP_SUFFIX
 
@@ -203,14 +204,21 @@ class _Work:
         elif target in there:
             other = read_live(folder, target, "history")
             if other is not None and plain(target, other.data or b"") == content:
-                self.twins.adopt(folder, path, source)
+                self.twins.adopt(folder, path, source, watched=self._is_watched(target, content))
             else:
                 self._refuse(twin_finding(full))
         else:
             made = pack(data, self._wish.level) if self._wish.way == "compress" else content
             if plain(target, made) != content:
                 raise OSError(errno.EIO, "what was compressed does not unpack to the same")
-            self.twins.add(folder, path, source, made)
+            watched = self._is_watched(target, content)
+            self.twins.add(folder, path, source, made, watched=watched)
+
+    def _is_watched(self, target: bytes, content: bytes) -> bool:
+        """Whether the application, which may be running, reads what is made."""
+        if self._wish.way == "compress" or self._wish.offline:
+            return False
+        return target.removesuffix(JSON_SUFFIX) in APPLICATION_KEYS or not _is_one_chat(content)
 
     def _tell(self, outcome: Outcome) -> None:
         tally = self._tally

@@ -8,7 +8,6 @@ import os
 import time
 from typing import Literal
 
-import msgspec
 from blake3 import blake3
 
 from shenyu_data.datadir.replace import Attributes, Live
@@ -18,6 +17,7 @@ from shenyu_data.model.chats_union import union
 from shenyu_data.model.documents import Unparsable
 from shenyu_data.model.layout import GZIP_SUFFIX, JSON_SUFFIX, Place, path_of
 from shenyu_data.model.quick_chats import decode_quick_chat, decode_quick_chats
+from shenyu_data.model.user_rules import is_same_but_the_visit
 from shenyu_data.operations.import_checks import MOST_NAME_BYTES, Entry
 from shenyu_data.operations.journal import Digests, Step
 from shenyu_data.operations.live_document import Change, Edit, Refused, kept_attributes
@@ -119,18 +119,11 @@ def holds(live: Live, entry: Entry) -> bool:
     try:
         if entry.kind == "history":
             return union(live.data, entry.item.data) == live.data
-        if entry.kind == "user":
-            return _but_the_visit(live.data) == _but_the_visit(entry.item.data)
-    except (Unparsable, ValueError, RecursionError):
+    except (Unparsable, ValueError):
         return False
+    if entry.kind == "user" and is_same_but_the_visit(live.data, entry.item.data):
+        return True
     return live.data == entry.item.data
-
-
-def _but_the_visit(data: bytes) -> dict[str, object]:
-    """Return a user's document without what the application changes at every visit."""
-    document = msgspec.json.decode(data, type=dict[str, object])
-    document.pop("lastSeen", None)
-    return document
 
 
 def _check_saved(entry: Entry, live: Live, saved: Saved | None, *, unsaved: bool) -> None:

@@ -65,7 +65,7 @@ def finish_interrupted(
         digests = Digests(journals.key() if of_none else repository)
         settled = [_finish_swap(root, swap, digests, quiet_s, monitor) for swap in unsettled]
         if began is not None and began.operation in TWIN_OPERATIONS:
-            settled.append(finish_twins(root, monitor))
+            settled.append(finish_twins(root, quiet_s, monitor))
         if all(settled):
             journal.write(Ended())
 

@@ -34,12 +34,15 @@ from shenyu_data.model.documents import Unparsable
 from shenyu_data.model.findings import Finding, printable
 from shenyu_data.model.layout import Kind
 from shenyu_data.operations.journal import Digests, Journal, Settled, Step, Swap
+from shenyu_data.operations.live_made import MadeDocument
 
 TRIES = 40
 QUIET_S = 2.0
 """How long a document that the application is at work on is watched after the exchange."""
 IDLE_S = 0.03
-"""As QUIET_S, of one that was whole, that nobody wrote lately and nobody has open for writing."""
+"""As QUIET_S, of one that was there and whole, that nobody wrote lately and nobody has open for
+writing.
+"""
 LATELY_S = 10.0
 
 _UNNOTICED = 3
@@ -143,6 +146,7 @@ class LiveDocument:
         self.findings: list[Finding] = []
         self._give_up_at: float | None = None
         self._rounds = 0
+        self._made: MadeDocument | None = None
         self._looked_at: tuple[int, int, int] | None = None
 
     @property
@@ -200,7 +204,10 @@ class LiveDocument:
         wrote = change.wrote or self._digests.of(change.data or b"")
         lines.append(Swap(path=self._path, token=token, before=before_digest, wrote=wrote))
         self._busy |= change.in_use
-        if live is not None:
+        if live is None:
+            # Who looked for it a moment ago and found none writes it whole.
+            self._busy |= self._kind != "other"
+        else:
             # Who read a torn one took it for empty, and must not write that later.
             self._busy |= _age_s(live) < LATELY_S or not live.whole
         self._journal.write(*lines, durable=durable)
@@ -220,6 +227,9 @@ class LiveDocument:
         known = live is None or live.data is not None
         if self._kind == "history" and known and not change.is_streamed:
             self._versions.put((live.data if live else None) or b"", change.data or b"")
+        elif live is None and self._kind != "other" and not change.remove:
+            with suppress(FileNotFoundError):
+                self._made = MadeDocument(self._folder, self._name, self._kind, change.data)
         self._changed_at = time.monotonic()
 
     def _digest_of(self, live: Live | None) -> bytes:
@@ -379,7 +389,7 @@ class LiveDocument:
     def _look_at_live(self, *, due: bool) -> bool:
         """If the application went on from an older version, bring both together."""
         if not self._versions.all:
-            return True
+            return not due or self._is_as_made()
         try:
             found = os.stat(self._name, dir_fd=self._folder, follow_symlinks=False)
             now = (found.st_ino, found.st_size, found.st_mtime_ns)
@@ -394,6 +404,17 @@ class LiveDocument:
         if not live.whole:
             return not self._is_written(live)
         return self._goes_on(live.data) or self._put_again()
+
+    def _is_as_made(self) -> bool:
+        """Say so if the application wrote over what was made; return whether it did not."""
+        made, self._made = self._made, None
+        try:
+            if made is None or not made.is_written_over():
+                return True
+        except OSError:
+            return True
+        self._report("changed-since", "the application wrote over what was made; it stands")
+        return False
 
     def _is_written(self, live: Live) -> bool:
         """Whether a document that is not whole may become so: somebody writes it, or just did."""

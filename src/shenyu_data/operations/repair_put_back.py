@@ -9,6 +9,7 @@ from shenyu_data.datadir.folder import open_root
 from shenyu_data.datadir.replace import Attributes, Live
 from shenyu_data.model.findings import printable
 from shenyu_data.model.monitor import Monitor
+from shenyu_data.operations.import_checks import whose
 from shenyu_data.operations.interrupted import finish_interrupted
 from shenyu_data.operations.journal import Began, Digests, Ended, open_journals
 from shenyu_data.operations.live_document import Change, Refused, kept_attributes
@@ -53,7 +54,7 @@ def put_back(
         )
         digests = Digests(journals.key())
         writer = LiveWriter(root, journal, digests, options.quiet_s, monitor.report)
-        writer.apply(kept.path_bytes, "other", edit)
+        writer.apply(kept.path_bytes, whose(kept.path_bytes)[1], edit)
         writer.drain()
         journal.write(Ended())
     return RepairStats(
