@@ -158,7 +158,8 @@ class LiveDocument:
     def held_bytes(self) -> int:
         """How much memory the watch over it takes."""
         seen = (item.seen or b"" for item in self._exchanges)
-        held = {id(data): len(data) for data in (*self._versions.all, *seen)}  # often the same
+        made = (self._made.data or b"",) if self._made is not None else ()
+        held = {id(data): len(data) for data in (*self._versions.all, *seen, *made)}  # often one
         return sum(held.values())
 
     def close(self) -> None:

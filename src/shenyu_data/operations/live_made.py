@@ -20,7 +20,7 @@ class MadeDocument:
         self._folder = folder
         self._name = name
         self._kind = kind
-        self._data = data
+        self.data = data
         found = os.stat(name, dir_fd=folder, follow_symlinks=False)
         self._look = look_of(name, found, named=False)
 
@@ -29,8 +29,8 @@ class MadeDocument:
         if not any(written_since(self._folder, self._look)):
             return False
         live = read_live(self._folder, self._name, self._kind)
-        if live is None or live.data is None or self._data is None:
+        if live is None or live.data is None or self.data is None:
             return live is not None
-        return live.data != self._data and not (
-            self._kind == "user" and is_same_but_the_visit(self._data, live.data)
+        return live.data != self.data and not (
+            self._kind == "user" and is_same_but_the_visit(self.data, live.data)
         )
