@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import time
@@ -9,6 +10,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from weakref import ref
 
 import pytest
 
@@ -178,3 +180,20 @@ def test_what_did_not_become_quiet_is_told_to_what_follows(
     place.writer.drain()
     assert told == [False]
     assert [finding.code for finding in place.found] == ["live-busy"]
+
+
+def test_what_was_written_is_not_held_until_garbage_is_collected(place: Place) -> None:
+    """Workers collect it rarely, and every change holds a document."""
+    made: list[ref[Change]] = []
+
+    def edit(_: Live | None) -> Change:
+        change = Change(b"[]", Attributes(0o600, None, None))
+        made.append(ref(change))
+        return change
+
+    gc.disable()
+    try:
+        place.writer.apply(b"histories/1/chat-history.json", "history", edit)
+        assert made[0]() is None
+    finally:
+        gc.enable()

@@ -85,11 +85,15 @@ class Change:
         self.wrote = wrote
         self.data = data
         self.attributes = attributes
-        self.fill: Fill = fill or self._write
+        self._fill = fill
         self.step = step
 
-    def _write(self, write: Callable[[bytes], object]) -> None:
-        write(self.data or b"")
+    def fill(self, write: Callable[[bytes], object]) -> None:
+        """Write what the document becomes, piece by piece."""
+        if self._fill is not None:
+            self._fill(write)
+        else:
+            write(self.data or b"")
 
     @property
     def remove(self) -> bool:
