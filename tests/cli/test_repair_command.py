@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -184,3 +185,29 @@ def test_a_link_in_the_place_of_users_or_histories_is_an_error(
         said = shenyu("repair", "--yes", "--json", *more)
         assert (said.status, said.json["error"]["code"]) == (3, "data-directory")
         assert f"cannot list {folder}/" in said.err
+
+
+def test_after_the_directory_was_moved_it_is_said_where_its_journals_are(
+    backed_up: Path, shenyu: Shenyu
+) -> None:
+    tear(backed_up)
+    assert shenyu("repair", "--yes").status == 0
+    (backed_up / "data").rename(backed_up / "moved")
+    said = shenyu("repair", "--data", "moved", "--yes", "--json")
+    (finding,) = [one for one in said.json["findings"] if one["code"] == "journals-left-behind"]
+    refused = shenyu("restore", "--undo", "--data", "moved", "--yes", "--json")
+    assert (refused.status, refused.json["error"]["code"]) == (2, "nothing-to-take-back")
+    command = finding["hint"].split("`")[1]
+    assert command in refused.json["error"]["hint"]
+    subprocess.run(["/bin/sh", "-c", command], check=True)
+    assert shenyu("repair", "--data", "moved", "--yes").err == ""
+    assert shenyu("restore", "--undo", "--data", "moved", "--yes").status == 0
+
+
+def test_the_journals_of_another_directory_are_not_taken_for_left_behind(
+    backed_up: Path, shenyu: Shenyu
+) -> None:
+    tear(backed_up)
+    assert shenyu("repair", "--yes").status == 0
+    shutil.copytree(backed_up / "data", backed_up / "another")
+    assert shenyu("repair", "--data", "another", "--yes").err == ""

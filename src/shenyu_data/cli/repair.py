@@ -13,6 +13,7 @@ from shenyu_data.cli.open import open_for
 from shenyu_data.cli.render import fields, number, size, table
 from shenyu_data.cli.terminal import say
 from shenyu_data.model.errors import UsageError
+from shenyu_data.operations.left_behind import report_left_behind
 from shenyu_data.operations.places import state_folder, state_of
 from shenyu_data.operations.quarantine import Quarantine
 from shenyu_data.operations.repair import (
@@ -112,6 +113,7 @@ def repository_of(call: Call) -> Repository | None:
 
 def _repair(call: Call, data: str, options: RepairOptions, *, dry_run: bool) -> None:
     repository = repository_of(call)
+    report_left_behind(repository, options.state, call.monitor)
     if dry_run or not call.yes:
         plan = plan_repair(repository, data, options, call.monitor)
         text = describe(plan.items, f"Would mend in {data}:", plan.left)
@@ -236,6 +238,8 @@ def _chats(item: RepairItem) -> str:
 def _list(call: Call, data: str, options: RepairOptions) -> None:
     found = Quarantine(options.state)
     kept = found.list()
+    if not kept:
+        report_left_behind(None, options.state, call.monitor)
     rows = [(one.id, one.path, one.time, one.code, size(one.size_bytes)) for one in kept]
     text = table(("id", "document", "kept", "why", "size"), rows) if kept else "Nothing is kept."
     document = {

@@ -46,6 +46,7 @@ from shenyu_data.operations.journal import (
 from shenyu_data.operations.journal import (
     Saved as SavedIn,
 )
+from shenyu_data.operations.left_behind import left_behind, taking_over
 from shenyu_data.operations.live_document import Change, Edit, Refused, kept_attributes
 from shenyu_data.operations.live_writer import LiveWriter
 from shenyu_data.operations.restore_edits import Action, Outline, chat_digest, outline_of
@@ -202,10 +203,11 @@ def _last(repository: Repository, journals: Journals) -> _Past:
         _check_there(repository, needed)
         first = saved[0] if saved else b""  # an import into an empty directory saves nothing
         return _Past(journal, began, list(reversed(steps.values())), folders, gone, first)
-    raise NothingToTakeBack(
-        "there is nothing to take back",
-        hint="Only the last in-place operation on a data directory can be taken back, once.",
-    )
+    hint = "Only the last in-place operation on a data directory can be taken back, once."
+    for one in left_behind(repository, journals.folder):
+        hint += f" {one.folder} has journals of {one.data}, which is not there any more. "
+        hint += taking_over(one, journals.folder)
+    raise NothingToTakeBack("there is nothing to take back", hint=hint)
 
 
 def _check_there(repository: Repository, needed: set[bytes]) -> None:
