@@ -38,7 +38,7 @@ class Program:
         self._data = data
         self.state = state
 
-    def call(self, *words: str) -> Command:
+    def call(self, *words: str, as_json: bool = True) -> Command:
         """Return a call of a verb."""
         environment = {
             **os.environ,
@@ -46,7 +46,7 @@ class Program:
             "SHENYU_DATA_PASSPHRASE": "benchmarks know it",
         }
         arguments = (sys.executable, "-m", "shenyu_data.cli.main", *words)
-        flags = ("--data", str(self._data), "--json")
+        flags = ("--data", str(self._data), *(["--json"] if as_json else []))
         return Command((*arguments, *flags), self.state, environment, statuses=(0, 1))
 
     def work(self, name: str) -> Command:
@@ -186,8 +186,8 @@ def _measure_cleanups(program: Program, table: _Table) -> None:
         "of most users something expires": ("--keep-newest", "1"),
     }
     for name, rule in rules.items():
-        flags = ("--dry-run", "--unsaved-too", "--clock-is-right", *repository)
-        table.row(f"plan a cleanup: {name}", program.call("cleanup", *rule, *flags))
+        words = ("cleanup", *rule, "--dry-run", "--unsaved-too", "--clock-is-right", *repository)
+        table.row(f"plan a cleanup: {name}", program.call(*words, as_json=False))
 
 
 if __name__ == "__main__":
