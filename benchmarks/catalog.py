@@ -1,7 +1,8 @@
 """Measures the catalog: `python -m benchmarks.catalog DIR`, a data set that was made before.
 
 Nothing of DIR is changed but by `--change`: then it must be a copy that may be. Prints a Markdown
-table of whole commands; memory is watched in runs of their own.
+table of whole commands; memory is watched in runs of their own, or with `--once`, for sets of which
+a command takes minutes, in the only one.
 """
 
 import argparse
@@ -9,6 +10,7 @@ import json
 import os
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
@@ -34,14 +36,18 @@ class Program:
 
     def __init__(self, data: Path, state: Path) -> None:
         self._data = data
-        self._state = state
+        self.state = state
 
-    def call(self, *words: str) -> Command:
+    def call(self, *words: str, as_json: bool = True) -> Command:
         """Return a call of a verb."""
-        environment = {**os.environ, "XDG_STATE_HOME": str(self._state)}
+        environment = {
+            **os.environ,
+            "XDG_STATE_HOME": str(self.state),
+            "SHENYU_DATA_PASSPHRASE": "benchmarks know it",
+        }
         arguments = (sys.executable, "-m", "shenyu_data.cli.main", *words)
-        flags = ("--data", str(self._data), "--json")
-        return Command((*arguments, *flags), self._state, environment, statuses=(0, 1))
+        flags = ("--data", str(self._data), *(["--json"] if as_json else []))
+        return Command((*arguments, *flags), self.state, environment, statuses=(0, 1))
 
     def work(self, name: str) -> Command:
         """Return what one of :data:`CATALOG_WORKS` is; what it needs is made ready."""
@@ -60,7 +66,7 @@ class Program:
 
     def forget(self) -> None:
         """Remove the catalog and the index of words."""
-        for path in self._state.rglob("catalog*.db*"):
+        for path in self.state.rglob("catalog*.db*"):
             path.unlink()
 
     def cursor(self, pages: int) -> str:
@@ -79,7 +85,7 @@ class Program:
 
     def bytes(self) -> dict[str, int]:
         """Return the sizes of what is kept."""
-        return {path.name: path.stat().st_size for path in self._state.rglob("catalog*.db")}
+        return {path.name: path.stat().st_size for path in self.state.rglob("catalog*.db")}
 
 
 def main() -> None:
@@ -87,61 +93,101 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.catalog", description=__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--once", action="store_true", help="each command once, watched")
     parser.add_argument("--words", nargs="*", default=["norselbel", "迁徙", "the", "qqqqqq"])
     parser.add_argument("--pages", type=int, default=1000, help="which page is the far one")
     parser.add_argument("--change", action="store_true", help="change 2 % of the histories, too")
     parser.add_argument("--index", action="store_true", help="make an index of words, too")
+    parser.add_argument("--cleanup", action="store_true", help="plan cleanups with it, too")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as state:
         _measure(options, Program(options.data.resolve(), Path(state)))
 
 
-def _measure(options: argparse.Namespace, program: Program) -> None:
-    listing = program.call("chats", "list", "--limit", str(_PAGE))
-    stale = program.call("chats", "list", "--limit", str(_PAGE), "--stale")
-    print("| work | wall s, median | processor s | peak MB |\n| --- | ---: | ---: | ---: |")
+class _Table:
+    """Measures commands and prints a row of each."""
 
-    def row(name: str, command: Command, before: object = None) -> None:
-        walls, cpus = [], []
-        for number in range(options.rounds):
-            if callable(before):
-                before(number)
+    def __init__(self, rounds: int, once: bool) -> None:
+        self._rounds = rounds
+        self._once = once
+        print("| work | wall s, median | processor s | peak MB |\n| --- | ---: | ---: | ---: |")
+
+    def row(
+        self,
+        name: str,
+        command: Command,
+        before: Callable[[int], object] = lambda _: None,
+        *,
+        once: bool = False,
+    ) -> None:
+        """Measure a command; ``before`` each run something is done. ``once``: it takes long."""
+        walls, cpus = list[float](), list[float]()
+        rounds = 0 if once or self._once else self._rounds
+        for number in range(rounds):
+            before(number)
             usage = run(command)
             walls.append(usage.wall_s)
             cpus.append(usage.cpu_s)
-        if callable(before):
-            before(options.rounds)
-        peak = run(command, watch=True).peak_bytes or 0
-        print(
-            f"| {name} | {median(walls):.2f} | {median(cpus):.2f} | {peak / 1e6:.0f} |", flush=True
-        )
+        before(rounds)
+        watched = run(command, watch=True)
+        wall_s, cpu_s = median(walls or [watched.wall_s]), median(cpus or [watched.cpu_s])
+        peak = (watched.peak_bytes or 0) / 1e6
+        print(f"| {name} | {wall_s:.2f} | {cpu_s:.2f} | {peak:.0f} |", flush=True)
 
-    row("build, and the first page", listing, lambda _: program.forget())
-    row("nothing changed: compare, and the first page", listing)
+
+def _measure(options: argparse.Namespace, program: Program) -> None:
+    def change(number: int) -> None:
+        day_of_use(options.data, seed=100 + number, fraction=0.02)
+
+    table = _Table(options.rounds, options.once)
+    listing = program.call("chats", "list", "--limit", str(_PAGE))
+    stale = program.call("chats", "list", "--limit", str(_PAGE), "--stale")
+    table.row("build, and the first page", listing, lambda _: program.forget())
+    table.row("nothing changed: compare, and the first page", listing)
     if options.change:
-        row(
-            "2 % of histories changed: update, and the first page",
-            listing,
-            lambda number: day_of_use(options.data, seed=100 + number, fraction=0.02),
-        )
-    row("the first page, --stale", stale)
+        table.row("2 % of histories changed: update, and the first page", listing, change)
+    table.row("the first page, --stale", stale)
     cursor = program.cursor(options.pages)
     if cursor:
         words = ("chats", "list", "--stale", "--limit", str(_PAGE), "--after", cursor)
-        row(f"the page after {options.pages:,} pages, --stale", program.call(*words))
+        table.row(f"the page after {options.pages:,} pages, --stale", program.call(*words))
     users = json.loads(output_of(program.call("users", "list", "--order", "size", "--limit", "1")))
     largest = users["users"][0]["user"]
     chat = json.loads(output_of(program.call("chats", "list", "--user", largest, "--stale")))
     show = program.call("chats", "show", chat["chats"][-1]["id"], "--user", largest, "--stale")
-    row("a chat of the largest user, --stale", show)
-    for kind in ("search", "search with an index") if options.index else ("search",):
-        if "index" in kind:
-            make = program.call("chats", "search", "qqqqqq", "--index")
-            print(f"| make the index | {run(make).wall_s:.2f} | | |", flush=True)
-        for word in options.words:
-            command = program.call("chats", "search", word, "--stale", "--limit", "20")
-            row(f"{kind} {word}, --stale", command)
+    table.row("a chat of the largest user, --stale", show)
+    if options.cleanup:
+        _measure_cleanups(program, table)
+    _measure_searches(program, table, "search", options.words)
+    if options.index:
+        make = program.call("chats", "search", "qqqqqq", "--index")
+        table.row("make the index of words, and search", make, once=True)
+        table.row("compare, and search with it", make)
+        if options.change:
+            changed = "2 % of histories changed: update both, and search"
+            table.row(changed, make, lambda number: change(50 + number))
+        _measure_searches(program, table, "search with an index", options.words)
     print("\nkept:", program.bytes())
+
+
+def _measure_searches(program: Program, table: _Table, kind: str, words: list[str]) -> None:
+    for word in words:
+        command = program.call("chats", "search", word, "--stale", "--limit", "20")
+        table.row(f"{kind} {word}, --stale", command)
+
+
+def _measure_cleanups(program: Program, table: _Table) -> None:
+    """Plan cleanups by which nothing, few and most users lose something. No snapshot is taken."""
+    repository = ("--repo", str(program.state / "repository"))
+    output_of(program.call("init", *repository))
+    rules = {
+        "nothing expires": ("--older-than", "99y"),
+        "of few users something expires": ("--keep-newest", "40"),
+        "of most users something expires": ("--keep-newest", "1"),
+    }
+    for name, rule in rules.items():
+        words = ("cleanup", *rule, "--dry-run", "--unsaved-too", "--clock-is-right", *repository)
+        table.row(f"plan a cleanup: {name}", program.call(*words, as_json=False))
 
 
 if __name__ == "__main__":

@@ -237,7 +237,8 @@ class Ours(Peer):
         return replace(command, statuses=(0, 1))  # it says that names of files are not carried
 
     def import_(self, file: Path, target: Path) -> Command:
-        return self.command("import", file, "--data", target, "--yes", "--quiet")
+        # The application is not running: nobody can write over what is made.
+        return self.command("import", file, "--data", target, "--offline", "--yes", "--quiet")
 
     def compress(self, target: Path) -> Command:
         # The application is not running: what it reads may go, too.

@@ -15,13 +15,27 @@ import pytest
 
 from shenyu_data.cli.common import run
 from shenyu_data.cli.main import shenyu_data
+from shenyu_data.model.acknowledgements import Acknowledgement
 from shenyu_data.model.expiry_holds import Hold
+from shenyu_data.operations.acknowledged import write_acknowledgements
 from shenyu_data.operations.holds import hold_files, write_holds
 from shenyu_data.operations.places import state_folder, state_of
 from shenyu_data.testing.strategies import chats
 from shenyu_data.testing.tree import Item, build_tree
 
 PASSPHRASE = "correct horse"
+ACKNOWLEDGED = Acknowledgement(
+    id="0a1b2c3d",
+    code="shrunken-history",
+    user="held",
+    path="histories/held/chat-history.json",
+    repository="00" * 16,
+    sequence=1,
+    missing=["11" * 16, "22" * 16],
+    by="carla",
+    time_ms=1_700_000_000_000,
+    reason="asked to",
+)
 OLD_NS = 1_700_000_000_000_000_000
 
 
@@ -108,7 +122,8 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def place(made_once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give a folder to work in: ``data``, an empty ``repo``, and a configuration naming both; and
     ``other``, an empty repository to copy to, ``receipt.json``, of an erasure, and
-    ``exported.jsonl``, of the data directory. A user who is not there is held.
+    ``exported.jsonl``, of the data directory. A user who is not there is held,
+    and something is acknowledged of that user.
     """
     base = tmp_path / "place"
     shutil.copytree(made_once, base, symlinks=True)
@@ -119,6 +134,7 @@ def place(made_once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     state = state_of(state_folder(os.environ), str(base / "data"))
     files = hold_files(state, str(base / "data"), str(base / "shenyu-data.toml"), os.environ)
     write_holds(files, [Hold(user="held")])
+    write_acknowledgements(state, [ACKNOWLEDGED])
     # The recovery key opens as well, and without the 0.1 s that a passphrase takes.
     monkeypatch.setenv("SHENYU_DATA_PASSPHRASE", (base / "recovery").read_text())
     monkeypatch.setenv("SHENYU_DATA_TO_PASSPHRASE", (base / "other-recovery").read_text())

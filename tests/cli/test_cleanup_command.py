@@ -246,14 +246,14 @@ def test_with_a_catalog_a_total_size_still_weighs_everybody(saved: Path, shenyu:
 
 
 def test_a_history_too_large_to_be_looked_into_exits_with_1(saved: Path, shenyu: Shenyu) -> None:
-    huge = [chat(number, title="x" * 1_000_000) for number in range(40)]
+    huge = chat(1, title="x" * 40_000_000)
     (saved / "data/histories/ben/huge.json").write_text(json.dumps(huge))
     for words in (("--dry-run",), ("--yes",)):
         said = shenyu("cleanup", "--keep-newest", "2", *words, "--json")
         assert said.status == 1
         assert said.json["planned"]["unreadable"] == 1
         (found,) = [item for item in said.json["findings"] if item["code"] == "too-large"]
-        assert found["message"] == "nothing is cleaned up in it: too large to be looked into"
+        assert "nothing is cleaned up in it: too large to be looked into" in found["message"]
         assert "chats list --user" in found["hint"], "what an operator can do here"
 
 

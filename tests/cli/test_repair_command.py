@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -151,7 +152,27 @@ def test_a_repair_of_nobody_is_refused(backed_up: Path, shenyu: Shenyu, name: st
 def test_a_user_whom_only_snapshots_know_is_no_error(backed_up: Path, shenyu: Shenyu) -> None:
     (backed_up / "data/users/ben.json").unlink()
     shutil.rmtree(backed_up / "data/histories/ben")
-    assert shenyu("repair", "--user", "ben", "--yes").status == 0
+    said = shenyu("repair", "--user", "ben", "--yes")
+    assert (said.status, said.err) == (1, "")
+    assert "2 documents are gone that snapshots hold" in said.out
+
+
+def test_the_command_that_is_named_brings_back_what_is_gone(
+    backed_up: Path, shenyu: Shenyu
+) -> None:
+    before = (backed_up / HISTORY).read_bytes()
+    (backed_up / HISTORY).unlink()
+    planned = shenyu("repair", "--dry-run", "--json")
+    assert (planned.status, planned.json["gone"], planned.json["changes"]) == (1, 1, 0)
+    assert [one["path"] for one in planned.json["gone_documents"]] == [HISTORY.partition("/")[2]]
+    said = shenyu("validate", "--against-snapshots", "--json")
+    (finding,) = [one for one in said.json["findings"] if one["code"] == "gone-document"]
+    command = finding["hint"].split("`")[1].split()
+    assert shenyu(*command[1:], "--yes").status == 0
+    assert (backed_up / HISTORY).read_bytes() == before
+    assert shenyu("validate", "--against-snapshots").status == 0
+    assert shenyu("restore", "--undo", "--yes").status == 0
+    assert not (backed_up / HISTORY).exists()
 
 
 @pytest.mark.parametrize("folder", ["users", "histories"])
@@ -164,3 +185,29 @@ def test_a_link_in_the_place_of_users_or_histories_is_an_error(
         said = shenyu("repair", "--yes", "--json", *more)
         assert (said.status, said.json["error"]["code"]) == (3, "data-directory")
         assert f"cannot list {folder}/" in said.err
+
+
+def test_after_the_directory_was_moved_it_is_said_where_its_journals_are(
+    backed_up: Path, shenyu: Shenyu
+) -> None:
+    tear(backed_up)
+    assert shenyu("repair", "--yes").status == 0
+    (backed_up / "data").rename(backed_up / "moved")
+    said = shenyu("repair", "--data", "moved", "--yes", "--json")
+    (finding,) = [one for one in said.json["findings"] if one["code"] == "journals-left-behind"]
+    refused = shenyu("restore", "--undo", "--data", "moved", "--yes", "--json")
+    assert (refused.status, refused.json["error"]["code"]) == (2, "nothing-to-take-back")
+    command = finding["hint"].split("`")[1]
+    assert command in refused.json["error"]["hint"]
+    subprocess.run(["/bin/sh", "-c", command], check=True)
+    assert shenyu("repair", "--data", "moved", "--yes").err == ""
+    assert shenyu("restore", "--undo", "--data", "moved", "--yes").status == 0
+
+
+def test_the_journals_of_another_directory_are_not_taken_for_left_behind(
+    backed_up: Path, shenyu: Shenyu
+) -> None:
+    tear(backed_up)
+    assert shenyu("repair", "--yes").status == 0
+    shutil.copytree(backed_up / "data", backed_up / "another")
+    assert shenyu("repair", "--data", "another", "--yes").err == ""

@@ -35,7 +35,10 @@ from shenyu_data.model.config_schedule import (
 from shenyu_data.model.errors import ShenyuDataError
 from shenyu_data.model.findings import Finding
 from shenyu_data.model.retention import DEFAULT_GRACE_S, DEFAULT_RETENTION
+from shenyu_data.operations.acknowledged import write_acknowledgements
 from shenyu_data.operations.configuration import _usual_places
+from shenyu_data.operations.places import state_folder, state_of
+from tests.cli.conftest import ACKNOWLEDGED
 
 ROOT = Path(__file__).resolve().parents[2]
 CLI = (ROOT / "docs/cli.md").read_text(encoding="utf-8")
@@ -345,6 +348,10 @@ def test_the_json_of_every_verb_has_the_shape_that_is_shown(
     )
     given["cleanup hold list"] = call("cleanup", "hold", "list")
     given["cleanup hold remove"] = call("cleanup", "hold", "remove", "ben", "--chat", "1")
+    write_acknowledgements(state_of(state_folder(os.environ), "data"), [ACKNOWLEDGED])
+    given["findings ack"] = call("findings", "ack", "ben", "--reason", "x")
+    given["findings list"] = call("findings", "list")
+    given["findings revoke"] = call("findings", "revoke", ACKNOWLEDGED.id)
     history.write_text(json.dumps([CHAT, {**CHAT, "id": 2}]), encoding="utf-8")
     given["cleanup"] = call("cleanup", "--keep-newest", "1", "--unsaved-too", "--yes")
     given["compress"] = call("compress", "--offline", "--yes")

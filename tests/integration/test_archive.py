@@ -19,8 +19,10 @@ from shenyu_data.model.archive_document import add_chats, goes_on, put_back
 from shenyu_data.model.chats import read_history
 from shenyu_data.model.errors import ShenyuDataError
 from shenyu_data.model.monitor import CollectingMonitor
+from shenyu_data.operations import archive as archive_module
 from shenyu_data.operations import live_document, live_writer
-from shenyu_data.operations.archive import ArchiveOptions, ArchiveStats, archive, plan_archive
+from shenyu_data.operations.archive import ArchiveStats, archive, plan_archive
+from shenyu_data.operations.archive_task import ArchiveOptions
 from shenyu_data.operations.live_document import QUIET_S
 from shenyu_data.repository.repository import create_repository, open_repository
 from shenyu_data.storage.local import LocalStorage
@@ -28,6 +30,9 @@ from shenyu_data.testing.application import Application, chat
 from shenyu_data.testing.interleaving import Interleaving
 from shenyu_data.testing.killed import dies_at
 from shenyu_data.testing.scenario import PASSPHRASE
+from tests.integration.test_full_disk import fill, small_disk
+
+__all__ = ["small_disk"]  # a fixture
 
 T0 = 1_700_000_000_000
 CHATS = 12
@@ -56,11 +61,23 @@ class Place:
         self.state = str(base / "state")
         self.monitor = CollectingMonitor()
         self.quiet_s = 0.05
+        self.jobs = 1
+
+    def add_users(self, count: int) -> list[Path]:
+        """Add more of them; return where their histories are."""
+        users = [f"{number:064x}" for number in range(count)]
+        for user in users:
+            self.data.add_user(user, [chat(number) for number in range(CHATS, 0, -1)])
+        return [self.live.parent.parent / user / self.live.name for user in users]
 
     def options(self, before_ms: int | None) -> ArchiveOptions:
         now_ms = T0 + 10**9
         return ArchiveOptions(
-            before_ms=before_ms, now_ms=now_ms, state=self.state, quiet_s=self.quiet_s
+            before_ms=before_ms,
+            now_ms=now_ms,
+            state=self.state,
+            quiet_s=self.quiet_s,
+            jobs=self.jobs,
         )
 
     def run(self, before_ms: int | None = BEFORE_MS) -> ArchiveStats:
@@ -202,6 +219,124 @@ def test_killed_at_every_write_no_chat_is_lost_and_the_next_run_finishes(
     assert at > 20
 
 
+@pytest.fixture
+def workers(place: Place, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Let workers do it, a user at a time; give all histories."""
+    monkeypatch.setattr(archive_module, "_TASK_OWNERS", 1)
+    place.jobs = 2
+    return [place.live, *place.add_users(5)]
+
+
+def all_in(live: Path) -> tuple[list[int], list[int]]:
+    """Return the chats in a history, and in its archive."""
+    archived = live.with_name("chat-history.archive.json.gz")
+    return (
+        numbers(live.read_bytes()) if live.exists() else [],
+        numbers(gzip.decompress(archived.read_bytes())) if archived.exists() else [],
+    )
+
+
+def test_workers_move_what_one_process_would(place: Place, workers: list[Path]) -> None:
+    before = [path.read_bytes() for path in workers]
+    plan = plan_archive(str(place.data.folder), place.options(BEFORE_MS))
+    assert (plan.histories, plan.chats) == (6, 30)
+    assert [item.path for item in plan.items] == sorted(item.path for item in plan.items)
+    stats = place.run()
+    assert (stats.histories, stats.chats, stats.size_bytes) == (6, 30, plan.size_bytes)
+    for path in workers:
+        assert all_in(path) == (list(range(CHATS, 5, -1)), [5, 4, 3, 2, 1])
+    stats = place.run(None)
+    assert (stats.histories, stats.chats, stats.size_bytes) == (6, 30, plan.size_bytes)
+    assert [path.read_bytes() for path in workers] == before
+    assert not list(place.data.folder.rglob("*.gz"))
+    assert place.codes == []
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("cold", [0, 1])
+def test_users_who_have_nothing_to_move_are_passed_over_once(
+    place: Place, workers: list[Path], jobs: int, cold: int
+) -> None:
+    place.jobs = jobs
+    torn, *others = workers
+    torn.write_bytes(b"[")
+    os.utime(torn, (1_600_000_000, 1_600_000_000))
+    for path in others[cold:]:
+        path.write_text(json.dumps([chat(number) for number in range(CHATS, 5, -1)]))
+    stats = place.run()
+    assert (stats.histories, stats.chats) == (cold, 5 * cold)
+    assert (stats.safety is not None) == bool(cold)
+    assert sorted(place.codes) == ["live-torn"] + ["torn-document"] * cold
+
+
+@pytest.mark.parametrize("before_ms", [BEFORE_MS, None])
+def test_a_worker_killed_at_any_write_loses_no_chat_and_the_next_run_finishes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before_ms: int | None
+) -> None:
+    monkeypatch.setattr(archive_module, "_TASK_OWNERS", 1)
+    begun = Place(tmp_path / "begun")
+    begun.jobs = 2
+    begun.add_users(2)
+    if before_ms is None:
+        begun.run()
+    whole = False
+    for at in range(0, 1000, 5):
+        shutil.copytree(tmp_path / "begun", tmp_path / "again", symlinks=True)
+        place = again(begun, tmp_path / "again")
+        marker = tmp_path / "again/whole"
+        dies_at(at, partial(run_whole, place, before_ms, marker), steps=STEPS, after=SAVED)
+        whole = marker.exists()
+        histories = list((place.data.folder / "histories").iterdir())
+        assert len(histories) == 3
+        for folder in histories:
+            live, archived = all_in(folder / "chat-history.json")
+            assert {*live, *archived} == set(range(1, CHATS + 1)), at
+        place.run(before_ms)
+        for folder in histories:
+            live, archived = all_in(folder / "chat-history.json")
+            assert live == list(range(CHATS, 0 if before_ms is None else 5, -1))
+            assert archived == ([] if before_ms is None else [5, 4, 3, 2, 1])
+            assert not list(folder.glob(".*"))
+        assert place.codes == []
+        shutil.rmtree(tmp_path / "again")
+        if whole:
+            break
+    assert whole
+    assert at > 15
+
+
+SAVED = (archive_module, "save_first")
+
+
+def run_whole(place: Place, before_ms: int | None, marker: Path) -> None:
+    place.run(before_ms)
+    marker.touch()
+
+
+@pytest.mark.parametrize("way", ["out", "back"])
+def test_on_a_full_disk_no_chat_is_lost(
+    small_disk: Path, place: Place, workers: list[Path], way: str
+) -> None:
+    before_ms = BEFORE_MS if way == "out" else None
+    if way == "back":
+        place.run()
+    shutil.move(place.data.folder, small_disk / "data")
+    place.data.folder.symlink_to(small_disk / "data")
+    ballast = fill(small_disk)
+    stats = place.run(before_ms)
+    assert stats.failed
+    assert set(place.codes) == {"not-written"}
+    for path in workers:
+        live, archived = all_in(path)
+        assert {*live, *archived} == set(range(1, CHATS + 1))
+        assert not list(path.parent.glob(".*"))
+    ballast.unlink()
+    assert place.run(before_ms).failed == 0
+    wanted = list(range(CHATS, 5, -1)), [5, 4, 3, 2, 1]
+    for path in workers:
+        assert all_in(path) == (wanted if way == "out" else (list(range(CHATS, 0, -1)), []))
+
+
 def again(place: Place, base: Path) -> Place:
     """Return the same place in another folder, to which it was copied."""
     copy = object.__new__(Place)
@@ -244,6 +379,7 @@ def test_nothing_of_a_source_is_lost_on_the_way_through_an_archive() -> None:
 @pytest.mark.parametrize("seed", sorted({*range(SEEDS), *FIXED_SEEDS}))
 def test_nothing_that_the_application_writes_meanwhile_is_lost(tmp_path: Path, seed: int) -> None:
     place = Place(tmp_path)
+    place.add_users(seed % 3)  # who are worked on while the first one is watched
     place.quiet_s = QUIET_S
     chance = random.Random(seed)
     interleaving = Interleaving(place.live, chance)

@@ -21,6 +21,7 @@ from shenyu_data.model.expiry_holds import Hold
 from shenyu_data.model.monitor import CollectingMonitor
 from shenyu_data.operations import cleanup as module
 from shenyu_data.operations.cleanup import CleanupStats, cleanup
+from shenyu_data.operations.cleanup_edits import RemovalEdit
 from shenyu_data.operations.cleanup_plan import plan_cleanup
 from shenyu_data.operations.cleanup_total import with_room
 from shenyu_data.operations.cleanup_values import CleanupOptions, CleanupPlan
@@ -417,7 +418,7 @@ def test_a_document_written_since_the_plan_is_planned_anew(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The application goes on with an old chat between the plan and the exchange: it stays."""
-    asked = module._Edit.__call__
+    asked = RemovalEdit.__call__
     done: list[int] = []
 
     def writing(self: Any, live: Live | None) -> Any:
@@ -428,7 +429,7 @@ def test_a_document_written_since_the_plan_is_planned_anew(
             place.data.write(CHATS, [dated(999), *chats])
         return asked(self, live)
 
-    monkeypatch.setattr(module._Edit, "__call__", writing)
+    monkeypatch.setattr(RemovalEdit, "__call__", writing)
     stats = place.clean(HALF, unsaved_too=True)
     assert done
     assert place.days(CHATS) == [999, 990, 890, 790, 690, 590, 90]

@@ -7,9 +7,11 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -24,11 +26,12 @@ from shenyu_data.operations.compress import (
     CompressOptions,
     CompressStats,
     compress,
-    history_folders,
     plan_compress,
 )
 from shenyu_data.operations.compress_task import Way, Wish
-from shenyu_data.operations.journal import Journal, open_journals
+from shenyu_data.operations.history_owners import owners_in_parts
+from shenyu_data.operations.journal import Journal, Journals, open_journals
+from shenyu_data.operations.repair import RepairOptions, repair
 from shenyu_data.testing.killed import dies_at
 from shenyu_data.testing.tree import Item, build_tree, read_tree
 from tests.integration.test_full_disk import fill, small_disk
@@ -44,10 +47,12 @@ APPLICATION = "ab" * 32
 class Place:
     """A data directory of both layouts, and the folder of its journals."""
 
-    def __init__(self, base: Path) -> None:
+    def __init__(self, base: Path, *, make: bool = True) -> None:
         self.data = base / "data"
         self.state = str(base / "state")
         self.monitor = CollectingMonitor()
+        if not make:
+            return
         build_tree(
             self.data,
             {
@@ -68,7 +73,8 @@ class Place:
         return compress(str(self.data), self.options(way, **more), self.monitor)
 
     def options(self, way: Way, *, user: bytes | None = None, **more: Any) -> CompressOptions:
-        return CompressOptions(wish=Wish(way=way, **more), user=user, state=self.state)
+        wish = Wish(**{"way": way, "quiet_s": 0.01, **more})
+        return CompressOptions(wish=wish, user=user, state=self.state)
 
     @property
     def codes(self) -> list[str]:
@@ -293,6 +299,91 @@ def test_killed_at_every_write_the_next_run_finishes(tmp_path: Path, way: Way) -
     assert files(wanted) != files(begun)
 
 
+@pytest.mark.parametrize("way", ["compress", "decompress"])
+def test_killed_at_every_write_any_other_operation_finishes(tmp_path: Path, way: Way) -> None:
+    """Each history is there once then, plain or compressed, and nothing of ours is beside it."""
+    done = Place(tmp_path / "done")
+    begun = Place(tmp_path / "begun")
+    if way == "decompress":
+        done.run("compress")
+        begun.run("compress")
+    done.run(way)
+    twice = 0
+    for at in range(200):
+        shutil.copytree(tmp_path / "begun", tmp_path / str(at))
+        place = Place(tmp_path / str(at), make=False)
+        killed = dies_at(at, partial(place.run, way))
+        twice += any(len(kinds(place, name)) == 2 for name in NAMES)
+        repair(None, str(place.data), RepairOptions(state=place.state), place.monitor)
+        for name in NAMES:
+            assert holds_whole(place, name, done), (at, name)
+            assert len(kinds(place, name)) == 1, (at, name)
+        assert [path for path in place.data.rglob(".*")] == [], at
+        assert all(journal.is_ended() for journal in Journals(place.state).newest_first())
+        assert place.codes == []
+        shutil.rmtree(tmp_path / str(at))
+        if not killed:
+            break
+    assert not killed
+    assert twice > 5
+
+
+def test_who_finishes_may_be_killed_at_every_write_too(tmp_path: Path) -> None:
+    done, begun = Place(tmp_path / "done"), Place(tmp_path / "begun")
+    done.run("compress")
+    at = next(at for at in range(100) if leaves_twins(tmp_path, at))
+    dies_at(at, partial(begun.run, "compress"))
+    for number in range(200):
+        shutil.copytree(tmp_path / "begun", tmp_path / "again")
+        place = Place(tmp_path / "again", make=False)
+        options = RepairOptions(state=place.state)
+        finish = partial(repair, None, str(place.data), options, place.monitor)
+        killed = dies_at(number, finish)
+        for name in NAMES:
+            assert holds_whole(place, name, done), (number, name)
+        finish()
+        assert all(len(kinds(place, name)) == 1 for name in NAMES), number
+        assert [path for path in place.data.rglob(".*")] == [], number
+        shutil.rmtree(tmp_path / "again")
+        if not killed:
+            break
+    assert not killed
+    assert number > 5
+
+
+def leaves_twins(base: Path, at: int) -> bool:
+    """Whether a compression killed there leaves a history that is there twice."""
+    place = Place(base / f"try{at}")
+    dies_at(at, partial(place.run, "compress"))
+    return all(len(kinds(place, name)) == 2 for name in NAMES)
+
+
+NAMES = ("anna/a", "anna/b", "ben/c")
+
+
+def kinds(place: Place, name: str) -> list[Path]:
+    found = [place.path(name + ".json"), place.path(name + ".json.gz")]
+    return [path for path in found if path.exists()]
+
+
+def test_a_pair_that_no_killed_run_made_is_left(place: Place) -> None:
+    """One of another time or content is none of ours, nor is an archive's."""
+    dies_at(10, partial(place.run, "compress", user=b"ben"))
+    plain, other = place.path("anna/a.json"), place.path("anna/b.json")
+    for path, data, time_ns in ((plain, ONE % b"another", NS), (other, ONE % b"b", NS + 6)):
+        twin = path.with_name(path.name + ".gz")
+        twin.write_bytes(pack(data))
+        os.utime(twin, ns=(time_ns, time_ns))
+    for name in ("k.archive.json", "k.archive.json.gz"):
+        archive = place.path(f"anna/{name}")
+        archive.write_bytes(pack(b"[]") if name.endswith("gz") else b"[]")
+        os.utime(archive, ns=(NS, NS))
+    before = {item: node for item, node in files(read_tree(place.data)).items() if b"anna" in item}
+    repair(None, str(place.data), RepairOptions(state=place.state), place.monitor)
+    after = files(read_tree(place.data))
+    assert {item: node for item, node in after.items() if b"anna" in item} == before
+
+
 def holds_whole(place: Place, name: str, done: Place) -> bool:
     plain, packed = place.path(name + ".json"), place.path(name + ".json.gz")
     same = [done.path(name + ".json"), done.path(name + ".json.gz")]
@@ -404,7 +495,7 @@ def test_a_link_in_the_place_of_histories_is_an_error(place: Place, way: Way) ->
     (place.data / "histories").rename(place.data.parent / "elsewhere")
     (place.data / "histories").symlink_to(place.data.parent / "elsewhere")
     before = read_tree(place.data.parent / "elsewhere")
-    for act in (lambda: place.run(way), lambda: list(history_folders(str(place.data), None))):
+    for act in (lambda: place.run(way), lambda: list(owners_in_parts(str(place.data), None, 9))):
         with pytest.raises(DataDirectoryError, match="cannot list histories/"):
             act()
     assert read_tree(place.data.parent / "elsewhere") == before
@@ -421,3 +512,56 @@ def test_without_a_journal_nothing_is_changed(
     with pytest.raises(ShenyuDataError):
         place.run("compress", offline=True)
     assert read_tree(place.data) == before
+
+
+def test_what_the_application_writes_over_a_plain_history_takes_no_compressed_one_along(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"{APPLICATION}/chat-history.json"
+    plain, packed = place.path(name), place.path(name + ".gz")
+    place.run("compress", user=APPLICATION.encode(), offline=True)
+    was = packed.read_bytes()
+
+    def passes(seconds: float) -> None:
+        """Let the application write, which had found no history before."""
+        assert (seconds, plain.read_bytes()) == (0.25, b"[]")
+        plain.write_bytes(b'[{"id": 2}]')
+
+    clock = SimpleNamespace(sleep=passes, time_ns=time.time_ns)
+    monkeypatch.setattr(twins, "time", clock)
+    stats = place.run("decompress", user=APPLICATION.encode(), quiet_s=0.25)
+    assert (stats.documents, stats.refused, place.codes) == (1, 1, ["compressed-twin"])
+    assert (plain.read_bytes(), packed.read_bytes()) == (b'[{"id": 2}]', was)
+
+
+def test_what_the_application_does_not_read_comes_back_at_once(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passed: list[float] = []
+    monkeypatch.setattr(twins, "time", SimpleNamespace(sleep=passed.append, time_ns=time.time_ns))
+    place.run("compress", offline=True)
+    assert place.run("decompress", user=b"anna").documents == 2
+    assert place.run("decompress", user=APPLICATION.encode(), offline=True).documents == 2
+    assert passed == []
+    place.run("compress", user=APPLICATION.encode(), offline=True)
+    assert place.run("decompress").documents == 3
+    assert passed == [0.01]
+
+
+def test_a_plain_history_that_was_written_is_not_removed_when_the_run_is_given_up(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = place.path(f"{APPLICATION}/chat-history.json")
+
+    def interrupted(_: float) -> None:
+        plain.write_bytes(b'[{"id": 2}]')
+        raise KeyboardInterrupt
+
+    place.run("compress", user=APPLICATION.encode(), offline=True)
+    clock = SimpleNamespace(sleep=interrupted, time_ns=time.time_ns)
+    monkeypatch.setattr(twins, "time", clock)
+    with pytest.raises(KeyboardInterrupt):
+        place.run("decompress", user=APPLICATION.encode())
+    assert plain.read_bytes() == b'[{"id": 2}]'
+    assert plain.with_name("chat-history.json.gz").exists()
+    assert not place.path(f"{APPLICATION}/other.json").exists(), "it was not written, and goes"

@@ -77,7 +77,7 @@ class Place(NamedTuple):
         self, exported: bytes, *, saves: bool = True, planned: bool = True, **options: Any
     ) -> tuple[ImportStats, list[str]]:
         monitor = CollectingMonitor()
-        given = ImportOptions(state=str(self.base / "state"), quiet_s=0.02, **options)
+        given = ImportOptions(**{"state": str(self.base / "state"), "quiet_s": 0.02, **options})
         repository = self.repository if saves else None
         words = (str(self.data), repository, given, monitor)
         plan = plan_import(lambda: io.BytesIO(exported), *words) if planned else None

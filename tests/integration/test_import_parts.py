@@ -24,8 +24,8 @@ from shenyu_data.operations import import_place
 from shenyu_data.operations.export import ExportOptions, export
 from shenyu_data.operations.import_data import ImportStats, import_data
 from shenyu_data.operations.import_plan import ImportOptions, open_export, plan_import
+from shenyu_data.operations.interrupted import sweep_imports
 from shenyu_data.operations.journal import open_journals
-from shenyu_data.operations.live_writer import sweep_imports
 from shenyu_data.testing.tree import Item, Tree, build_tree, read_tree
 
 NS = 1_700_000_000_123_456_789

@@ -16,7 +16,8 @@ import pytest
 from shenyu_data.model.layout import Place, kind_of
 from shenyu_data.model.monitor import CollectingMonitor, SilentMonitor
 from shenyu_data.operations import backup_owner, backup_tasks, export_task
-from shenyu_data.operations.archive import ArchiveOptions, archive
+from shenyu_data.operations.archive import archive
+from shenyu_data.operations.archive_task import ArchiveOptions
 from shenyu_data.operations.backup import BackupOptions, backup
 from shenyu_data.operations.compress import CompressOptions, compress
 from shenyu_data.operations.compress_task import Way, Wish

@@ -19,7 +19,7 @@ import pytest
 from shenyu_data.datadir.exchange import exchange
 from shenyu_data.model.config import ServiceTable
 from shenyu_data.model.errors import ConfigError, ShenyuDataError, StorageFull, UsageError
-from shenyu_data.model.monitor import CollectingMonitor
+from shenyu_data.model.monitor import CollectingMonitor, Task
 from shenyu_data.operations.erase import EraseOptions, erase, plan_erase
 from shenyu_data.operations.journal import open_journals
 from shenyu_data.operations.recover import (
@@ -771,3 +771,74 @@ def fill_up(patches: pytest.MonkeyPatch, room: int) -> list[str]:
     for name in CALLS:
         patches.setattr(os, name, around(name))
     return failed
+
+
+class Watching(CollectingMonitor):
+    """Remembers what it was told of work that began."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.titles: list[str] = []
+
+    def task(self, title: str, total: int | None, unit: str) -> Task:
+        self.titles.append(title)
+        return super().task(title, total, unit)
+
+    def looks(self) -> tuple[int, int]:
+        """Give how often all documents, and all snapshots, were looked at."""
+        return self.titles.count("Validating"), self.titles.count("Comparing with snapshots")
+
+
+def test_a_plan_looks_at_everything_once(place: Place) -> None:
+    place.spoil()
+    monitor = Watching()
+    options = RecoverOptions(service=None, state=str(place.state))
+    plan = plan_recover(place.repository, str(place.data.folder), options, monitor)
+    assert monitor.looks() == (1, 1)
+    assert (plan.before.errors, plan.repair.changes) == (2, 2)
+
+
+def test_a_recovery_looks_at_everything_before_the_repair_and_after_it(place: Place) -> None:
+    place.spoil()
+    monitor = Watching()
+    options = RecoverOptions(service=None, state=str(place.state), quiet_s=0.01)
+    recover(place.repository, str(place.data.folder), options, monitor)
+    assert monitor.looks() == (2, 2)
+    place.check_mended()
+
+
+def test_what_is_gone_is_counted_and_named_by_a_recovery(place: Place) -> None:
+    place.spoil()
+    (place.data.folder / EMPTIED).unlink()
+    options = RecoverOptions(service=None, state=str(place.state), quiet_s=0.01)
+    monitor = Watching()
+    plan = plan_recover(place.repository, str(place.data.folder), options, monitor)
+    assert (plan.repair.gone, plan.before.is_mended) == (1, False)
+    stats = recover(place.repository, str(place.data.folder), options, monitor)
+    assert stats.recovery.after is not None
+    assert not stats.recovery.after.is_mended
+    assert [one.path for one in monitor.findings if one.code == "gone-document"] == [EMPTIED]
+
+
+def test_a_document_that_tears_between_the_look_and_the_repair_is_named_by_the_last_look(
+    place: Place,
+) -> None:
+    """The application may go on: what was looked at is read again, what was not is told after."""
+    place.spoil()
+    (place.data.folder / EMPTIED).write_bytes(WHOLE.encode())
+
+    class Tearing(Watching):
+        def task(self, title: str, total: int | None, unit: str) -> Task:
+            if title == "Comparing with snapshots" and title not in self.titles:
+                path = place.data.folder / f"users/{USER}.json"
+                path.write_bytes(b"{")
+                os.utime(path, (1_600_000_000, 1_600_000_000))
+            return super().task(title, total, unit)
+
+    monitor = Tearing()
+    options = RecoverOptions(service=None, state=str(place.state), quiet_s=0.01)
+    recover(place.repository, str(place.data.folder), options, monitor)
+    assert place.found() == {5, 4, 3, 2, 1}
+    assert [one.path for one in monitor.findings if one.code == "torn-json"] == [
+        f"users/{USER}.json"
+    ]

@@ -13,7 +13,7 @@ import pytest
 
 from shenyu_data.datadir.exchange import exchange
 from shenyu_data.model.errors import NothingToTakeBack, UsageError
-from shenyu_data.model.monitor import CollectingMonitor
+from shenyu_data.model.monitor import CollectingMonitor, Task
 from shenyu_data.operations.backup import backup
 from shenyu_data.operations.erase import EraseOptions, erase, plan_erase
 from shenyu_data.operations.quarantine import Quarantine
@@ -462,3 +462,16 @@ def test_killed_at_every_write_a_large_history_is_mended_by_the_next_run(
         if done:
             break
     assert kills > 10
+
+
+def test_a_repair_shows_how_far_its_look_at_the_documents_has_come(place: Place) -> None:
+    titles: list[str] = []
+
+    class Watching(CollectingMonitor):
+        def task(self, title: str, total: int | None, unit: str) -> Task:
+            titles.append(title)
+            return super().task(title, total, unit)
+
+    options = RepairOptions(state=str(place.state))
+    plan_repair(place.repository, str(place.data.folder), options, Watching())
+    assert titles == ["Validating", "Comparing with snapshots"]

@@ -6,111 +6,28 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from shenyu_data.model.expiry import Policy, Rule
 from shenyu_data.model.monitor import CollectingMonitor
-from shenyu_data.operations.archive import ArchiveOptions, archive
-from shenyu_data.operations.backup import BackupOptions, backup
+from shenyu_data.operations.archive import archive
+from shenyu_data.operations.archive_task import ArchiveOptions
 from shenyu_data.operations.cleanup import cleanup
 from shenyu_data.operations.cleanup_values import CleanupOptions
 from shenyu_data.operations.erase import EraseOptions, erase, plan_erase
 from shenyu_data.operations.journal import KEPT_JOURNALS, Began, Ended, open_journals
-from shenyu_data.operations.repair import RepairOptions, RepairStats, plan_repair, repair
-from shenyu_data.operations.restore_live import LiveOptions, restore_in_place
+from shenyu_data.operations.key_rotation import begin_rotation, finish_rotation, plan_rotation
+from shenyu_data.operations.repair import RepairOptions, plan_repair
+from shenyu_data.operations.restore_live import restore_in_place
 from shenyu_data.operations.restore_undo import undo
-from shenyu_data.operations.shrunken import Scope, report_shrunken
 from shenyu_data.repository.repository import Repository, create_repository
 from shenyu_data.storage.memory import MemoryStorage
-from shenyu_data.testing.application import Application, chat
-from shenyu_data.testing.scenario import PASSPHRASE, look, take
-
-USER = f"{7:064x}"
-PATH = f"histories/{USER}/chat-history.json"
-ARCHIVE = f"histories/{USER}/chat-history.archive.json.gz"
-USER_DOCUMENT = {
-    "id": USER,
-    "fingerprint": {"userAgent": "x"},
-    "firstSeen": "2026-01-02T03:04:05.678Z",
-    "lastSeen": "2026-01-02T03:04:05.678Z",
-}
-T0 = 1_700_000_000_000
-
-
-def chats(*numbers: int) -> list[dict[str, Any]]:
-    return [chat(number, 2) for number in numbers]
-
-
-def written(*numbers: int) -> bytes:
-    return json.dumps(chats(*numbers), ensure_ascii=False, indent=2).encode()
-
-
-def torn(*numbers: int) -> bytes:
-    """Give a history of which all but the last chat is whole."""
-    return written(*numbers)[:-60]
-
-
-class Place:
-    """One user's history, its snapshots, and what repair makes of it."""
-
-    def __init__(self, repository: Repository, folder: Path) -> None:
-        self.repository = repository
-        self.data = Application(folder / "data")
-        self.state = folder / "state"
-        self.taken: list[bytes] = []
-        self.data.write(f"users/{USER}.json", {**USER_DOCUMENT})
-
-    @property
-    def path(self) -> Path:
-        return self.data.folder / PATH
-
-    def holds(self, content: bytes | list[dict[str, Any]]) -> Place:
-        """Let the application write this, a while ago."""
-        self.data.write(PATH, content)
-        os.utime(self.path, (1_600_000_000, 1_600_000_000))
-        return self
-
-    def take(self, *, safety: bool = False) -> Place:
-        """Take a snapshot."""
-        if safety:
-            options = BackupOptions(safety=True, jobs=1)
-            stats = backup(str(self.data.folder), self.repository, options, CollectingMonitor())
-            self.taken.append(stats.snapshot)
-        else:
-            self.taken.append(take(self.repository, self.data).snapshot)
-        return self
-
-    def snapshots(self, *versions: bytes) -> Place:
-        """Take a snapshot of each version."""
-        for version in versions:
-            self.holds(version).take()
-        return self
-
-    def repair(self, **more: Any) -> tuple[RepairStats, list[str]]:
-        monitor = CollectingMonitor()
-        options = RepairOptions(state=str(self.state), quiet_s=0.05, **more)
-        stats = repair(self.repository, str(self.data.folder), options, monitor)
-        return stats, [finding.code for finding in monitor.findings]
-
-    def found(self) -> list[int]:
-        return [one["id"] - T0 for one in json.loads(self.path.read_bytes())]
-
-    def shrunken(self) -> list[str]:
-        """Give what is said of shrunken histories."""
-        monitor = CollectingMonitor()
-        count = report_shrunken(
-            self.repository, str(self.data.folder), Scope(), str(self.state), monitor
-        )
-        assert count == len(monitor.findings)
-        return [finding.message for finding in monitor.findings]
-
-    def live_options(self) -> LiveOptions:
-        return LiveOptions(state=str(self.state), quiet_s=0.05)
+from shenyu_data.testing.application import chat
+from shenyu_data.testing.scenario import PASSPHRASE, look
+from tests.integration.overwritten import ARCHIVE, PATH, T0, USER, Place, chats, torn, written
 
 
 @pytest.fixture(scope="module")
@@ -252,6 +169,22 @@ def test_what_a_cleanup_removed_long_ago_stays_removed(place: Place) -> None:
     assert place.repair()[0].items == []
     place.holds(torn(10, 9)).repair()
     assert place.found() == [10, 9]
+
+
+def test_what_a_cleanup_removed_before_a_rotation_of_the_key_stays_removed(
+    tmp_path: Path,
+) -> None:
+    place = Place(create_repository(MemoryStorage(), PASSPHRASE)[0], tmp_path)
+    place.snapshots(written(4, 3, 2, 1))
+    _clean(place, 0)
+    repository = place.repository
+    begun = begin_rotation(repository, plan_rotation(repository), "another horse", "in use")
+    finish_rotation(begun.repository, CollectingMonitor())
+    place.repository = begun.repository
+    place.holds(written(9))
+    assert place.shrunken() == []
+    place.repair()
+    assert place.found() == [9]
 
 
 def test_what_a_cleanup_removed_and_an_undo_put_back_comes_back(place: Place) -> None:

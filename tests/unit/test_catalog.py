@@ -6,6 +6,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ import pytest
 from shenyu_data.datadir import catalog_read
 from shenyu_data.datadir.catalog import Catalog
 from shenyu_data.datadir.catalog_files import CATALOG_NAME, open_catalog
+from shenyu_data.datadir.catalog_known import KnownUsers
 from shenyu_data.datadir.catalog_pages import Listing, chats_page, users_page
+from shenyu_data.datadir.catalog_tables import APPLICATION_ID, VERSION
 from shenyu_data.model.errors import DataDirectoryError
 from shenyu_data.model.monitor import CollectingMonitor
 from shenyu_data.operations import catalog as operation
@@ -370,3 +373,12 @@ def test_killed_at_any_statement_the_next_answer_is_right(
         statement += 1 if statement < 40 else 7
         round_ += 1
     assert round_ > 20
+
+
+def test_a_catalog_is_read_whatever_the_folder_is_called(tmp_path: Path) -> None:
+    path = tmp_path / "100%41?mode=rw#字 &.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {VERSION}")
+    KnownUsers(str(path)).close()
+    assert [item.name for item in tmp_path.iterdir()] == [path.name]

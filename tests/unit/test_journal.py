@@ -154,3 +154,31 @@ def test_the_last_one_that_began_is_the_newest_whatever_the_clock_says(
     names.append(begun(tmp_path).name)
     with open_journals(str(tmp_path)) as journals:
         assert [journal.name for journal in journals.newest_first()] == names[::-1]
+
+
+def test_what_several_processes_write_stays_whole_even_in_pieces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that is nearly full may take a line in two pieces, and another process comes in."""
+    journal = begun(tmp_path)
+
+    def write(descriptor: int, parts: list[bytes]) -> None:
+        for piece in (parts[0][:5], parts[0][5:]):
+            os.write(descriptor, piece)
+            time.sleep(0.0001)
+
+    monkeypatch.setattr(module, "write_all", write)
+    children = []
+    for name in "abc":
+        child = os.fork()
+        if child == 0:
+            try:
+                for number in range(50):
+                    journal.write(swap(f"{name}{number}"), durable=False)
+            finally:
+                os._exit(0)
+        children.append(child)
+    for child in children:
+        os.waitpid(child, 0)
+    tokens = [line.token for line in journal.read() if isinstance(line, Swap)]
+    assert sorted(tokens) == sorted(f"{name}{number}" for name in "abc" for number in range(50))

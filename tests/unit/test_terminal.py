@@ -23,7 +23,7 @@ def test_findings_that_are_printed_are_counted_and_not_kept(
     for _ in range(3):
         terminal.report(finding("torn-json", "error"))
     terminal.report(finding("blank-file", "info"))
-    assert terminal.findings == []
+    assert list(terminal.findings) == []
     assert (terminal.count("error"), terminal.count("error", "info")) == (3, 4)
     assert terminal.codes == {"torn-json", "blank-file"}
     assert capsys.readouterr().err == "error: a: it is so [torn-json]\n" * 3

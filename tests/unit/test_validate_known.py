@@ -4,20 +4,32 @@ import fcntl
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
 from shenyu_data.datadir import catalog_notes, catalog_read
+from shenyu_data.datadir.catalog_files import open_catalog
+from shenyu_data.datadir.catalog_pages import Listing
 from shenyu_data.datadir.catalog_tables import CATALOG_NAME
+from shenyu_data.model.expiry import Policy, Rule
 from shenyu_data.model.findings import Finding
-from shenyu_data.model.monitor import CollectingMonitor
+from shenyu_data.model.monitor import CollectingMonitor, Task
+from shenyu_data.operations import catalog as catalog_operation
 from shenyu_data.operations import validate as operation
-from shenyu_data.operations import validate_known
-from shenyu_data.operations.catalog import CatalogOptions, ask
+from shenyu_data.operations import validate_known, workers
+from shenyu_data.operations.catalog import CatalogOptions, ask, forget_user
+from shenyu_data.operations.cleanup_plan import plan_cleanup
+from shenyu_data.operations.cleanup_values import CleanupOptions, CleanupPlan
+from shenyu_data.operations.listings import PageOptions, list_chats, list_users
 from shenyu_data.operations.validate import ValidateOptions, ValidateStats, validate
+from shenyu_data.repository.repository import create_repository
+from shenyu_data.storage.memory import MemoryStorage
 from shenyu_data.testing.application import Application, chat, settle
+from shenyu_data.testing.catalogs import said, said_anew
 
 HEX = "c7" * 32
 SEEN = "2026-01-02T03:04:05Z"
@@ -256,3 +268,126 @@ def test_a_flipped_byte_of_the_catalog_ends_no_validation(
     path.write_bytes(text)
     _, stats = found(data, state)
     assert stats.documents == 8
+
+
+class Beside(CollectingMonitor):
+    """Does something else once a validation is under way."""
+
+    def __init__(self, act: Callable[[], None]) -> None:
+        super().__init__()
+        self._act = act
+
+    def task(self, title: str, total: int | None, unit: str) -> Task:
+        if title == "Validating":
+            self._act()
+        return super().task(title, total, unit)
+
+
+def beside(data: Application, state: Path, act: Callable[[], None]) -> list[Finding]:
+    """Validate, and do something else while it is under way; give what validating found."""
+    monitor = Beside(act)
+    validate(str(data.folder), ValidateOptions(jobs=1, state=str(state)), monitor)
+    return monitor.findings
+
+
+def names_in(state: Path) -> set[bytes]:
+    with closing(sqlite3.connect(state / CATALOG_NAME)) as connection:
+        return {name for (name,) in connection.execute("SELECT name FROM users")}
+
+
+def nobody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalog_operation, "WAIT_S", 0.0)
+
+
+def test_lists_answer_beside_a_validation_with_what_is_there_now(
+    data: Application, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nobody_waits(monkeypatch)
+    told = CollectingMonitor()
+    users: list[object] = []
+    chats: list[object] = []
+
+    def look() -> None:
+        data.write("users/carla.json", {"id": "carla", "created_at": SEEN})
+        options = CatalogOptions(data=str(data.folder), state=str(state), jobs=1)
+        users.extend(list_users(options, Listing(), PageOptions(), told).entries)
+        chats.extend(list_chats(options, Listing(), PageOptions(), told).entries)
+
+    beside(data, state, look)
+    assert told.findings == []
+    assert len(users) == 5
+    assert len(chats) == 8
+    assert b"carla" in names_in(state)
+
+
+def test_a_cleanup_is_planned_beside_a_validation(data: Application, state: Path) -> None:
+    plans: list[CleanupPlan] = []
+    repository = create_repository(MemoryStorage(), "correct horse")[0]
+    options = CleanupOptions(
+        policy=Policy(rule=Rule(keep_newest=1)),
+        unsaved_too=True,
+        now_ms=2**41,
+        state=str(state),
+    )
+    told = CollectingMonitor()
+
+    def plan() -> None:
+        plans.append(plan_cleanup(repository, str(data.folder), options, told))
+
+    beside(data, state, plan)
+    assert plans[0].total.chats == 4
+
+
+def test_what_a_validation_read_is_not_noted_if_somebody_else_noted_meanwhile(
+    data: Application, state: Path, opened: list[str]
+) -> None:
+    data.write("histories/ben/chat-history.json", [chat(5)])
+    settle(data.folder)
+    options = CatalogOptions(data=str(data.folder), state=str(state), jobs=1)
+    beside(data, state, lambda: ask(options, lambda _: None, CollectingMonitor()))
+    assert said_now(data, state) == said_anew(data.folder)
+
+
+def test_who_is_erased_beside_a_validation_does_not_come_back_into_the_catalog(
+    data: Application, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nobody_waits(monkeypatch)
+    data.write("histories/ben/chat-history.json", [chat(5)])
+    settle(data.folder)
+    path = data.folder / "histories/ben/chat-history.json"
+    real = workers.run_tasks
+
+    def run_tasks(*given: Any, **more: Any) -> Iterator[Any]:
+        """Let the workers read the user; then it is erased, and then it would be noted."""
+        parts = list(real(*given, **more))
+        path.unlink()
+        path.parent.rmdir()
+        (data.folder / "users/ben.json").unlink()
+        forget_user(str(data.folder), str(state), b"ben")
+        yield from parts
+
+    monkeypatch.setattr(operation, "run_tasks", run_tasks)
+    found(data, state)
+    assert b"ben" not in names_in(state)
+    assert b"ben" not in (state / CATALOG_NAME).read_bytes()
+
+
+def test_a_catalog_that_was_built_anew_beside_a_validation_stays_as_it_is(
+    data: Application, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nobody_waits(monkeypatch)
+    data.write("histories/ben/chat-history.json", [chat(5)])
+    settle(data.folder)
+    options = CatalogOptions(data=str(data.folder), state=str(state), jobs=1)
+
+    def build() -> None:
+        (state / CATALOG_NAME).unlink()
+        ask(options, lambda _: None, CollectingMonitor())
+
+    beside(data, state, build)
+    assert said_now(data, state) == said_anew(data.folder)
+
+
+def said_now(data: Application, state: Path) -> object:
+    with open_catalog(str(state), os.fsencode(os.path.realpath(data.folder))) as catalog:
+        return said(catalog)

@@ -289,3 +289,28 @@ def test_half_a_result_is_not_waited_for(how: str, status: int, says: str, tmp_p
     assert done.returncode == status
     assert says in done.stderr
     assert "Exception in thread" not in done.stderr
+
+
+TASKS_ON_THE_WAY = """
+import sys, time
+from shenyu_data.operations.workers import open_executor, run_tasks
+
+def task(data):
+    time.sleep(float(sys.argv[1]) if len(data) > 1 else 0)
+    return len(data)
+
+for _ in range(5):
+    try:
+        with open_executor(2) as executor:
+            tasks = [b"1", *[bytes(1_000_000)] * 10]
+            for _ in run_tasks(executor, task, tasks, waiting=8):
+                raise KeyError
+    except KeyError:
+        pass
+"""
+
+
+def test_tasks_too_large_for_their_pipe_do_not_hold_up_whoever_leaves() -> None:
+    command = [sys.executable, "-c", TASKS_ON_THE_WAY, str(SLEEP_S)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
+    assert (done.returncode, done.stderr) == (0, "")

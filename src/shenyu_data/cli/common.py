@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import wraps
+from itertools import chain
 from typing import Any, TypeVar
 
 import click
@@ -153,8 +154,8 @@ class Call:
         """
         self.document = document
         if self.as_json:
-            seen = [msgspec.structs.asdict(item) for item in self.monitor.findings]
-            print_json({**document, "findings": seen})
+            seen = (msgspec.structs.asdict(item) for item in self.monitor.findings)
+            print_json({**document, "findings": []}, seen)
         elif text and not self.quiet:
             say(text)
         if damaged or failed or findings:
@@ -284,15 +285,41 @@ def _explain(raised: Exception) -> ShenyuDataError:
     )
 
 
-def print_json(document: Mapping[str, Any]) -> None:
-    """Print one JSON document on standard output. A name that is no text comes out with escapes."""
-    try:
-        encoded = msgspec.json.encode(document)
-    except UnicodeEncodeError:
-        encoded = msgspec.json.encode(_encodable(document))
-    text = _UNSEEN.sub(_escaped, msgspec.json.format(encoded, indent=2).decode())
-    sys.stdout.buffer.write(text.encode() + b"\n")
+def print_json(document: Mapping[str, Any], items: Iterable[Mapping[str, Any]] = ()) -> None:
+    """Print one JSON document on standard output. A name that is no text comes out with escapes.
+
+    ``items`` are what the last list of the document holds, which is empty in it: they are printed
+    one after the other, as there may be millions.
+    """
+    for piece in json_pieces(document, items):
+        sys.stdout.buffer.write(piece)
     sys.stdout.buffer.flush()
+
+
+def json_pieces(document: Mapping[str, Any], items: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:
+    """Yield the text of a JSON document piece by piece, as :func:`print_json` prints it."""
+    text = _json_text(document)
+    first = next(iterator := iter(items), None)
+    if first is None:
+        yield text + b"\n"
+        return
+    head, _, rest = text.rpartition(b"[]")
+    line = head[head.rfind(b"\n") + 1 :]
+    indent = b"\n" + b" " * (len(line) - len(line.lstrip(b" ")))
+    yield head + b"["
+    separator = b""
+    for item in chain([first], iterator):
+        yield separator + indent + b"  " + _json_text(item).replace(b"\n", indent + b"  ")
+        separator = b","
+    yield indent + b"]" + rest + b"\n"
+
+
+def _json_text(value: Mapping[str, Any]) -> bytes:
+    try:
+        encoded = msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        encoded = msgspec.json.encode(_encodable(value))
+    return _UNSEEN.sub(_escaped, msgspec.json.format(encoded, indent=2).decode()).encode()
 
 
 # Users' words may hold what moves a terminal's cursor or turns its writing round. They can only

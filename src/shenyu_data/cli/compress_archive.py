@@ -9,8 +9,10 @@ from shenyu_data.cli.common import Call
 from shenyu_data.cli.confirm import confirm
 from shenyu_data.cli.open import open_for
 from shenyu_data.cli.render import fields, number, size, table
+from shenyu_data.cli.signals import signals_interrupt
 from shenyu_data.cli.terminal import say
-from shenyu_data.operations.archive import ArchiveOptions, ArchivePlan, archive, plan_archive
+from shenyu_data.operations.archive import ArchivePlan, archive, plan_archive
+from shenyu_data.operations.archive_task import ArchiveOptions
 from shenyu_data.operations.places import state_folder, state_of
 
 _SHOWN = 20
@@ -50,7 +52,9 @@ def run_archive(
         if not call.as_json and not call.quiet:
             say(_describe(plan, way))
         confirm(call, f"Move {number(plan.chats, 'chat')}?")
-    stats = archive(open_for(call), call.data, options, call.monitor)
+    repository = open_for(call)
+    with signals_interrupt():
+        stats = archive(repository, call.data, options, call.monitor)
     safety = stats.safety.hex() if stats.safety is not None else None
     document |= {**fields(stats), "safety": safety, "elapsed_s": round(stats.elapsed_s, 3)}
     text = (

@@ -22,6 +22,7 @@ from shenyu_data.operations.import_data import ImportStats, import_data
 from shenyu_data.operations.import_edits import Policy
 from shenyu_data.operations.import_items import Chosen, InputFormat
 from shenyu_data.operations.import_plan import ImportOptions, ImportPlan, open_export, plan_import
+from shenyu_data.operations.live_document import QUIET_S
 from shenyu_data.operations.places import state_folder, state_of
 
 _SHOWN = 20
@@ -54,6 +55,9 @@ _SHOWN = 20
 @click.option(
     "--max-size", callback=size_in_bytes, metavar="SIZE", help="How much FILE may unpack to: 20GB."
 )
+@click.option(
+    "--offline", is_flag=True, help="The application is stopped: nothing is watched for it."
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and stop.")
 @common
 @yes_option
@@ -67,6 +71,7 @@ def import_command(
     damaged_too: bool,
     unsaved_too: bool,
     max_size: int | None,
+    offline: bool,
     dry_run: bool,
 ) -> None:
     """Bring an export into the data directory, beside what is there.
@@ -83,6 +88,7 @@ def import_command(
         unsaved_too=unsaved_too,
         max_bytes=max_size,
         state=state_of(state_folder(os.environ), call.data),
+        quiet_s=0.0 if offline else QUIET_S,
         jobs=call.jobs,
     )
     standard = file == STANDARD
@@ -124,6 +130,7 @@ class _Unclosed(io.RawIOBase):
 
 def _finish_plan(call: Call, plan: ImportPlan, file: str, text: str) -> None:
     document = fields(plan)
+    del document["stretches"]  # of no interest to anybody but the import
     document["documents"] = [fields(item) for item in document.pop("items")]
     document["names"] = [fields(item) for item in plan.names]
     document["documents_count"] = plan.documents

@@ -11,7 +11,7 @@ from shenyu_data.cli.common import Call, common
 from shenyu_data.cli.confirm import confirm, yes_option
 from shenyu_data.cli.open import open_for
 from shenyu_data.cli.render import fields, table
-from shenyu_data.cli.repair import describe
+from shenyu_data.cli.repair import describe, describe_gone
 from shenyu_data.cli.signals import signals_interrupt
 from shenyu_data.cli.terminal import say, say_error
 from shenyu_data.model.config import ServiceTable
@@ -260,8 +260,9 @@ def _mended_json(mended: Mended | None) -> dict[str, Any] | None:
 def _plan_text(data: str, plan: RecoverPlan) -> str:
     repair = plan.repair
     wrong = f"{plan.before.errors:,} errors, {plan.before.warnings:,} warnings"
+    gone = describe_gone(repair.gone, repair.gone_documents)
     if not plan.needed:
-        return f"Nothing to recover in {data}: {wrong}, and nothing that can be mended"
+        return f"Nothing to recover in {data}: {wrong}, and nothing that can be mended{gone}"
     lines = [f"Would recover {data}:"]
     if plan.resumes is not None:
         lines.append(f"  goes on with the recovery that began {plan.resumes} and was cut off")
@@ -273,7 +274,7 @@ def _plan_text(data: str, plan: RecoverPlan) -> str:
         for number, step in enumerate(plan.steps, 1)
     ]
     lines += [f"  {line}" for line in table(("", "step", ""), rows).split("\n")[1:]]
-    return "\n".join([*lines, describe(repair.items, "What repair does:", repair.left)])
+    return "\n".join([*lines, describe(repair.items, "What repair does:", repair.left)]) + gone
 
 
 def _text(stats: RecoverStats, *, detailed: bool) -> str:

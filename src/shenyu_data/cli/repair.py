@@ -13,6 +13,7 @@ from shenyu_data.cli.open import open_for
 from shenyu_data.cli.render import fields, number, size, table
 from shenyu_data.cli.terminal import say
 from shenyu_data.model.errors import UsageError
+from shenyu_data.operations.left_behind import report_left_behind
 from shenyu_data.operations.places import state_folder, state_of
 from shenyu_data.operations.quarantine import Quarantine
 from shenyu_data.operations.repair import (
@@ -23,10 +24,12 @@ from shenyu_data.operations.repair import (
     repair,
 )
 from shenyu_data.operations.repair_put_back import put_back
+from shenyu_data.operations.repair_values import GoneItem
 from shenyu_data.operations.validate import locate
 from shenyu_data.repository.repository import Repository
 
 _SHOWN = 20
+_SHOWN_GONE = 10
 
 
 @click.command("repair")
@@ -43,6 +46,11 @@ _SHOWN = 20
     is_flag=True,
     help="Of PATH or --user, bring back every chat that a snapshot holds, deleted ones too.",
 )
+@click.option(
+    "--gone",
+    is_flag=True,
+    help="Also bring back documents that are there no more and that snapshots hold.",
+)
 @click.option("--kept", is_flag=True, help="List the documents that repairs took away or replaced.")
 @click.option("--put-back", "back", metavar="ID", help="Put a document that is kept back.")
 @common
@@ -54,14 +62,16 @@ def repair_command(
     dry_run: bool,
     normalise: bool,
     every_chat: bool,
+    gone: bool,
     kept: bool,
     back: str | None,
 ) -> None:
     """Make documents that are torn, emptied or overwritten whole again; or those at PATH.
 
     Chats that are whole in the document are brought together with what snapshots hold, and so are
-    histories that lost chats by accident. Chats that somebody deleted stay deleted. What holds
-    nothing any more is taken away and kept. Without a repository, what can be had from the
+    histories that lost chats by accident. Chats that somebody deleted stay deleted. Documents that
+    are gone are named, and come back with --gone. What holds nothing any more is taken away and
+    kept. Without a repository, what can be had from the
     documents alone is. Exits with 1 if something could not be had back whole.
     """
     if kept + (back is not None) + (path is not None or user is not None) > 1:
@@ -80,6 +90,7 @@ def repair_command(
         user=os.fsencode(user) if user is not None else None,
         normalise=normalise,
         every_chat=every_chat,
+        gone=gone,
         state=state_of(state_folder(os.environ), data),
         jobs=call.jobs,
     )
@@ -102,9 +113,11 @@ def repository_of(call: Call) -> Repository | None:
 
 def _repair(call: Call, data: str, options: RepairOptions, *, dry_run: bool) -> None:
     repository = repository_of(call)
+    report_left_behind(repository, options.state, call.monitor)
     if dry_run or not call.yes:
         plan = plan_repair(repository, data, options, call.monitor)
         text = describe(plan.items, f"Would mend in {data}:", plan.left)
+        text += describe_gone(plan.gone, plan.gone_documents)
         if dry_run or not plan.changes:
             document = {
                 **_head(data, options, dry_run=dry_run),
@@ -112,8 +125,11 @@ def _repair(call: Call, data: str, options: RepairOptions, *, dry_run: bool) -> 
                 "changes": plan.changes,
                 "left": plan.left,
                 "damaged": plan.damaged,
+                "gone": plan.gone,
+                "gone_documents": [fields(item) for item in plan.gone_documents],
             }
-            call.finish(document, text, findings=bool(plan.left), damaged=bool(plan.damaged))
+            found = bool(plan.left or plan.gone)
+            call.finish(document, text, findings=found, damaged=bool(plan.damaged))
             return
         if not call.as_json and not call.quiet:
             say(text)
@@ -123,7 +139,8 @@ def _repair(call: Call, data: str, options: RepairOptions, *, dry_run: bool) -> 
     call.finish(
         document,
         summary(stats, f"Mended in {data}:"),
-        findings=bool(stats.left or stats.refused) or call.monitor.count("error", "warning") > 0,
+        findings=bool(stats.left or stats.refused or stats.gone)
+        or call.monitor.count("error", "warning") > 0,
         failed=bool(stats.failed or stats.busy),
         damaged=bool(stats.damaged),
     )
@@ -147,6 +164,8 @@ def stats_json(stats: RepairStats) -> dict[str, Any]:
         "busy": stats.busy,
         "failed": stats.failed,
         "damaged": stats.damaged,
+        "gone": stats.gone,
+        "gone_documents": [fields(item) for item in stats.gone_documents],
         "elapsed_s": round(stats.elapsed_s, 3),
     }
 
@@ -170,7 +189,21 @@ def summary(stats: RepairStats, head: str) -> str:
             text += "; `shenyu-data restore --undo` takes this back"
     elif stats.changed + stats.removed:
         text += "\n  before   kept: `shenyu-data repair --kept` lists it"
-    return text
+    return text + describe_gone(stats.gone, stats.gone_documents)
+
+
+def describe_gone(count: int, first: list[GoneItem]) -> str:
+    """Return what to say of documents that are gone, below what a repair does; nothing of none."""
+    if not count:
+        return ""
+    who = "1 document is" if count == 1 else f"{count:,} documents are"
+    lines = [f"\n{who} gone that snapshots hold, and nobody can tell whether that was meant:"]
+    lines += [f"  {item.path} (snapshot {item.snapshot[:8]})" for item in first[:_SHOWN_GONE]]
+    if count > _SHOWN_GONE:
+        lines.append(f"  … and {count - _SHOWN_GONE:,} more: --json lists them")
+    lines.append("`shenyu-data repair --gone` brings back what is gone, --user only a user's;")
+    lines.append("`shenyu-data findings ack USER --reason WHY` says that it was meant.")
+    return "\n".join(lines)
 
 
 def describe(items: list[RepairItem], head: str, left: int) -> str:
@@ -205,6 +238,8 @@ def _chats(item: RepairItem) -> str:
 def _list(call: Call, data: str, options: RepairOptions) -> None:
     found = Quarantine(options.state)
     kept = found.list()
+    if not kept:
+        report_left_behind(None, options.state, call.monitor)
     rows = [(one.id, one.path, one.time, one.code, size(one.size_bytes)) for one in kept]
     text = table(("id", "document", "kept", "why", "size"), rows) if kept else "Nothing is kept."
     document = {

@@ -10,6 +10,7 @@ from collections import Counter
 from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
+from shenyu_data.cli.kept import KeptFindings
 from shenyu_data.model.findings import Finding, printable
 from shenyu_data.model.monitor import SilentMonitor, Task
 
@@ -26,7 +27,7 @@ class TerminalMonitor:
     """
 
     def __init__(self, *, quiet: bool, silent: bool, progress: bool, detailed: bool) -> None:
-        self.findings: list[Finding] = []
+        self.findings = KeptFindings()
         self.codes: set[str] = set()
         """The codes of all that was reported, kept or not."""
         self._counts: Counter[str] = Counter()

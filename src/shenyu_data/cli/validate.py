@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
 import click
 
@@ -73,8 +72,8 @@ def validate_command(
     stats = validate(data, options, call.monitor)
     if repository is not None:
         scope = scope_of(inside)
-        shrunken = report_shrunken(repository, data, scope, state, call.monitor)
-        stats = stats.plus_warnings(shrunken)
+        losses = report_shrunken(repository, data, scope, state, call.monitor, infos=everything)
+        stats = stats.plus(warnings=losses.shrunken + losses.gone, infos=losses.acknowledged)
     failing = _failing(stats, fail_on)
     if form == "sarif":
         _finish_sarif(call, data, failing=failing)
@@ -96,10 +95,8 @@ def _finish_sarif(call: Call, data: str, *, failing: bool) -> None:
 
     status = EXIT_FINDINGS if failing else EXIT_DONE
     folder = printable(os.path.abspath(data))
-    log: dict[str, Any] = sarif_log(
-        call.monitor.findings, folder=folder, version=__version__, exit_status=status
-    )
-    print_json(log)
+    found = sarif_log(call.monitor.findings, folder=folder, version=__version__, exit_status=status)
+    print_json(found.log, found.results)
     if failing:
         raise click.exceptions.Exit(status)
 

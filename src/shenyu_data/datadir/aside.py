@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from shenyu_data.datadir.exchange import rename_new
 from shenyu_data.datadir.folder import FILE_FLAGS, FOLDER_FLAGS, open_folder
+from shenyu_data.datadir.made import look_of
 from shenyu_data.datadir.replace import Attributes
 from shenyu_data.model.layout import NEW_PREFIX, is_passing
 from shenyu_data.storage.atomic import set_attributes, write_all
@@ -38,6 +39,8 @@ class Move(NamedTuple):
     is_folder: bool
     attributes: Attributes | None = None
     sealed: bool = False
+    looks: bytes = b""
+    """What the document, or all of them, look like: see made.py."""
 
 
 class Back(NamedTuple):
@@ -55,22 +58,32 @@ def name_of(run: str, number: int) -> bytes:
 
 class Aside:
     """Writes new documents into the folder ``name``, made when it is needed, of the open folder
-    ``root``. ``owner``: whom folders belong to of which nothing else is known.
+    ``root``. ``owner``: whom folders belong to of which nothing else is known. ``watched`` false:
+    nobody is going to ask what the documents look like.
     """
 
-    def __init__(self, root: int, name: bytes, owner: tuple[int, int] | None) -> None:
+    def __init__(
+        self, root: int, name: bytes, owner: tuple[int, int] | None, *, watched: bool
+    ) -> None:
+        self._watched = watched
         self._root = root
         self._name = name
         self._owner = owner
         self._top: int | None = None
         self._moves: list[Move] = []
+        self._looks: list[bytearray] = []
         self._numbers: dict[bytes, int] = {}
+        self._documents: dict[int, int] = {}
         self._open: tuple[int, int] | None = None
 
     @property
     def moves(self) -> list[Move]:
         """What is to be moved, once all is closed."""
-        return self._moves
+        counts, looks = self._documents, map(bytes, self._looks)
+        return [
+            move._replace(looks=look, documents=counts.get(move.number, move.documents))
+            for move, look in zip(self._moves, looks, strict=True)
+        ]
 
     def close(self) -> None:
         """Close the folders; those of histories get their attributes."""
@@ -87,6 +100,7 @@ class Aside:
             number = len(self._moves)
             os.mkdir(b"%d" % number, _OWNERS, dir_fd=self._there())
             self._moves.append(Move(number, path, 0, True))
+            self._looks.append(bytearray())
             self._numbers[path] = number
         if attributes is not None:
             self._enter(number)
@@ -100,16 +114,21 @@ class Aside:
         """
         above, _, name = path.rpartition(b"/")
         if folder:
-            self.add_folder(above, None)
-            number = self._numbers[above]
-            _write(self._enter(number), name, data, attributes)
-            move = self._moves[number]
-            self._moves[number] = move._replace(documents=move.documents + 1)
+            number = self._numbers.get(above)
+            if number is None:
+                self.add_folder(above, None)
+                number = self._numbers[above]
+            made = _write(self._enter(number), name, data, attributes, look=self._watched)
+            if made is not None:
+                self._looks[number] += look_of(name, made, named=True)
+            self._documents[number] = self._documents.get(number, 0) + 1
             return
         if path in self._numbers:
             raise FileExistsError(path)
         number = len(self._moves)
-        _write(self._there(), b"%d" % number, data, attributes)
+        made = _write(self._there(), b"%d" % number, data, attributes, look=self._watched)
+        look = look_of(name, made, named=False) if made is not None else b""
+        self._looks.append(bytearray(look))
         self._numbers[path] = number
         self._moves.append(Move(number, path, 1, False))
 
@@ -215,13 +234,16 @@ def sweep_asides(root: int, runs: Collection[str]) -> None:
             remove_aside(root, name)
 
 
-def _write(folder: int, name: bytes, data: bytes, attributes: Attributes) -> None:
+def _write(
+    folder: int, name: bytes, data: bytes, attributes: Attributes, *, look: bool
+) -> os.stat_result | None:
     descriptor = os.open(name, _NEW_FILE, 0o600, dir_fd=folder)
     try:
         try:
             write_all(descriptor, [data])
             mode, owner, mtime_ns = attributes
             set_attributes(descriptor, mode=mode, owner=owner, mtime_ns=mtime_ns)
+            return os.fstat(descriptor) if look else None
         finally:
             os.close(descriptor)
     except BaseException:

@@ -120,7 +120,7 @@ class Streamed(NamedTuple):
     stable: bool
 
 
-def stream(folder: int, name: bytes | str, sink: Callable[[bytes], None]) -> Streamed:
+def stream(folder: int, name: bytes | str, sink: Callable[[bytes], object]) -> Streamed:
     """Read a file too large for memory into ``sink``, piece by piece, once, up to the size it has
     now.
 

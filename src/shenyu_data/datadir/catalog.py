@@ -79,6 +79,10 @@ class Catalog:
             run("UPDATE users SET sound = 0 WHERE sound")
         run("UPDATE about SET rules = ?, read_ms = max(read_ms, ?)", (rules, now_ms))
 
+    def version(self) -> int:
+        """Return a number that is another one as soon as another process has changed the file."""
+        return int(self.connection.execute("PRAGMA data_version").fetchone()[0])
+
     def about(self) -> tuple[str, int]:
         """Return by which rules documents were judged, and when one was read last, in ms."""
         rules, read_ms = self.connection.execute("SELECT rules, read_ms FROM about").fetchone()

@@ -14,7 +14,6 @@ import struct
 import zlib
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
-from urllib.parse import quote
 
 from blake3 import blake3
 
@@ -87,7 +86,7 @@ class KnownUsers:
 
     def __init__(self, path: str) -> None:
         self._connection = sqlite3.connect(
-            f"file:{quote(path)}?mode=ro", timeout=_BUSY_S, isolation_level=None, uri=True
+            f"file:{_quoted(path)}?mode=ro", timeout=_BUSY_S, isolation_level=None, uri=True
         )
         try:
             marks = [
@@ -202,6 +201,11 @@ def names_of(scan: Scan) -> bytes:
     return b"/".join(
         sorted([name for place, name, _ in scan.entries if place == Place.IN_HISTORY_FOLDER])
     )
+
+
+def _quoted(path: str) -> str:
+    """Return a path as it stands in an SQLite URI. (urllib would take 2 ms to import.)"""
+    return path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
 
 
 def _stat(folder: int, path: bytes) -> bytes:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 
 from shenyu_data.datadir.catalog import Catalog
 from shenyu_data.datadir.catalog_checks import RULES
@@ -14,12 +15,19 @@ _MOST_PENDING = 20_000  # documents and chats in one transaction
 class CatalogNotes:
     """Collects what workers found. Under the lock of the catalog; raises what it does.
 
-    ``changed`` is of how many users something was written.
+    ``changed`` is of how many users something was written. Whoever does not hold the lock all the
+    time gives what takes it for each transaction (``writing``), and raises if it cannot be had.
     """
 
-    def __init__(self, catalog: Catalog, now_ms: int) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        now_ms: int,
+        writing: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
         self._catalog = catalog
         self._now_ms = now_ms
+        self._writing = writing
         self._gone: list[bytes] = []
         self._changes: list[OwnerChange] = []
         self._pending = 0
@@ -45,7 +53,7 @@ class CatalogNotes:
         """Write what was noted so far."""
         if not (self._gone or self._changes):
             return
-        with self._catalog.transaction():
+        with self._writing(), self._catalog.transaction():
             self._catalog.begin(RULES, self._now_ms)
             for name in self._gone:
                 self._catalog.remove(name)

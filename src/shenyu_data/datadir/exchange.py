@@ -5,7 +5,6 @@ and who replaces documents with it.
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import fcntl
 import os
@@ -33,7 +32,7 @@ def exchange(folder: int, one: bytes, other: bytes) -> bool:
         return False
     if call(folder, one, folder, other, _RENAME_EXCHANGE) == 0:
         return True
-    error = ctypes.get_errno()
+    error = _errno()
     if error in (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP):
         return False
     raise OSError(error, os.strerror(error), os.fsdecode(other))
@@ -48,7 +47,7 @@ def rename_new(folder: int, old: bytes, new: bytes, *, to: int | None = None) ->
     if call is not None:
         if call(folder, old, target, new, _RENAME_NOREPLACE) == 0:
             return
-        error = ctypes.get_errno()
+        error = _errno()
         if error not in (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP):
             raise OSError(error, os.strerror(error), os.fsdecode(new))
     os.link(old, new, src_dir_fd=folder, dst_dir_fd=target, follow_symlinks=False)
@@ -61,7 +60,7 @@ def sync_all(folder: int) -> None:
     if call is None:
         os.sync()
     elif call(folder) != 0:
-        error = ctypes.get_errno()
+        error = _errno()
         raise OSError(error, os.strerror(error))
 
 
@@ -69,14 +68,26 @@ def sync_all(folder: int) -> None:
 def _syncfs() -> Any:
     if sys.platform != "linux":
         return None
-    return getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
+    return getattr(_libc(), "syncfs", None)
 
 
 @cache
 def _renameat2() -> Any:
     if sys.platform != "linux":
         return None
-    return getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    return getattr(_libc(), "renameat2", None)
+
+
+def _libc() -> Any:
+    import ctypes  # late: many import this module and call nothing of it
+
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def _errno() -> int:
+    import ctypes  # it is there already
+
+    return ctypes.get_errno()
 
 
 @contextmanager

@@ -1,15 +1,20 @@
-"""Whether a history that is too large or too deep to be unfolded is whole. For validate and repair.
+"""Documents too large for memory: read piece by piece, and whether a history that is too large or
+too deep to be unfolded is whole. For validate, repair and cleanup.
 
-It is followed as a stream, chat by chat; no more is in memory than the largest chat.
+A history is followed as a stream, chat by chat; no more is in memory than the largest chat.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import stat
+import time
+from collections.abc import Callable, Iterator
 
+from shenyu_data.datadir.capture import is_settled
 from shenyu_data.datadir.chat_stream import ChatScan, NoArray
 from shenyu_data.datadir.folder import FILE_FLAGS, open_folder
+from shenyu_data.datadir.replace import identity_of
 from shenyu_data.model.documents import Unparsable
 
 Blocks = Callable[[Callable[[bytes], object]], object]
@@ -17,6 +22,8 @@ Blocks = Callable[[Callable[[bytes], object]], object]
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _READ_BYTES = 1 << 20
+_WAIT_S = 0.02
+_MOST_WAITS = 100
 
 
 def structure_trouble(blocks: Blocks) -> Unparsable | None:
@@ -95,3 +102,57 @@ def memory_blocks(data: bytes) -> Blocks:
             take(data[start : start + _READ_BYTES])
 
     return blocks
+
+
+def memory_pieces(data: bytes) -> Iterator[bytes]:
+    """Yield the bytes of a document in memory, piece by piece."""
+    return (data[start : start + _READ_BYTES] for start in range(0, len(data), _READ_BYTES))
+
+
+class LargeFile:
+    """A live document that is open to be read piece by piece, as often as is wanted; ``stat`` is
+    from when it was opened.
+    """
+
+    def __init__(self, folder: int, name: bytes) -> None:
+        """Raises OSError as the system does; FileNotFoundError also if it is no regular file."""
+        self._descriptor = os.open(name, FILE_FLAGS, dir_fd=folder)
+        self.stat = os.fstat(self._descriptor)
+        if not stat.S_ISREG(self.stat.st_mode):
+            self.close()
+            raise FileNotFoundError(f"{name!r} is not a regular file any more")
+
+    def __enter__(self) -> LargeFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._descriptor)
+
+    def settle(self) -> bool:
+        """Wait, for two seconds at most, until whoever writes to it from now on must change its
+        stat; return whether that is so.
+        """
+        for _ in range(_MOST_WAITS):
+            if is_settled(self.stat):
+                return True
+            time.sleep(_WAIT_S)
+        return is_settled(self.stat)
+
+    def pieces(self) -> Iterator[bytes]:
+        """Yield its bytes, up to the size it had when it was opened."""
+        at = 0
+        while at < self.stat.st_size:
+            piece = os.pread(self._descriptor, min(_READ_BYTES, self.stat.st_size - at), at)
+            if not piece:
+                return
+            yield piece
+            at += len(piece)
+
+    def is_as_it_was(self) -> bool:
+        """Whether nobody wrote to it since it was opened, as far as its stat tells."""
+        now = os.fstat(self._descriptor)
+        return identity_of(now) == identity_of(self.stat)

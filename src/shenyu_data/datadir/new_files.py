@@ -15,6 +15,7 @@ import msgspec
 
 from shenyu_data.datadir.exchange import rename_new, sync_all
 from shenyu_data.datadir.folder import make_folder, open_folder
+from shenyu_data.datadir.made import look_of
 from shenyu_data.datadir.replace import Attributes
 from shenyu_data.model.layout import NEW_PREFIX, is_passing
 from shenyu_data.storage.atomic import set_attributes, write_all
@@ -31,6 +32,8 @@ class Waiting(NamedTuple):
     path: bytes
     temporary: bytes
     note: object
+    look: bytes = b""
+    """What it looks like: see made.py."""
 
 
 class _FolderNote(msgspec.Struct, array_like=True):
@@ -46,7 +49,8 @@ class NewFiles:
 
     ``run`` is 8 hexadecimal digits that tell this run's temporary files from others'; ``owner`` is
     whom folders belong to. ``before`` is told of a batch right before its files get their names,
-    ``made`` of each folder that is made. ``notes`` keeps folders' attributes till the end.
+    ``named`` of each that has its name, ``made`` of each folder that is made. ``notes`` keeps
+    folders' attributes till the end.
     """
 
     def __init__(
@@ -56,6 +60,7 @@ class NewFiles:
         notes: BinaryIO,
         *,
         before: Callable[[list[Waiting]], None],
+        named: Callable[[Waiting], None],
         made: Callable[[bytes], None],
         owner: tuple[int, int] | None = None,
     ) -> None:
@@ -63,6 +68,7 @@ class NewFiles:
         self._run = run
         self._notes = notes
         self._before = before
+        self._named = named
         self._made = made
         self._owner = owner
         self._count = 0
@@ -125,7 +131,7 @@ class NewFiles:
         note: object,
     ) -> None:
         """Write a file that is to be at ``path``. Raises OSError: then nothing of it is left."""
-        above = path.rpartition(b"/")[0]
+        above, _, name = path.rpartition(b"/")
         folder = self.folder(above)
         temporary = NEW_PREFIX + b"%b%08x" % (self._run.encode(), self._count & 0xFFFFFFFF)
         self._count += 1
@@ -135,13 +141,14 @@ class NewFiles:
                 fill(lambda piece: self._write(descriptor, piece))
                 mode, owner, mtime_ns = attributes
                 set_attributes(descriptor, mode=mode, owner=owner, mtime_ns=mtime_ns)
+                look = look_of(name, os.fstat(descriptor), named=False)
             finally:
                 os.close(descriptor)
         except BaseException:
             with suppress(OSError):
                 os.unlink(temporary, dir_fd=folder)
             raise
-        self._batch.append(Waiting(path, temporary, note))
+        self._batch.append(Waiting(path, temporary, note, look))
         self._pending.add(path)
         if len(self._batch) >= _BATCH_FILES or self._bytes >= _BATCH_BYTES:
             self.flush()
@@ -161,6 +168,8 @@ class NewFiles:
             except FileExistsError:
                 os.unlink(item.temporary, dir_fd=folder)
                 self.taken.append(item)
+            else:
+                self._named(item)
             self._batch.pop()
         self._pending.clear()
         self._bytes = 0

@@ -8,6 +8,7 @@ have it open and write to it yet. Who called us looks at it until it is quiet.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Callable
@@ -39,6 +40,14 @@ class Changed(Exception):
 
 class InTheWay(OSError):
     """Where the document belongs there is a link, a folder, or something else that is no file."""
+
+
+_NO_FILE = frozenset((errno.ENOTDIR, errno.ELOOP, errno.EISDIR))
+
+
+def is_in_the_way(error: OSError) -> bool:
+    """Whether an error says that something that is no file stands where a document belongs."""
+    return isinstance(error, InTheWay) or error.errno in _NO_FILE
 
 
 class Live(NamedTuple):
@@ -206,7 +215,7 @@ def check_same(folder: int, name: bytes, live: Live) -> None:
         raise Changed from None
     try:
         found = os.fstat(descriptor)
-        if _identity(found) != _identity(live.stat):
+        if identity_of(found) != identity_of(live.stat):
             raise Changed
         if live.data is not None and not _holds(descriptor, live.data):
             raise Changed
@@ -228,7 +237,8 @@ def _holds(descriptor: int, data: bytes) -> bool:
     return position == len(data)
 
 
-def _identity(found: os.stat_result) -> tuple[int, ...]:
+def identity_of(found: os.stat_result) -> tuple[int, ...]:
+    """Return what of a stat becomes another when the file is written or replaced."""
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 

@@ -5,8 +5,10 @@ done at a time, because making things durable costs the same for one as for a th
 
 1. The twins are written under names that nobody reads, read back, and made durable together.
 2. They get their names, if those are free, and that is made durable.
-3. Each document is displaced, and removed if it still is what was read and nobody has it open for
-   writing. Otherwise it gets its name back, and the twin goes.
+3. Where the application reads the twin, two seconds pass: it may have looked a moment before, found
+   none, and write it now.
+4. If the twin still is what was written, the document is displaced, and removed if it still is what
+   was read and nobody has it open for writing. Otherwise it gets its name back, and the twin goes.
 
 Names of what a kill leaves follow from the documents' own: :func:`tidy` needs no journal.
 """
@@ -14,7 +16,6 @@ Names of what a kill leaves follow from the documents' own: :func:`tidy` needs n
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import stat
 import time
@@ -42,14 +43,18 @@ MOST_WAITING_BYTES = 256 << 20
 """So much is made durable at a time; of what waits, only digests are in memory."""
 
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+QUIET_S = 2.0
+"""How long a twin that the application reads is left beside its document."""
+
 _QUIET_NS = 2_000_000_000  # where the system does not tell who has a file open
 _DOT_GZ = b".gz"
 _REMOVERS = 8
 _SHARE = 50
 
 Result = Literal["done", "changed", "taken", "kept", "failed"]
-"""``changed``: it was written meanwhile and is as it was; ``taken``: its twin's name is; ``kept``:
-both are there, and what was displaced is kept under another name; ``failed``: see the error.
+"""``changed``: it was written meanwhile and is as it was; ``taken``: its twin's name is, or the
+twin was written; ``kept``: both are there, and what was displaced is kept under another name;
+``failed``: see the error.
 """
 
 
@@ -80,6 +85,7 @@ class _Waiting(NamedTuple):
     digest: bytes
     made: os.stat_result
     adopted: bool  # the twin was there before
+    watched: bool
 
     @property
     def path(self) -> bytes:
@@ -92,22 +98,29 @@ def twin_of(name: bytes) -> bytes:
 
 
 def _digest(data: bytes) -> bytes:
+    import hashlib  # late: it loads OpenSSL, which few verbs need
+
     return hashlib.blake2b(data, digest_size=32).digest()
 
 
 def token_of(name: bytes) -> str:
     """Return by which name what passes of a document is found, after a kill too."""
+    import hashlib  # late, as above
+
     return hashlib.blake2b(name, digest_size=8, person=b"twins").hexdigest()
 
 
 class Twins:
     """Puts twins in the place of documents under the open folder ``root``; ``tell`` is told what
-    became of each, once that is settled.
+    became of each, once that is settled. ``quiet_s``: how long those that are ``watched`` are.
     """
 
-    def __init__(self, root: int, tell: Callable[[Outcome], None]) -> None:
+    def __init__(
+        self, root: int, tell: Callable[[Outcome], None], quiet_s: float = QUIET_S
+    ) -> None:
         self._root = root
         self._tell = tell
+        self._quiet_s = quiet_s
         self._waiting: list[_Waiting] = []
         self._waiting_bytes = 0
 
@@ -117,6 +130,8 @@ class Twins:
         folder: bytes,
         source: Source,
         data: bytes,
+        *,
+        watched: bool = False,
     ) -> None:
         """Write the twin of a document, whose bytes are ``data``, in the folder ``folder``, open as
         ``opened``.
@@ -132,9 +147,9 @@ class Twins:
         except BaseException:
             _remove(opened, temporary)
             raise
-        self._wait(folder, source, made, adopted=False)
+        self._wait(folder, source, made, adopted=False, watched=watched)
 
-    def adopt(self, opened: int, folder: bytes, source: Source) -> None:
+    def adopt(self, opened: int, folder: bytes, source: Source, *, watched: bool = False) -> None:
         """As :func:`add`, where the twin is there already and known to hold the same: what a run
         that was killed left. It gets the document's time.
         """
@@ -147,12 +162,20 @@ class Twins:
         except OSError as error:
             self._tell(Outcome(b"%b/%b" % (folder, source.name), "failed", 0, 0, error))
             return
-        self._wait(folder, source, made, adopted=True)
+        self._wait(folder, source, made, adopted=True, watched=watched)
 
-    def _wait(self, folder: bytes, source: Source, made: os.stat_result, *, adopted: bool) -> None:
+    def _wait(
+        self,
+        folder: bytes,
+        source: Source,
+        made: os.stat_result,
+        *,
+        adopted: bool,
+        watched: bool,
+    ) -> None:
         digest = _digest(source.data)
         target = twin_of(source.name)
-        item = _Waiting(folder, source.name, target, source.stat, digest, made, adopted)
+        item = _Waiting(folder, source.name, target, source.stat, digest, made, adopted, watched)
         self._waiting.append(item)
         self._waiting_bytes += max(item.stat.st_size, made.st_size)
         if len(self._waiting) >= MOST_WAITING or self._waiting_bytes >= MOST_WAITING_BYTES:
@@ -166,6 +189,8 @@ class Twins:
             sync_all(self._root)
             named = list(self._each(self._waiting, _name))
             sync_all(self._root)
+            if any(item.watched for item in named):
+                time.sleep(self._quiet_s)
         except BaseException:
             self.abandon()
             raise
@@ -259,6 +284,11 @@ def _take_back(folder: int, item: _Waiting) -> None:
 def _displace(folder: int, item: _Waiting) -> Outcome | None:
     """Take the document away, unless somebody wrote to it."""
     displaced = DISPLACED_PREFIX + token_of(item.source).encode()
+    try:
+        if not _is_ours(folder, item):
+            return Outcome(item.path, "taken", 0, 0)
+    except FileNotFoundError:
+        return Outcome(item.path, "changed", 0, 0)
     try:
         found = os.stat(item.source, dir_fd=folder, follow_symlinks=False)
         same = _identity(found) == _identity(item.stat)
@@ -395,6 +425,12 @@ def _remove_ours(folder: int, item: _Waiting) -> None:
     if item.adopted:
         return
     with suppress(OSError):
-        found = os.stat(item.target, dir_fd=folder, follow_symlinks=False)
-        if (found.st_dev, found.st_ino) == (item.made.st_dev, item.made.st_ino):
+        if _is_ours(folder, item):
             os.unlink(item.target, dir_fd=folder)
+
+
+def _is_ours(folder: int, item: _Waiting) -> bool:
+    """Whether the twin is as it was written. Raise FileNotFoundError if it is gone."""
+    found = os.stat(item.target, dir_fd=folder, follow_symlinks=False)
+    made = item.made.st_dev, item.made.st_ino, item.made.st_size, item.stat.st_mtime_ns
+    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns) == made

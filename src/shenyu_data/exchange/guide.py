@@ -26,19 +26,25 @@ class Names:
 
     An array of chats is one of the application's, which reads it under its own names only. A single
     chat is the guide's, whose layout goes by any name: it gets the number that the guide's import
-    gives it.
+    gives it. ``counts`` counts the application's names, and under the empty one all others.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, counts: dict[bytes, int] | None = None) -> None:
+        self._counts = counts
         self._count = self._arrays = 0
 
     def next(self, value: bytes) -> bytes:
         """Return the name of the next history, given its text."""
         index, self._count = self._count, self._count + 1
-        if value.lstrip()[:1] == b"[":
+        if value[:1] != b"{" and value.lstrip()[:1] == b"[":
             self._arrays += 1
             if self._arrays <= len(ARRAY_NAMES):
-                return ARRAY_NAMES[self._arrays - 1]
+                name = ARRAY_NAMES[self._arrays - 1]
+                if self._counts is not None:
+                    self._counts[name] = self._counts.get(name, 0) + 1
+                return name
+        if self._counts is not None:
+            self._counts[b""] = self._counts.get(b"", 0) + 1
         return b"%d.json" % index
 
 

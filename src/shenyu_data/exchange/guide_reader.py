@@ -3,48 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
 
 import msgspec
 
-from shenyu_data.exchange.guide import ARRAY_NAMES, VERSION, Names
-from shenyu_data.exchange.items import Damage, Item, LeftOut, Record
-from shenyu_data.exchange.json_stream import JsonStream
-from shenyu_data.exchange.json_text import indented
+from shenyu_data.exchange.guide import VERSION
+from shenyu_data.exchange.guide_members import (
+    SMALL_BYTES,
+    GuideDocument,
+    histories_of,
+    user_document,
+)
+from shenyu_data.exchange.guide_stretch import GuideStretch
+from shenyu_data.exchange.items import Item, LeftOut, Record
+from shenyu_data.exchange.json_stream import JsonStream, Stretch
 from shenyu_data.exchange.streams import PlainFile
 from shenyu_data.model.errors import ArchiveError
 from shenyu_data.model.findings import printable
-from shenyu_data.model.layout import HISTORIES, JSON_SUFFIX, USERS, is_plain_name
 
-_SMALL_BYTES = 100
 _MOST_UNKNOWN = 1000
-_PART_BYTES = 1 << 20
+PART_BYTES = 1 << 20
+"""So much a worker looks into at a time."""
 _MOST_PART_BYTES = 8 << 20
 _ENTRY_BYTES = 500
 """What an entry takes beside its value."""
-
-
-class GuideDocument(NamedTuple):
-    """A document as it stands in the export: of whom, in which part, where it belongs, and at which
-    byte its ``value`` begins.
-    """
-
-    part: str
-    key: str
-    path: bytes | None
-    """None: its user has no name that could be a file's."""
-    at: int
-    value: bytes
-
-    def record(self) -> Record:
-        """Return the item it makes."""
-        place = f"{self.part} of {printable(self.key[:_SMALL_BYTES])}"
-        if self.path is None:
-            return LeftOut(place, "such a name leads elsewhere")
-        try:
-            return Item(kind="file", path=self.path, data=indented(self.value))
-        except ValueError as error:
-            return Damage(place, f"it is no JSON: {error}")
 
 
 _Place = tuple[str, str, bytes | None, int, int]
@@ -82,7 +63,7 @@ class GuideDocuments:
     @property
     def is_full(self) -> bool:
         """Whether there are likely more of them."""
-        return self.size > _PART_BYTES // 2
+        return self.size > PART_BYTES // 2
 
     def records(self) -> Iterator[Record]:
         """Yield what they are. Raise ArchiveError if they cannot be read."""
@@ -111,13 +92,21 @@ class GuideDocuments:
 
 
 class GuideReader:
-    """Reads an export from ``read(count)``. ``file``: where workers may read it themselves;
-    ``names`` counts the names that histories got.
+    """Reads an export from ``read(count)``. ``file``: where workers may read it themselves, and
+    in stretches of at most ``stretch_bytes`` all by themselves; 0: in none. ``names`` counts the
+    names that histories got, but in stretches.
     """
 
-    def __init__(self, read: Callable[[int], bytes], file: PlainFile | None = None) -> None:
+    def __init__(
+        self,
+        read: Callable[[int], bytes],
+        file: PlainFile | None = None,
+        *,
+        stretch_bytes: int = 0,
+    ) -> None:
         self._json = JsonStream(read)
         self._file = file
+        self._stretch_bytes = stretch_bytes if file is not None else 0
         self._found: set[str] = set()
         self.names: dict[bytes, int] = {}
 
@@ -126,12 +115,12 @@ class GuideReader:
         is of a version that nobody knows.
         """
         for part in self.parts():
-            if isinstance(part, GuideDocuments):
+            if isinstance(part, GuideDocuments | GuideStretch):
                 yield from part.records()
             else:
                 yield part
 
-    def parts(self) -> Iterator[GuideDocuments | Record]:
+    def parts(self) -> Iterator[GuideDocuments | GuideStretch | Record]:
         """As iterating, but yield many documents at a time, which are still to be looked into."""
         waiting: list[GuideDocument | Item] = []
         size = 0
@@ -148,7 +137,7 @@ class GuideReader:
                 waiting, size = [], 0
             if entry is None:
                 return
-            if isinstance(entry, LeftOut):
+            if isinstance(entry, LeftOut | GuideStretch):
                 yield entry
                 continue
             waiting.append(entry)
@@ -156,7 +145,7 @@ class GuideReader:
             if isinstance(entry, GuideDocument):
                 size += len(entry.key) + len(entry.value)
 
-    def _entries(self) -> Iterator[GuideDocument | Item | LeftOut]:
+    def _entries(self) -> Iterator[GuideDocument | Item | LeftOut | GuideStretch]:
         unknown = 0
         for key in self._json.members():
             self._found.add(key)
@@ -175,7 +164,7 @@ class GuideReader:
                         f"it has more than {_MOST_UNKNOWN:,} members that the format does not know",
                         hint="Give the file export.json that the guide's script wrote.",
                     )
-                yield LeftOut(printable(key[:_SMALL_BYTES]), "the format knows no such member")
+                yield LeftOut(printable(key[:SMALL_BYTES]), "the format knows no such member")
                 self._json.value()
         self._json.end()
         if not self._found & {"users", "histories"}:
@@ -184,56 +173,39 @@ class GuideReader:
                 hint="Give the file export.json that the guide's script wrote.",
             )
 
-    def _users(self) -> Iterator[GuideDocument]:
-        for key in self._json.members():
-            user = _name(key)
-            path = USERS + b"/" + user + JSON_SUFFIX if is_plain_name(user) else None
-            value = self._json.value()
-            yield GuideDocument("users", key, path, self._json.position - len(value), value)
+    def _users(self) -> Iterator[GuideDocument | GuideStretch]:
+        for key in self._json.parts(self._stretch_bytes):
+            if isinstance(key, Stretch):
+                yield from self._stretch("users", key)
+            else:
+                yield user_document(self._json, key)
 
-    def _histories(self) -> Iterator[GuideDocument | Item | LeftOut]:
-        for key in self._json.members():
-            if not self._json.next_is(b"["):
-                yield LeftOut(printable(key[:_SMALL_BYTES]), "its histories are not in an array")
-                self._json.value()
-                continue
-            names = Names()
-            folder = HISTORIES + b"/" + _name(key)
-            if not is_plain_name(_name(key)):
-                yield LeftOut(printable(key[:_SMALL_BYTES]), "such a name leads elsewhere")
-                self._json.value()
-                continue
-            yield Item(kind="folder", path=folder, data=b"", mode=0o700)
-            for _ in self._json.elements():
-                value = self._json.value()
-                name = names.next(value)
-                known = name if name in ARRAY_NAMES else b""
-                self.names[known] = self.names.get(known, 0) + 1
-                at = self._json.position - len(value)
-                yield GuideDocument("histories", key, folder + b"/" + name, at, value)
+    def _histories(self) -> Iterator[GuideDocument | Item | LeftOut | GuideStretch]:
+        for key in self._json.parts(self._stretch_bytes, last="users" in self._found):
+            if isinstance(key, Stretch):
+                yield from self._stretch("histories", key)
+            else:
+                yield from histories_of(self._json, key, self.names)
+
+    def _stretch(self, part: str, stretch: Stretch) -> Iterator[GuideStretch]:
+        if self._file is not None:
+            yield GuideStretch(self._file, part, stretch)
 
     def _check_version(self, value: bytes) -> None:
         try:
             version = msgspec.json.decode(value, type=str)
         except (ValueError, RecursionError):
-            version = value[:_SMALL_BYTES].decode("utf-8", "replace")
+            version = value[:SMALL_BYTES].decode("utf-8", "replace")
         if version != VERSION:
             raise ArchiveError(
-                f"the export is of version {printable(version)[:_SMALL_BYTES]}, and this "
+                f"the export is of version {printable(version)[:SMALL_BYTES]}, and this "
                 f"program knows {VERSION}",
                 hint="Look what wrote it, and whether a newer version of this program knows it.",
             )
 
 
-def _is_cut(entry: GuideDocument | Item | LeftOut, size: int) -> bool:
+def _is_cut(entry: GuideDocument | Item | LeftOut | GuideStretch, size: int) -> bool:
     """Whether a part of so many bytes ends before an entry: between users, if it can be."""
-    if isinstance(entry, LeftOut) or size >= _MOST_PART_BYTES:
+    if isinstance(entry, LeftOut | GuideStretch) or size >= _MOST_PART_BYTES:
         return True
-    return size >= _PART_BYTES and (isinstance(entry, Item) or entry.part == "users")
-
-
-def _name(key: str) -> bytes:
-    try:
-        return key.encode()
-    except UnicodeEncodeError:
-        return b""  # half a character: no name
+    return size >= PART_BYTES and (isinstance(entry, Item) or entry.part == "users")

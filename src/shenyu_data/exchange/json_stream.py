@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import msgspec
 
@@ -29,6 +30,16 @@ _decode_any = msgspec.json.Decoder(msgspec.Raw).decode
 _decode_string = msgspec.json.Decoder(str).decode
 
 
+class Stretch(NamedTuple):
+    """Members of an object that were passed over: at which byte they begin, how many bytes they
+    are, and what stands ``between`` two of them.
+    """
+
+    at: int
+    size: int
+    between: bytes
+
+
 class JsonStream:
     """Reads from ``read(count)``, which gives at most so many bytes, none at the end."""
 
@@ -38,6 +49,7 @@ class JsonStream:
         self._at = 0
         self._passed = 0
         self._indent = b""
+        self._undivided = 0
 
     @property
     def position(self) -> int:
@@ -49,15 +61,47 @@ class JsonStream:
 
         Raise ArchiveDamaged if there is no object, or it is cut off.
         """
+        for key in self.parts(0):
+            if isinstance(key, str):
+                yield key
+
+    def parts(self, most: int, *, last: bool = False) -> Iterator[str | Stretch]:
+        """As :meth:`members`, but pass over at most so many bytes at a time of whole members, as
+        far as their indentation tells which these are. That they are is not proved.
+
+        ``last``: no other object like it is likely to come, so that its end need not be sought.
+        """
         self._expect(b"{")
         first = True
         while not self._take(b"}"):
             if not first:
                 self._expect(b",")
             first = False
+            if most and (stretch := self._stretch(most, last=last)) is not None:
+                yield stretch
+                continue
             key = self._key()
             self._expect(b":")
             yield key
+
+    def _stretch(self, most: int, *, last: bool) -> Stretch | None:
+        if self._peek() != b'"' or not self._indent or self.position < self._undivided:
+            return None
+        while len(self._buffer) - self._at < most and self._more():
+            pass
+        until = self._at + most
+        if not last:  # members are indented twice as far as what they are members of
+            closing = b"\n" + self._indent[: len(self._indent) // 2] + b"}"
+            found = self._buffer.find(closing, self._at, until)
+            until = found if found >= 0 else until
+        between = b",\n" + self._indent + b'"'
+        end = self._buffer.rfind(between, self._at, until)
+        if end < 0:
+            self._undivided = self.position + most // 2  # do not look for it at each member
+            return None
+        stretch = Stretch(self.position, end - self._at, between)
+        self._at = end
+        return stretch
 
     def elements(self) -> Iterator[None]:
         """Yield for each element of the array that comes; it must be taken in between."""

@@ -34,7 +34,8 @@ def indented(data: bytes, column: int = 0) -> bytes:
     depth = _depth_of_blanks(data, opening)
     try:
         text = msgspec.json.format(data, indent=-1 if depth else 2)
-        text.decode()
+        if not text.isascii():
+            text.decode()
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         text = _as_the_application_writes(data, None if depth else 2)
     if depth > MOST_DEPTH or (opening > MOST_DEPTH and _TOO_DEEP in text):

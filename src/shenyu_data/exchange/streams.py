@@ -137,10 +137,15 @@ class PlainFile(NamedTuple):
         except OSError as error:
             raise _unreadable(error) from error
         if (found.st_dev, found.st_ino) != (self.device, self.inode) or len(data) < size:
-            raise ArchiveError(
-                "the export was changed while it was read", hint="Try again when it is complete."
-            )
+            raise changed_meanwhile()
         return data
+
+
+def changed_meanwhile() -> ArchiveError:
+    """Return the error of an export that is not what it was when it was read before."""
+    return ArchiveError(
+        "the export was changed while it was read", hint="Try again when it is complete."
+    )
 
 
 class Input:

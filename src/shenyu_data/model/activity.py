@@ -20,7 +20,9 @@ _FIRST_SECOND = 1_000_000_000  # in 2001; smaller numbers are counters, not cloc
 _FIRST_MS = 100_000_000_000  # in 1973; as seconds, in 5138
 _LAST_MS = 100_000_000_000_000  # in 5138
 _MOST_DIGITS = 16
-_TIME_KEYS = ("timestamp", "updated_at", "updatedAt", "time", "date", "created_at", "createdAt")
+_TIME_KEYS = frozenset(
+    ("timestamp", "updated_at", "updatedAt", "time", "date", "created_at", "createdAt")
+)
 
 
 class Activity(NamedTuple):
@@ -73,11 +75,9 @@ def moment_ms(value: object, *, dates: bool = True) -> float | None:
     """Return the moment that a value of a document means, in milliseconds since 1970; None if it
     is no clock. ``dates`` False: only numbers count, and strings of digits.
     """
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, int | float):
-        return _of_number(value)
-    if not isinstance(value, str):
+    if not isinstance(value, str):  # text first: most are
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return _of_number(value)
         return None
     text = value.strip()
     if text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS:
@@ -108,7 +108,7 @@ def _listed(messages: object) -> Iterator[dict[str, object]]:
 
 
 def _times(item: dict[str, object], latest: int | None) -> Iterator[int]:
-    for key in _TIME_KEYS:
-        moment = moment_ms(item[key]) if key in item else None
+    for key in _TIME_KEYS.intersection(item):
+        moment = moment_ms(item[key])
         if moment is not None and (latest is None or moment <= latest):
             yield int(moment)

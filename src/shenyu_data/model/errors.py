@@ -22,6 +22,7 @@
     ├── ServiceError                the application could not be stopped or started   exit 3
     ├── InvalidReceipt              the receipt of an erasure does not hold               exit 3
     ├── HoldsDamaged                what must not be cleaned up cannot be told        exit 3
+    ├── AcknowledgementsDamaged     what was said to be meant cannot be told          exit 3
     ├── DataDirectoryError          the live data directory cannot be used            exit 3
     ├── ArchiveError                the archive to import is unsafe, or is none       exit 3
     │   └── ArchiveDamaged          it is cut off or altered
@@ -193,6 +194,12 @@ class HoldsDamaged(ShenyuDataError):
     """A file of holds is lost or damaged: what must not be cleaned up cannot be told."""
 
     code = "holds-damaged"
+
+
+class AcknowledgementsDamaged(ShenyuDataError):
+    """The file of acknowledgements is damaged: which losses were meant cannot be told."""
+
+    code = "acknowledgements-damaged"
 
 
 class DataDirectoryError(ShenyuDataError):

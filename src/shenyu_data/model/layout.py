@@ -115,7 +115,7 @@ def is_archive_name(name: bytes) -> bool:
 
 def is_passing(name: bytes) -> bool:
     """Whether a file's own name is one that we give for a moment while we replace a document."""
-    return _PASSING.fullmatch(name) is not None
+    return name[:1] == b"." and _PASSING.fullmatch(name) is not None  # most have no such dot
 
 
 def is_plain_name(name: bytes) -> bool:

@@ -33,24 +33,14 @@ class QuickChat(_Times):
         """Return what is left of the chat, as its value would have it: of the messages only those
         that have a time, with nothing else.
         """
-        value = _said(self)
-        for name in ("id", "title", "model"):
-            if (found := getattr(self, name)) is not UNSET:
-                value[name] = found
+        value: dict[str, object] = msgspec.to_builtins(self)  # without what is UNSET
         if self.messages is not UNSET:
-            value["messages"] = [_said(item) for item in self.messages if item != _NO_TIMES]
+            value["messages"] = list(filter(None, value["messages"]))  # type: ignore[call-overload]
         return value
 
-
-_NO_TIMES = _Times()
-_NAMES = _Times.__struct_fields__
 
 decode_quick_chat = msgspec.json.Decoder(QuickChat).decode
 """Decode one chat. Raises what a msgspec decoder does, also for chats that are merely odd."""
 
 decode_quick_chats = msgspec.json.Decoder(list[QuickChat]).decode
 """The same, of an array of chats."""
-
-
-def _said(times: _Times) -> dict[str, object]:
-    return {name: value for name in _NAMES if (value := getattr(times, name)) is not UNSET}

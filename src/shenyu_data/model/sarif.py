@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from shenyu_data.model.findings import Finding, Severity
@@ -17,16 +17,27 @@ _BASE = "DATA"
 _LEVELS: dict[Severity, str] = {"error": "error", "warning": "warning", "info": "note"}
 
 
+class SarifLog(NamedTuple):
+    """A log whose last list, the results, is empty; and these, to be put there: there may be
+    millions.
+    """
+
+    log: dict[str, Any]
+    results: Iterator[dict[str, Any]]
+
+
 def sarif_log(
-    findings: Sequence[Finding], *, folder: str, version: str, exit_status: int
-) -> dict[str, Any]:
-    """Given what a check saw in the absolute ``folder``, return a SARIF log of one run.
+    findings: Iterable[Finding], *, folder: str, version: str, exit_status: int
+) -> SarifLog:
+    """Given what a check saw in the absolute ``folder``, which can be gone through twice, return a
+    SARIF log of one run.
 
     Every finding is a result, and its code the rule. Paths count from the base ``DATA``.
     """
     rules: dict[str, dict[str, Any]] = {}
     for finding in findings:
-        rules.setdefault(finding.code, _rule(finding))
+        if finding.code not in rules:
+            rules[finding.code] = _rule(finding)
     indexes = {code: index for index, code in enumerate(rules)}
     run = {
         "tool": {
@@ -34,9 +45,10 @@ def sarif_log(
         },
         "invocations": [{"executionSuccessful": True, "exitCode": exit_status}],
         "originalUriBaseIds": {_BASE: {"uri": f"file://{_quoted(folder.rstrip('/'))}/"}},
-        "results": [_result(finding, indexes[finding.code]) for finding in findings],
+        "results": [],
     }
-    return {"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}
+    results = (_result(finding, indexes[finding.code]) for finding in findings)
+    return SarifLog({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}, results)
 
 
 def _rule(finding: Finding) -> dict[str, Any]:

@@ -62,6 +62,19 @@ def is_sound_user(data: bytes, owner: bytes) -> bool:
     return user.firstSeen is not None and user.lastSeen is not None and is_application_name(owner)
 
 
+def is_same_but_the_visit(one: bytes, other: bytes) -> bool:
+    """Whether two versions of a user's document differ in no more than what the application changes
+    at every visit.
+    """
+    try:
+        versions = [msgspec.json.decode(data, type=dict[str, object]) for data in (one, other)]
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return False
+    for version in versions:
+        version.pop("lastSeen", None)
+    return versions[0] == versions[1]
+
+
 def check_user(value: object, owner: bytes | None, notes: Notes) -> None:
     """Note everything wrong with the user ``value``; ``owner`` is None if no file name binds it."""
     if not isinstance(value, dict):

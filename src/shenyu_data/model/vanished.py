@@ -52,17 +52,26 @@ class HistoryPast:
         self._fragments: dict[Identity, Kept] = {}  # what only torn versions since the last held
         self._torn = self._absent = False  # since the last whole version
         self._known: set[bytes] = set()
+        self._seen: dict[Identity, bytes] = {}
 
     def whole(
-        self, history: History, archive: History | None, snapshot: bytes, *, telling: bool
+        self,
+        history: History,
+        archive: History | None,
+        snapshot: bytes,
+        *,
+        telling: bool,
+        seen: bytes | None = None,
     ) -> None:
         """A version that is whole, and the archive beside it.
 
         ``telling``: what it does not hold was removed. A safety snapshot shows what was about to be
-        replaced, and tells nothing of the kind.
+        replaced, and tells nothing of the kind. ``seen`` is the snapshot that shows that the
+        history was like this then, if that is not ``snapshot``; empty: none does.
         """
         self._number += 1
         now = self._kept(archive, snapshot) | self._kept(history, snapshot)
+        self._see(now, snapshot if seen is None else seen)
         vanished = self._vanished(history, now)
         for identity in now:
             self._missing.pop(identity, None)
@@ -88,6 +97,7 @@ class HistoryPast:
                 self._state[identity] = kept
         of_last = self._of_last
         found = read_history(compose([piece.data for piece in pieces if piece.whole], data))
+        self._see((chat.identity for chat in found.chats), snapshot)
         for chat in found.chats:
             if chat.identity in together and chat.identity not in of_last:
                 self._fragments[chat.identity] = together[chat.identity]
@@ -95,6 +105,10 @@ class HistoryPast:
     def absent(self) -> None:
         """A snapshot that does not hold the history: somebody removed it."""
         self._absent = True
+
+    def seen(self, identity: Identity) -> bytes:
+        """Return the newest snapshot that shows that the history held a chat; empty: none does."""
+        return self._seen.get(identity, b"")
 
     def vanished(self, live: History, archive: History | None) -> list[Kept]:
         """Return the chats that should be in the live history, and neither are nor in its archive,
@@ -131,6 +145,10 @@ class HistoryPast:
             return None
         data = remove_all(base, out) if out else base.data
         return with_chats(read_history(data), more) if more else data
+
+    def _see(self, identities: Iterable[Identity], snapshot: bytes) -> None:
+        if snapshot:
+            self._seen.update(dict.fromkeys(identities, snapshot))
 
     @property
     def _of_last(self) -> dict[Identity, Chat]:

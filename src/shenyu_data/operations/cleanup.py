@@ -14,27 +14,20 @@ from contextlib import suppress
 import msgspec
 
 from shenyu_data.datadir.folder import open_folder, open_root
-from shenyu_data.datadir.replace import Attributes, Live
+from shenyu_data.datadir.large import LargeFile
 from shenyu_data.datadir.scan import DataFolders
-from shenyu_data.model.chats import Chat, History, same_value
-from shenyu_data.model.chats_edit import remove_all
-from shenyu_data.model.documents import Unparsable
 from shenyu_data.model.errors import RepositoryError
 from shenyu_data.model.findings import Finding, printable
 from shenyu_data.model.layout import GZIP_SUFFIX, HISTORIES, Kind, Place, path_of
 from shenyu_data.model.monitor import Monitor
-from shenyu_data.model.regzip import gzip_like
 from shenyu_data.operations.backup import BackupOptions, backup
-from shenyu_data.operations.cleanup_owner import (
-    OwnerPlan,
-    OwnerPlanner,
-    Removal,
-    digest_of,
-)
+from shenyu_data.operations.cleanup_documents import open_large
+from shenyu_data.operations.cleanup_edits import RemovalEdit
+from shenyu_data.operations.cleanup_owner import OwnerPlan, OwnerPlanner, Removal
 from shenyu_data.operations.cleanup_plan import Planner, plan_cleanup, planner_of
 from shenyu_data.operations.cleanup_values import Amounts, CleanupOptions, CleanupPlan
-from shenyu_data.operations.conversations import read_chats
 from shenyu_data.operations.holds import read_holds
+from shenyu_data.operations.interrupted import finish_interrupted
 from shenyu_data.operations.journal import (
     CLEANUP,
     Began,
@@ -42,13 +35,10 @@ from shenyu_data.operations.journal import (
     Ended,
     FolderGone,
     Journals,
-    Step,
     open_journals,
 )
 from shenyu_data.operations.journal import Saved as SavedIn
-from shenyu_data.operations.live_document import Change, Refused
-from shenyu_data.operations.live_writer import LiveWriter, recover
-from shenyu_data.operations.restore_edits import chat_digest
+from shenyu_data.operations.live_writer import LiveWriter
 from shenyu_data.operations.restore_wanted import Saved
 from shenyu_data.repository.repository import Repository
 
@@ -86,7 +76,7 @@ def cleanup(
     """
     started = time.monotonic()
     with open_journals(options.state) as journals, open_root(data) as folder:
-        recover(repository, folder, journals, options.quiet_s, monitor)
+        finish_interrupted(repository, folder, journals, options.quiet_s, monitor)
         if options.hold_files is not None:  # which nobody can change from now on
             holds = read_holds(options.hold_files)
             if holds != options.holds:
@@ -139,7 +129,7 @@ class _Apply:
         self._plan = plan
         self._folder = folder
         self._monitor = monitor
-        self._digests = Digests(repository)
+        self.digests = Digests(repository)
         self._planner = Planner(repository, data, options, monitor)
         self._folders = folders
         self._empty_folders: list[bytes] = []
@@ -156,7 +146,7 @@ class _Apply:
             )
         )
         self.writer = LiveWriter(
-            folder, self._journal, self._digests, options.quiet_s, monitor.report
+            folder, self._journal, self.digests, options.quiet_s, monitor.report
         )
 
     def run(self) -> None:
@@ -187,7 +177,7 @@ class _Apply:
 
     def _change(self, plan: OwnerPlan, saved: Saved, later: set[bytes] | None) -> None:
         for removal in plan.removals:
-            edit = _Edit(self, plan.user, removal, saved)
+            edit = RemovalEdit(self, plan.user, removal, saved)
             before = self.writer.changed + self.writer.removed
             # A compressed one is none that the application writes: it is not merged with anything.
             kind: Kind = "other" if removal.name.endswith(GZIP_SUFFIX) else "history"
@@ -232,102 +222,28 @@ class _Apply:
             os.close(descriptor)
         return True
 
-    def again(self, user: bytes, planned: Removal, data: bytes) -> Removal | None:
-        """Plan a document anew that was written since. A chat that was changed meanwhile is in use,
-        whatever its clock says: it stays.
+    def again(self, user: bytes, planned: Removal, data: bytes | None) -> Removal | None:
+        """Plan a document anew that was written since; without ``data`` it is read. A chat that was
+        changed meanwhile is in use, whatever its clock says: it stays.
         """
         bucket = self._repository.keys.user_bucket(user)
         planner: OwnerPlanner = planner_of(
             self._planner.task({bucket: [user]}, None), self._folders
         )
-        removals = planner.plan(user, read={planned.name: data}).removals
+        read = {} if data is None else {planned.name: data}
+        removals = planner.plan(user, read=read).removals
         for removal in removals:
             if removal.name == planned.name:
                 return _part(removal, planned)
         return None
 
-    def step(
-        self, path: bytes, user: bytes, saved: Saved, new: bytes | None, gone: list[Chat]
-    ) -> Step:
-        """Return the journal's step."""
-        digests = self._digests
-        return Step(
-            path=path,
-            user=user,
-            chat=None,
-            snapshot=None,
-            before=saved.snapshot,
-            wrote=None if new is None else digests.of(new),
-            removed=[chat_digest(digests, chat.value) for chat in gone],
-        )
-
-
-class _Edit:
-    """What becomes of one document; ``amounts`` is what went when it was last asked."""
-
-    def __init__(self, apply: _Apply, user: bytes, removal: Removal, saved: Saved) -> None:
-        self.path = path_of(user, Place.IN_HISTORY_FOLDER, removal.name)
-        self.amounts = Amounts()
-        self._apply = apply
-        self._user = user
-        self._removal = removal
-        self._saved = saved
-
-    def __call__(self, live: Live | None) -> Change | None:
-        """Say what the document becomes."""
-        if live is None or live.data is None:
-            return None
-        name, data = self._removal.name, live.data
-        removal: Removal | None = self._removal
-        if digest_of(data) != self._removal.digest:
-            removal = self._apply.again(self._user, self._removal, data)
-        if removal is None:
-            return None
+    def open(self, user: bytes, name: bytes) -> LargeFile:
+        """Open a history to be followed as a stream. Raises OSError."""
+        folder = open_folder(self._folder, HISTORIES)
         try:
-            history = read_chats(name, data)
-        except Unparsable:
-            return None
-        gone = [history.chats[index] for index in removal.indexes]
-        self._check_saved(data, gone, whole=removal.whole)
-        self._count(history, gone, whole=removal.whole)
-        if removal.whole:
-            step = self._apply.step(self.path, self._user, self._saved, None, gone)
-            return Change(None, None, step=step)
-        new = remove_all(history, removal.indexes)
-        if name.endswith(GZIP_SUFFIX):
-            new = gzip_like(data, new)
-        found = live.stat
-        # Its time stays: it is the clock of those of its chats that have none.
-        owner, mode = (found.st_uid, found.st_gid), found.st_mode & 0o7777
-        step = self._apply.step(self.path, self._user, self._saved, new, gone)
-        return Change(new, Attributes(mode, owner, found.st_mtime_ns), step=step)
-
-    def _count(self, history: History, gone: list[Chat], *, whole: bool) -> None:
-        self.amounts = Amounts(
-            chats=len(gone),
-            messages=sum(chat.messages for chat in gone),
-            size_bytes=sum(chat.end - chat.start for chat in gone),
-            documents=1,
-            files=int(whole),
-        )
-
-    def _check_saved(self, data: bytes, gone: list[Chat], *, whole: bool) -> None:
-        """Raise Refused if the safety snapshot does not hold what is about to be removed."""
-        if self._saved.holds(self._user, self.path, data):
-            return
-        saved = None if whole else self._saved.read(self._user, self.path)
-        if saved is not None:
-            with suppress(Unparsable):
-                kept = read_chats(self._removal.name, saved[1])
-                there = {chat.identity: chat for chat in kept.chats}
-                if all(
-                    chat.identity in there and same_value(there[chat.identity].value, chat.value)
-                    for chat in gone
-                ):
-                    return
-        raise Refused(
-            code="not-saved", message="the safety snapshot does not hold what is there now"
-        )
+            return open_large(folder, user, name)
+        finally:
+            os.close(folder)
 
 
 def _part(removal: Removal, planned: Removal) -> Removal | None:

@@ -13,14 +13,11 @@ from contextlib import suppress
 from typing import NamedTuple
 
 import msgspec
-from blake3 import blake3
 
 from shenyu_data.datadir.capture import capture
 from shenyu_data.datadir.folder import FILE_FLAGS, FOLDER_FLAGS
-from shenyu_data.datadir.replace import MOST_BYTES
 from shenyu_data.datadir.scan import DataFolders, Found, Scan, scan_user
-from shenyu_data.model.activity import last_activity, moment_ms
-from shenyu_data.model.chats import Chat, History
+from shenyu_data.model.activity import moment_ms
 from shenyu_data.model.documents import Unparsable
 from shenyu_data.model.expiry import (
     ORPHAN_GRACE_MS,
@@ -33,12 +30,19 @@ from shenyu_data.model.expiry import (
 )
 from shenyu_data.model.expiry_holds import Holds
 from shenyu_data.model.findings import Finding, printable
-from shenyu_data.model.layout import GZIP_SUFFIX, Place, kind_of, path_of
+from shenyu_data.model.layout import GZIP_SUFFIX, JSON_SUFFIX, Place, kind_of, path_of
 from shenyu_data.model.records import MAX_PARSED_BYTES, gunzip
+from shenyu_data.operations.cleanup_documents import (
+    Document,
+    SmallDocument,
+    is_large,
+    is_large_size,
+    read_large,
+)
 from shenyu_data.operations.cleanup_quick import quick_chats
 from shenyu_data.operations.cleanup_saved import SavedChats
 from shenyu_data.operations.cleanup_values import Amounts, PlannedChat
-from shenyu_data.operations.conversations import UNPARSED, key_of, read_chats
+from shenyu_data.operations.conversations import UNPARSED, read_chats
 from shenyu_data.operations.past import storage_key
 
 UNSAVED = "no verified snapshot holds it"
@@ -70,13 +74,6 @@ class OwnerPlan(NamedTuple):
     def changes(self) -> bool:
         """Whether there is anything to do."""
         return bool(self.removals) or self.folder
-
-
-class _Document(NamedTuple):
-    name: bytes
-    data: bytes
-    history: History
-    mtime_ms: int
 
 
 class OwnerPlanner:
@@ -158,9 +155,9 @@ class OwnerPlanner:
 
     def _read(
         self, user: bytes, scan: Scan, plan: OwnerPlan, read: Mapping[bytes, bytes]
-    ) -> tuple[list[_Document], bool]:
+    ) -> tuple[list[Document], bool]:
         found = [entry for entry in scan.entries if _is_history(entry)]
-        documents: list[_Document] = []
+        documents: list[Document] = []
         complete = True
         if not found or self._folders.histories is None:
             return documents, complete
@@ -171,8 +168,7 @@ class OwnerPlanner:
         try:
             for entry in sorted(found, key=lambda entry: entry.name):
                 try:
-                    data = _bytes_of(folder, entry, read)
-                    history = read_chats(entry.name, data)
+                    document = self._document(user, folder, entry, read.get(entry.name))
                 except FileNotFoundError:
                     continue
                 except (OSError, Unparsable) as error:
@@ -180,28 +176,33 @@ class OwnerPlanner:
                     plan.amounts.unreadable += 1
                     plan.findings.append(_left_alone(user, entry.name, error))
                     continue
-                mtime_ms = entry.stat.st_mtime_ns // 1_000_000
-                documents.append(_Document(entry.name, data, history, mtime_ms))
+                documents.append(document)
         finally:
             os.close(folder)
         return documents, complete
 
-    def _chats(self, user: bytes, documents: list[_Document]) -> list[ExpiryChat]:
+    def _document(self, user: bytes, folder: int, entry: Found, data: bytes | None) -> Document:
+        if data is None and not is_large_size(entry.stat.st_size):
+            data = capture(folder, entry.name, "history", entry.name, entry.stat).data
+        if data is None or (entry.name.endswith(JSON_SUFFIX) and is_large(data)):
+            return read_large(self._folders.histories or 0, user, entry.name, self._now_ms)
+        history = read_chats(entry.name, data)
+        mtime_ms = entry.stat.st_mtime_ns // 1_000_000
+        return SmallDocument(entry.name, data, history, mtime_ms, self._now_ms)
+
+    def _chats(self, user: bytes, documents: list[Document]) -> list[ExpiryChat]:
         name = os.fsdecode(user)
         held, held_chats = self._holds.of_user(name), self._holds.of_chats(name)
         chats: list[ExpiryChat] = []
         for document in documents:
-            history, mtime_ms = document.history, document.mtime_ms
             key = os.fsdecode(storage_key(document.name))
-            for index, chat in enumerate(history.chats):
-                if not _is_chat(chat, alone=history.inside is None):
+            for index, chat in enumerate(document.chats):
+                if not chat.is_chat:
                     continue
                 why = held
                 if why is None and held_chats:
-                    why = held_chats.get(key_of(document.name, history, chat) or "")
-                activity = last_activity(chat.value, mtime_ms, self._now_ms)
-                size = chat.end - chat.start
-                chats.append(ExpiryChat(document.name, key, index, size, activity, why))
+                    why = held_chats.get(chat.key or "")
+                chats.append(ExpiryChat(document.name, key, index, chat.size, chat.activity, why))
         return chats
 
     def _expiry_user(
@@ -221,27 +222,25 @@ class OwnerPlanner:
         )
 
     def _removal(
-        self, plan: OwnerPlan, document: _Document, verdicts: list[Verdict], with_empty: bool
+        self, plan: OwnerPlan, document: Document, verdicts: list[Verdict], with_empty: bool
     ) -> Removal | None:
-        history = document.history
         wanted = [verdict.chat.at for verdict in verdicts if verdict.expire]
         unsaved: set[int] = set()
         if wanted and self._saved is not None:
-            saved = self._saved(plan.user)
-            unsaved = saved.missing(plan.user, document.name, document.data, history, wanted)
+            unsaved = self._saved(plan.user).missing(plan.user, document, wanted)
         for verdict in verdicts:
             if verdict.reasons:
                 _note(plan, document, verdict, verdict.chat.at in unsaved)
         indexes = [index for index in wanted if index not in unsaved]
-        empty = with_empty and len(indexes) == len(history.chats) and history.inside is not None
+        empty = with_empty and len(indexes) == len(document.chats) and not document.alone
         # The application may just have made it.
         empty = empty and document.mtime_ms < self._now_ms - ORPHAN_GRACE_MS
         empty = empty and self._policy.covers(os.fsdecode(storage_key(document.name)))
-        whole = empty or (bool(indexes) and history.inside is None)
+        whole = empty or (bool(indexes) and document.alone)
         if not indexes and not whole:
             return None
-        texts = [digest_of(history.text(index)) for index in indexes]
-        return Removal(document.name, digest_of(document.data), indexes, texts, whole)
+        texts = [document.text(index) for index in indexes]
+        return Removal(document.name, document.digest, indexes, texts, whole)
 
     def _is_left_empty(self, scan: Scan, removals: list[Removal]) -> bool:
         """Whether nothing is left in the folder of the histories, and nobody just made it."""
@@ -257,34 +256,12 @@ class OwnerPlanner:
         return found and not scan.passing and not self._policy.only
 
 
-def digest_of(data: bytes) -> bytes:
-    """Return what tells versions of a document, or of a chat, apart while a cleanup runs; it is
-    stored nowhere.
-    """
-    return blake3(data).digest(16)
-
-
 def _is_history(entry: Found) -> bool:
     return kind_of(entry.place, entry.name) == "history" and stat.S_ISREG(entry.stat.st_mode)
 
 
-def _bytes_of(folder: int, entry: Found, read: Mapping[bytes, bytes]) -> bytes:
-    if entry.name in read:
-        return read[entry.name]
-    if entry.stat.st_size > MOST_BYTES:
-        raise Unparsable("too-large", "warning", "too large to be looked into", "")
-    return capture(folder, entry.name, "history", entry.name, entry.stat).data
-
-
-def _is_chat(chat: Chat, *, alone: bool) -> bool:
-    """Whether it is a chat at all: who keeps other JSON beside histories loses none of it."""
-    if not isinstance(chat.value, dict):
-        return False
-    return isinstance(chat.value.get("messages"), list) or (not alone and chat.key is not None)
-
-
-def _note(plan: OwnerPlan, document: _Document, verdict: Verdict, unsaved: bool) -> None:
-    chat = document.history.chats[verdict.chat.at]
+def _note(plan: OwnerPlan, document: Document, verdict: Verdict, unsaved: bool) -> None:
+    chat = document.chats[verdict.chat.at]
     amounts, source = plan.amounts, verdict.chat.activity.source
     kept = verdict.held or (UNSAVED if unsaved else None)
     if verdict.held:
@@ -296,12 +273,11 @@ def _note(plan: OwnerPlan, document: _Document, verdict: Verdict, unsaved: bool)
         amounts.messages += chat.messages
         amounts.size_bytes += verdict.chat.size
         amounts.clocks[source] = amounts.clocks.get(source, 0) + 1
-    key = key_of(document.name, document.history, chat)
     plan.chats.append(
         PlannedChat(
             user=printable(plan.user),
             path=printable(path_of(plan.user, Place.IN_HISTORY_FOLDER, document.name)),
-            chat=None if key is None else printable(key),
+            chat=None if chat.key is None else printable(chat.key),
             messages=chat.messages,
             size_bytes=verdict.chat.size,
             active_ms=verdict.chat.activity.ms,

@@ -8,17 +8,25 @@ is one comparison of digests; else the chat is looked for in the versions it doe
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
-from shenyu_data.model.chats import Chat, History, canonical
+from shenyu_data.datadir.large import memory_pieces
 from shenyu_data.model.documents import Unparsable
 from shenyu_data.model.errors import OwnerErased, RepositoryError
+from shenyu_data.model.layout import JSON_SUFFIX
+from shenyu_data.operations.cleanup_documents import (
+    Document,
+    content_digest,
+    is_large,
+    stored_contents,
+)
 from shenyu_data.operations.conversations import read_chats
 from shenyu_data.operations.past import OwnerDocuments, chosen, histories, open_record, storage_key
 from shenyu_data.operations.prune_tasks import Stack
-from shenyu_data.operations.restore_wanted import is_version
 from shenyu_data.repository.crypto import OwnerKeys
-from shenyu_data.repository.documents import DocumentReader
+from shenyu_data.repository.documents import LARGE_BYTES, DocumentReader
+from shenyu_data.repository.format import FileEntry, LastGood
 from shenyu_data.repository.keyring import Keyring
 from shenyu_data.repository.manifest import Layer, Row, SectionReader, layers_of
 from shenyu_data.repository.packs import SegmentReader
@@ -80,35 +88,31 @@ class SavedChats:
         self._more: Iterator[OwnerDocuments] = iter(())
         self._owners: list[OwnerDocuments] = []
 
-    def missing(
-        self, user: bytes, name: bytes, data: bytes, history: History, indexes: Sequence[int]
-    ) -> set[int]:
+    def missing(self, user: bytes, document: Document, indexes: Sequence[int]) -> set[int]:
         """Return which of the chats at ``indexes`` no verified snapshot holds in a history of that
-        storage key. ``data`` are the bytes of the file.
+        storage key.
         """
         left = set(indexes)
-        wanted: dict[str, list[int]] = {}
+        wanted: dict[bytes, list[int]] = {}
         seen: set[bytes] = set()
-        key = storage_key(name)
+        key = storage_key(document.name)
         for owner in self._past(user):
             for entry in histories(owner.record, key):
                 version = chosen(entry, True)
                 if version is None or version.digest in seen:
                     continue
-                if entry.name == name and is_version(owner, version, data):
+                if entry.name == document.name and document.is_version(owner, version):
                     return set()
                 if len(seen) >= _MOST_VERSIONS:
                     return left
                 seen.add(version.digest)
                 try:
-                    past = read_chats(entry.name, owner.reader.read(version))
+                    past = version_contents(owner, entry.name, version)
                 except (RepositoryError, Unparsable):
                     continue  # what cannot be read holds nothing
-                if not wanted:
-                    for index in indexes:
-                        wanted.setdefault(_text(history.chats[index]), []).append(index)
-                for chat in past.chats:
-                    left.difference_update(wanted.get(_text(chat), ()))
+                wanted = wanted or document.contents(indexes)
+                for content in past & wanted.keys():
+                    left.difference_update(wanted[content])
                 if not left:
                     return left
         return left
@@ -156,5 +160,15 @@ class SavedChats:
         return OwnerDocuments(record, keys, DocumentReader(record.segments, keys, self._segments))
 
 
-def _text(chat: Chat) -> str:
-    return canonical(chat.value)
+def version_contents(
+    owner: OwnerDocuments, name: bytes, version: FileEntry | LastGood
+) -> AbstractSet[bytes]:
+    """Return what the chats of a version say, each as its ``content_digest``, however large it is.
+    Raise RepositoryError if it cannot be read, Unparsable if it is no history.
+    """
+    if version.size > LARGE_BYTES:
+        return stored_contents(owner.reader.pieces(version))
+    data = owner.reader.read(version)
+    if name.endswith(JSON_SUFFIX) and is_large(data):
+        return stored_contents(memory_pieces(data))
+    return {content_digest(chat.value) for chat in read_chats(name, data).chats}

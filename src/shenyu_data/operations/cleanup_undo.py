@@ -35,7 +35,7 @@ def chats_back(
     if step.path.endswith(GZIP_SUFFIX):
         if overwrite or digests.of(now) == step.wrote:
             return whole
-        raise _changed_since()
+        raise changed_since()
     try:
         kept = _without(step, old, digests)
         if kept == now:
@@ -46,7 +46,7 @@ def chats_back(
     if merged is None or (merged.conflicts and merged.data == now):
         if overwrite:
             return whole
-        raise _changed_since()
+        raise changed_since()
     return None if merged.data == now else Change(merged.data, kept_attributes(live))
 
 
@@ -89,7 +89,8 @@ def saved_attributes(entry: FileEntry) -> Attributes:
     return Attributes(entry.mode, owner, entry.mtime_ns)
 
 
-def _changed_since() -> Refused:
+def changed_since() -> Refused:
+    """Return the refusal to take back what cannot be told from what came since."""
     return Refused(
         code="changed-since",
         message="it was changed after it was cleaned up; it is left as it is",

@@ -13,10 +13,8 @@ from itertools import chain, islice
 
 import msgspec
 
-from shenyu_data.datadir.folder import open_folder, open_root
-from shenyu_data.model.errors import UsageError
+from shenyu_data.datadir.folder import open_root
 from shenyu_data.model.findings import printable
-from shenyu_data.model.layout import HISTORIES, is_plain_name
 from shenyu_data.model.monitor import Monitor
 from shenyu_data.operations.compress_task import (
     COUNTS,
@@ -27,8 +25,10 @@ from shenyu_data.operations.compress_task import (
     Wish,
     compress_owners,
 )
+from shenyu_data.operations.history_owners import owners_in_parts
+from shenyu_data.operations.interrupted import finish_interrupted
 from shenyu_data.operations.journal import Began, Ended, Journal, Journals, open_journals
-from shenyu_data.operations.named_users import cannot_list
+from shenyu_data.operations.live_document import QUIET_S
 from shenyu_data.operations.workers import open_executor, run_tasks
 
 _TASK_OWNERS = 1000  # making things durable costs the same for many as for few
@@ -99,6 +99,8 @@ def compress(data: str, options: CompressOptions, monitor: Monitor) -> CompressS
     """
     begun = time.monotonic()
     with open_journals(options.state) as journals:
+        with open_root(data) as root:
+            finish_interrupted(journals.key(), root, journals, QUIET_S, monitor)
         journal = _begin(journals, data, options.wish.way)
         total, _ = _run(data, options, monitor, plan=False)
         if total.documents:
@@ -150,57 +152,5 @@ def _run(
 
 def _tasks(data: str, options: CompressOptions, *, plan: bool) -> Iterator[CompressTask]:
     """Deal the folders of histories into tasks, as they are listed."""
-    if options.user is not None:
-        _check_user(data, options.user)
-        yield CompressTask(data, [options.user], options.wish, plan)
-        return
-    owners: list[bytes] = []
-    for owner in _owners(data):
-        owners.append(owner)
-        if len(owners) == _TASK_OWNERS:
-            yield CompressTask(data, owners, options.wish, plan)
-            owners = []
-    if owners:
+    for owners in owners_in_parts(data, options.user, _TASK_OWNERS):
         yield CompressTask(data, owners, options.wish, plan)
-
-
-def _owners(data: str) -> Iterator[bytes]:
-    with open_root(data) as root:
-        try:
-            histories = open_folder(root, HISTORIES)
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            raise cannot_list(data, HISTORIES, error) from error
-        try:
-            with os.scandir(histories) as entries:
-                for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
-                        yield os.fsencode(entry.name)
-        finally:
-            os.close(histories)
-
-
-def history_folders(data: str, user: bytes | None) -> Iterator[bytes]:
-    """Yield the path of each folder of histories, or of this user's. Raise UsageError if there is
-    no such, DataDirectoryError if they cannot be listed.
-    """
-    if user is not None:
-        _check_user(data, user)
-        yield b"%b/%b" % (HISTORIES, user)
-        return
-    for owner in _owners(data):
-        yield b"%b/%b" % (HISTORIES, owner)
-
-
-def _check_user(data: str, user: bytes) -> None:
-    with open_root(data) as root:
-        try:
-            if not is_plain_name(user):
-                raise FileNotFoundError
-            os.close(open_folder(root, b"%b/%b" % (HISTORIES, user)))
-        except OSError:
-            raise UsageError(
-                f"there are no histories of a user {printable(user)}",
-                hint="The name is that of the folder in histories/; links are not followed.",
-            ) from None

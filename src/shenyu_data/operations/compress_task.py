@@ -16,7 +16,17 @@ from shenyu_data.datadir.folder import FILE_FLAGS, open_folder, open_root
 from shenyu_data.datadir.gzipped import USUAL_LEVEL, pack
 from shenyu_data.datadir.replace import read_live
 from shenyu_data.datadir.survey import unreadable_folder
-from shenyu_data.datadir.twins import Outcome, Source, Twins, plain, tidy, twin_of
+from shenyu_data.datadir.twins import QUIET_S, Outcome, Source, Twins, plain, tidy, twin_of
+from shenyu_data.model.compress_rules import (
+    kept_finding,
+    long_name_finding,
+    not_exchanged_finding,
+    read_by_application_finding,
+    several_names_finding,
+    too_large_finding,
+    torn_finding,
+    written_finding,
+)
 from shenyu_data.model.entry_rules import twin_finding
 from shenyu_data.model.findings import Finding, printable
 from shenyu_data.model.layout import (
@@ -44,7 +54,7 @@ Way = Literal["compress", "decompress"]
 class Wish(msgspec.Struct, frozen=True, kw_only=True):
     """What is to be done: which way, with which documents. ``older_than_ns``: only those whose file
     was not written since that moment. ``offline``: the application is not running, so what it reads
-    may go too.
+    may go too, and need not be watched. ``quiet_s``: how long what it reads is watched otherwise.
     """
 
     way: Way
@@ -52,6 +62,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     older_than_ns: int | None = None
     level: int = USUAL_LEVEL
     offline: bool = False
+    quiet_s: float = QUIET_S
 
 
 class CompressTask(NamedTuple):
@@ -105,7 +116,7 @@ class _Work:
         self._wish = task.wish
         self._plan = task.plan
         self._tally = tally
-        self.twins = Twins(root, self._tell)
+        self.twins = Twins(root, self._tell, task.wish.quiet_s)
         compresses = task.wish.way == "compress"
         self._suffix = JSON_SUFFIX if compresses else GZIP_SUFFIX
 
@@ -170,13 +181,13 @@ class _Work:
         if live is None:
             return
         if live.data is None:
-            self._refuse(_too_large(full, found.st_size))
+            self._refuse(too_large_finding(full, found.st_size))
         elif not live.whole:
-            self._refuse(_torn(full))
+            self._refuse(torn_finding(full))
         elif guarded and not _is_one_chat(live.data):
             self._read_by_application(full)
         elif live.stat.st_nlink > 1:
-            self._refuse(_several_names(full, live.stat.st_nlink))
+            self._refuse(several_names_finding(full, live.stat.st_nlink))
         else:
             self._exchange(folder, path, Source(name, live.stat, live.data), there)
 
@@ -189,18 +200,25 @@ class _Work:
             return
         content = plain(name, data)
         if content is None:
-            self._refuse(_too_large(full, len(data)))
+            self._refuse(too_large_finding(full, len(data)))
         elif target in there:
             other = read_live(folder, target, "history")
             if other is not None and plain(target, other.data or b"") == content:
-                self.twins.adopt(folder, path, source)
+                self.twins.adopt(folder, path, source, watched=self._is_watched(target, content))
             else:
                 self._refuse(twin_finding(full))
         else:
             made = pack(data, self._wish.level) if self._wish.way == "compress" else content
             if plain(target, made) != content:
                 raise OSError(errno.EIO, "what was compressed does not unpack to the same")
-            self.twins.add(folder, path, source, made)
+            watched = self._is_watched(target, content)
+            self.twins.add(folder, path, source, made, watched=watched)
+
+    def _is_watched(self, target: bytes, content: bytes) -> bool:
+        """Whether the application, which may be running, reads what is made."""
+        if self._wish.way == "compress" or self._wish.offline:
+            return False
+        return target.removesuffix(JSON_SUFFIX) in APPLICATION_KEYS or not _is_one_chat(content)
 
     def _tell(self, outcome: Outcome) -> None:
         tally = self._tally
@@ -210,13 +228,13 @@ class _Work:
             tally.after_bytes += outcome.after_bytes
         elif outcome.result == "failed":
             tally.failed += 1
-            tally.findings.append(_not_written(outcome.path, outcome.error))
+            tally.findings.append(not_exchanged_finding(outcome.path, outcome.error))
         elif outcome.result == "kept":
-            self._refuse(_kept(outcome.path, outcome.kept or b""))
+            self._refuse(kept_finding(outcome.path, outcome.kept or b""))
         elif outcome.result == "taken":
             self._refuse(twin_finding(outcome.path))
         else:
-            self._refuse(_written(outcome.path))
+            self._refuse(written_finding(outcome.path))
 
     def _refuse(self, finding: Finding) -> None:
         self._tally.refused += 1
@@ -225,7 +243,7 @@ class _Work:
     def _read_by_application(self, path: bytes) -> None:
         self._tally.in_use += 1
         if self._wish.history is not None:  # who names it should be told
-            self._tally.findings.append(_in_use(path))
+            self._tally.findings.append(read_by_application_finding(path))
 
     def _unlisted(self, path: bytes, error: OSError) -> None:
         self._tally.failed += 1
@@ -245,86 +263,3 @@ def _beginning(folder: int, name: bytes) -> bytes:
 def _is_one_chat(data: bytes) -> bool:
     """Whether a document is one chat, as the guide has them: the application reads arrays."""
     return data[:_PEEK_BYTES].lstrip(_BLANKS)[:1] == b"{"
-
-
-def _in_use(path: bytes) -> Finding:
-    return Finding(
-        code="read-by-application",
-        severity="warning",
-        path=printable(path),
-        message="the application reads this history, and would take it for missing: it is left",
-        hint="If the application is stopped, give --offline; beside it, --archive takes cold chats "
-        "out of the history.",
-    )
-
-
-def _torn(path: bytes) -> Finding:
-    return Finding(
-        code="torn-document",
-        severity="error",
-        path=printable(path),
-        message="it is not whole, and is left as it is",
-        hint="`shenyu-data validate` says what is wrong with it.",
-    )
-
-
-def _too_large(path: bytes, size: int) -> Finding:
-    return Finding(
-        code="too-large",
-        severity="warning",
-        path=printable(path),
-        message=f"too large ({size:,} bytes as it is): it is left",
-        hint="gzip and gunzip do it, while the application is stopped.",
-    )
-
-
-def _several_names(path: bytes, names: int) -> Finding:
-    return Finding(
-        code="hard-link",
-        severity="info",
-        path=printable(path),
-        message=f"the file has {names} names, so nothing would be gained: it is left",
-        hint="Remove the other names, or make a real copy.",
-    )
-
-
-def long_name_finding(path: bytes, suffix: bytes) -> Finding:
-    """Return the finding about a document whose name is too long to get a suffix."""
-    return Finding(
-        code="hostile-name",
-        severity="warning",
-        path=printable(path),
-        message=f"its name leaves no room for {suffix.decode()}: it is left",
-        hint="See who made it.",
-    )
-
-
-def _written(path: bytes) -> Finding:
-    return Finding(
-        code="changing-file",
-        severity="warning",
-        path=printable(path),
-        message="it was written meanwhile, and is left as it is",
-        hint="Try again when nobody writes to it.",
-    )
-
-
-def _kept(path: bytes, kept: bytes) -> Finding:
-    return Finding(
-        code="displaced-kept",
-        severity="error",
-        path=printable(path),
-        message="it was written while it gave way to its twin, and made anew; what was written is "
-        f"kept as {printable(kept)} in the same folder",
-        hint="Compare it with the document, take over what is missing, then remove it.",
-    )
-
-
-def _not_written(path: bytes, error: OSError | None) -> Finding:
-    return Finding(
-        code="not-written",
-        severity="error",
-        path=printable(path),
-        message=f"it could not be exchanged: {error.strerror or error if error else 'unknown'}",
-        hint="Check the free space, owner and mode of its folder; the document is still there.",
-    )

@@ -30,10 +30,11 @@ from shenyu_data.model.expiry_holds import Hold
 from shenyu_data.model.findings import Finding, printable
 from shenyu_data.model.layout import USERS, is_path_of, is_plain_name, path_of
 from shenyu_data.model.monitor import Monitor
+from shenyu_data.operations.acknowledged import forget_acknowledgements
 from shenyu_data.operations.erase_dates import good_ms_of, iso, versions_unknown
 from shenyu_data.operations.holds import HoldFiles, forget_holds, holds_of, refuse_held
+from shenyu_data.operations.interrupted import sweep_imports
 from shenyu_data.operations.journal import Journals, Swap, open_journals
-from shenyu_data.operations.live_writer import sweep_imports
 from shenyu_data.operations.quarantine import Quarantine
 from shenyu_data.operations.receipts import check_place, write_receipt
 from shenyu_data.operations.recover_record import Records
@@ -258,6 +259,10 @@ class _Erasure:
                 ),
                 self._done(
                     code="catalog-not-forgotten", work=lambda: forget_user(self._data, state, user)
+                ),
+                self._done(
+                    code="acknowledgements-not-forgotten",
+                    work=lambda: forget_acknowledgements(state, user),
                 ),
                 self._done(
                     code="holds-not-forgotten",

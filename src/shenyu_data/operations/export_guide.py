@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Iterator
+from operator import itemgetter
 
 from shenyu_data.datadir.scan import Found, Scan
 from shenyu_data.exchange.guide import HISTORY_COLUMN, USER_COLUMN, Names, member
@@ -32,6 +33,7 @@ class GuideUsers:
             value = _value(source, item, USER_COLUMN) if name is not None else None
             if name is None or value is None:
                 continue
+            source.lose("times")
             yield member(name) + value
             for twin in entries[number + 1 :]:
                 source.lose("compressed_twins", path_of(owner, twin.place, twin.name), _TWIN)
@@ -55,9 +57,10 @@ class GuideHistories:
         if name is None:
             return
         yield member(name) + b"["
-        names, some = Names(), False
-        for found in sorted(scan.entries, key=lambda found: found.name):
-            if found.place != Place.IN_HISTORY_FOLDER or not _is_history(found):
+        names, some = Names(), 0
+        file_names, inside = 0, Place.IN_HISTORY_FOLDER
+        for found in sorted(scan.entries, key=itemgetter(1)):  # by name
+            if found.place != inside or not _is_history(found):
                 self._lose(source, found, owner)
                 continue
             item = source.item(found, owner)
@@ -65,10 +68,12 @@ class GuideHistories:
             if value is None:
                 continue
             if names.next(value) != found.name:
-                source.lose("file_names")
+                file_names += 1
             yield b",\n      " if some else b"\n      "
             yield value
-            some = True
+            some += 1
+        source.lose("file_names", count=file_names)
+        source.lose("times", count=some)
         yield b"\n    ]" if some else b"]"
 
     def _lose_all(self, source: Source, scan: Scan, owner: bytes) -> None:
@@ -112,7 +117,6 @@ def _value(source: Source, item: Item, column: int) -> bytes | None:
     except ValueError as error:
         source.lose("not_json", item.path, f"it cannot be written as JSON: {error}")
         return None
-    source.lose("times")
     if item.mode != 0o600:
         source.lose("modes")
     if item.same is not None:

@@ -58,7 +58,8 @@ class Counts(msgspec.Struct):
     def add(self, other: Counts) -> None:
         """Add what another part of the export counted."""
         for name in self.__struct_fields__:
-            setattr(self, name, getattr(self, name) + getattr(other, name))
+            if count := getattr(other, name):
+                setattr(self, name, getattr(self, name) + count)
 
 
 class ExportPart(msgspec.Struct):
@@ -96,6 +97,7 @@ class Source:
         self.folders = folders
         self._redactor = redactor
         self.selection = selection
+        self._chooses = not selection.everything
         self.counts = Counts()
         self.lost: dict[str, int] = {}
         self.findings: list[Finding] = []
@@ -125,12 +127,13 @@ class Source:
         Of a file too large for memory ``data`` is None.
         """
         path = path_of(owner, found.place, found.name)
-        if special := special_file(found, owner):
+        regular = stat.S_ISREG(found.stat.st_mode)
+        if not regular and (special := special_file(found, owner)):
             self.findings.append(special)
             self.counts.skipped += 1
             return None
         try:
-            item = self._item(path, found)
+            item = self._file(path, found) if regular else self._folder_or_link(path, found)
             if item is None or self._redactor is None:
                 return item
             return self._redacted(item, found, owner, self._redactor)
@@ -142,27 +145,29 @@ class Source:
             self.findings.append(_unreadable(path, error))
             return None
 
-    def _item(self, path: bytes, found: Found) -> Item | None:
+    def _folder_or_link(self, path: bytes, found: Found) -> Item:
         seen = found.stat
-        name = path.rpartition(b"/")[2]
         if stat.S_ISDIR(seen.st_mode):
             self.counts.folders += 1
             return Item(kind="folder", path=path, data=None, **_attributes(seen))
-        if stat.S_ISLNK(seen.st_mode):
-            target = os.readlink(name, dir_fd=self.folder_of(path))
-            self.counts.links += 1
-            return Item(kind="link", path=path, data=target, **_attributes(seen))
+        target = os.readlink(path.rpartition(b"/")[2], dir_fd=self.folder_of(path))
+        self.counts.links += 1
+        return Item(kind="link", path=path, data=target, **_attributes(seen))
+
+    def _file(self, path: bytes, found: Found) -> Item | None:
+        seen = found.stat
+        name = path.rpartition(b"/")[2]
         kind = kind_of(found.place, found.name)
-        if not self.selection.wants(kind, found.name, seen.st_mtime_ns):
+        if self._chooses and not self.selection.wants(kind, found.name, seen.st_mtime_ns):
             return None
-        same = _same(seen)
+        same = _same(seen) if seen.st_nlink > 1 else None
         if seen.st_size > MOST_BYTES:
             self.counts.files += 1
             return Item(kind="file", path=path, data=None, same=same, **_attributes(seen))
         data, seen, outline, _ = capture(self.folder_of(path), name, kind, path, seen)
         self.moved |= seen.st_ino != found.stat.st_ino
         torn = outline.state == "torn"
-        if kind == "history" and self.selection.by_time and not torn:
+        if self._chooses and kind == "history" and self.selection.by_time and not torn:
             chosen = self._chosen(path, data, seen.st_mtime_ns)
             if chosen is None:
                 return None
@@ -171,15 +176,28 @@ class Source:
             self.torn(path)
         self.counts.files += 1
         self.counts.file_bytes += len(data)
-        return Item(kind="file", path=path, data=data, same=same, torn=torn, **_attributes(seen))
+        # Written out: this is done for every document.
+        return Item(
+            kind="file",
+            path=path,
+            data=data,
+            mode=stat.S_IMODE(seen.st_mode),
+            mtime_ns=seen.st_mtime_ns,
+            owner=(seen.st_uid, seen.st_gid),
+            same=same,
+            torn=torn,
+        )
 
     def name_of(self, owner: bytes) -> bytes:
         """Return the name of a user as the export is to have it."""
         return owner if self._redactor is None else self._redactor.user(owner)
 
-    def lose(self, field: str, path: bytes | None = None, why: str = "") -> None:
-        """Take note of something that is not carried; without a path it is only counted."""
-        self.lost[field] = self.lost.get(field, 0) + 1
+    def lose(self, field: str, path: bytes | None = None, why: str = "", *, count: int = 1) -> None:
+        """Take note of something that is not carried, so many times; without a path it is only
+        counted.
+        """
+        if count:
+            self.lost[field] = self.lost.get(field, 0) + count
         if path is not None:
             self.findings.append(
                 Finding(
@@ -416,10 +434,8 @@ def _attributes(seen: os.stat_result) -> _Attributes:
     }
 
 
-def _same(seen: os.stat_result) -> str | None:
-    """Return what names of one file have in common; None if it has but one name."""
-    if seen.st_nlink < 2:
-        return None
+def _same(seen: os.stat_result) -> str:
+    """Return what names of one file have in common."""
     return blake3(f"{seen.st_dev}:{seen.st_ino}".encode()).hexdigest(length=8)
 
 

@@ -5,15 +5,11 @@ written one by one, and those that are there replaced as a restore does it. For 
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Callable
 from typing import TYPE_CHECKING, BinaryIO
 
-from shenyu_data.datadir.aside import (
-    name_of,
-    sweep_asides,
-)
-from shenyu_data.datadir.folder import open_folder
+from shenyu_data.datadir.aside import name_of, sweep_asides
+from shenyu_data.datadir.made import look_of
 from shenyu_data.datadir.new_files import NewFiles, Waiting
 from shenyu_data.datadir.replace import Attributes, read_live
 from shenyu_data.model.errors import DataDirectoryError
@@ -21,29 +17,36 @@ from shenyu_data.model.findings import Finding, printable
 from shenyu_data.operations.erased import Gone
 from shenyu_data.operations.import_checks import Entry, Part
 from shenyu_data.operations.import_edits import (
+    WRITTEN_SINCE,
     beside,
     contents_digest,
     entry_mtime_ns,
+    holds,
     is_same,
+    put_again,
     put_entry,
 )
 from shenyu_data.operations.import_items import ImportItems
+from shenyu_data.operations.import_links import SameFiles, make_link
 from shenyu_data.operations.import_place import Placer, StepNotes
 from shenyu_data.operations.import_plan import ImportOptions
 from shenyu_data.operations.import_task import WriteTask, Written
+from shenyu_data.operations.import_watch import Watch
 from shenyu_data.operations.journal import Digests, Journal, Step, encoded
-from shenyu_data.operations.live_document import conflict_finding
+from shenyu_data.operations.live_document import Edit, conflict_finding
 from shenyu_data.operations.live_writer import LiveWriter
 from shenyu_data.operations.restore_wanted import Saved
 
 if TYPE_CHECKING:
     from shenyu_data.operations.import_data import ImportStats
 
-_MOST_SAME = 100_000
-
 
 class ImportWriter:
-    """Writes entries of an export under the open folder ``root`` and counts how that went."""
+    """Writes entries of an export under the open folder ``root`` and counts how that went.
+
+    ``saves``: there is a repository for what is replaced. ``resumed``: the last import was killed,
+    and had made these. ``watched`` keeps what was made.
+    """
 
     def __init__(
         self,
@@ -54,7 +57,10 @@ class ImportWriter:
         report: Callable[[Finding], None],
         *,
         fresh: bool,
+        saves: bool,
+        resumed: frozenset[bytes] | None,
         notes: BinaryIO,
+        watched: BinaryIO,
     ) -> None:
         self._root = root
         self._journal = journal
@@ -62,23 +68,36 @@ class ImportWriter:
         self._options = options
         self._report = report
         self._fresh = fresh
+        self._saves = saves
+        self._resumed = resumed
+        self._written: set[bytes] = set()
         self._notes = StepNotes(journal)
-        self._same: dict[str, tuple[bytes, bytes]] = {}
         self._owner = _owner_of_new(root)
         self._later: set[bytes] | None = None
         self.saved: Saved | None = None
+        self.unsaved = False
+        """Whether something waits for a safety snapshot."""
         self.erased: set[bytes] = set()
+        self._watch = Watch(root, watched, options.quiet_s)
         self._files = NewFiles(
             root,
             journal.run,
             notes,
             before=self._note_steps,
+            named=self._watch_named,
             made=self._notes.note_folder,
             owner=self._owner,
         )
+        self._same = SameFiles(root, self._files)
         self._live = LiveWriter(root, journal, digests, options.quiet_s, report)
         self._placer = Placer(
-            root, self._files, self._notes, self._fail, exact=options.exact, fresh=fresh
+            root,
+            self._files,
+            self._notes,
+            self._fail,
+            self._watch,
+            exact=options.exact,
+            fresh=fresh,
         )
         self._parts = 0
         self._created = self._renamed = self._skipped = self._unchanged = 0
@@ -110,6 +129,8 @@ class ImportWriter:
             self._owner,
             self._digests if self._notes.kept else None,
             exact=self._options.exact,
+            watched=self._options.quiet_s > 0,
+            resumed=self._resumed is not None,
         )
 
     def take_part(self, part: Written, later: set[bytes] | None) -> None:
@@ -117,6 +138,8 @@ class ImportWriter:
         self._unchanged += part.unchanged
         self._skipped += part.skipped
         self.erased |= part.erased
+        for folder, looks in part.found.items():
+            self._watch.note(folder, bytes(looks))
         if self._placer.add(part):
             self.settle(later)
 
@@ -126,7 +149,9 @@ class ImportWriter:
             self.take(entry, later)
 
     def flush(self, later: set[bytes] | None) -> None:
-        """Give what waits its names, and watch what was replaced until it is quiet."""
+        """Give what waits its names, and watch what was replaced and what was made until it is
+        quiet. ``later``: add what the application wrote since it was made.
+        """
         self.settle(later)
         self._files.flush()
         for item in self._files.taken:
@@ -142,6 +167,14 @@ class ImportWriter:
                 )
         self._files.taken.clear()
         self._live.drain()
+        for path in self._watch.written(self._live.let_pass):
+            if later is not None:
+                self._written.add(path)
+                later.add(path)
+            else:
+                self._created -= 1
+                self._refused += 1
+                self._report(conflict_finding("written-since", path, WRITTEN_SINCE))
 
     def finish(self) -> None:
         """Give folders their attributes."""
@@ -188,30 +221,16 @@ class ImportWriter:
         self._files.note_folder(path, attributes)
 
     def _take_link(self, entry: Entry) -> None:
-        above, _, name = entry.path.rpartition(b"/")
-        target = entry.item.data or b""
         self._files.flush()
-        folder = self._files.folder(above)
-        try:
-            os.symlink(target, name, dir_fd=folder)
-        except FileExistsError:
-            self._look_at_link(folder, name, target)
-            self._unchanged += 1
-            return
-        owner = self._owner_for(entry)
-        if owner is not None:
-            os.chown(name, *owner, dir_fd=folder, follow_symlinks=False)
-        if (mtime_ns := entry.item.mtime_ns) is not None:
-            os.utime(name, ns=(mtime_ns, mtime_ns), dir_fd=folder, follow_symlinks=False)
-        self._links += 1
-
-    def _look_at_link(self, folder: int, name: bytes, target: bytes) -> None:
-        """Raise NotADirectoryError, "something is in the way", if it is not this link."""
-        found = os.stat(name, dir_fd=folder, follow_symlinks=False)
-        if not stat.S_ISLNK(found.st_mode) or os.readlink(name, dir_fd=folder) != target:
-            raise NotADirectoryError(20, "it is there, and is not this link")
+        folder = self._files.folder(entry.path.rpartition(b"/")[0])
+        made = make_link(folder, entry, self._owner_for(entry))
+        self._links += made
+        self._unchanged += not made
 
     def _take_file(self, entry: Entry, later: set[bytes] | None) -> None:
+        if entry.path in self._written:
+            self._take_written(entry, later)
+            return
         if not self._files.is_there(entry.path):
             self._create(entry)
             self._created += 1
@@ -225,8 +244,12 @@ class ImportWriter:
             self._created += 1
         elif is_same(entry, live):
             self._unchanged += 1
+            if self._resumed is not None:
+                self._watch.note(above, look_of(name, live.stat, named=True))
             if self._options.exact:
-                self._remember_same(entry)
+                self._same.remember(entry)
+        elif self._resumed is not None and entry.path in self._resumed:
+            self._take_resumed(entry, later)
         elif self._options.policy == "skip":
             self._skipped += 1
         elif self._options.policy == "rename":
@@ -234,27 +257,68 @@ class ImportWriter:
         else:
             self._replace(entry, later)
 
+    def _take_written(self, entry: Entry, later: set[bytes] | None) -> None:
+        """Bring in again what was made, if the application wrote it without having read it."""
+        if self._options.policy == "rename":
+            self._rename_written(entry)
+            return
+        live = self._live
+        unchanged = live.unchanged
+        edit = put_again(entry, self._edit(entry, made=True))
+        if self._is_put_off(entry, edit, later):
+            return
+        self._written.discard(entry.path)
+        if live.unchanged == unchanged:
+            self._created -= 1
+        live.unchanged = unchanged
+
+    def _take_resumed(self, entry: Entry, later: set[bytes] | None) -> None:
+        """As _take_written, of what a killed import had made."""
+        self._written.add(entry.path)
+        self._created += 1
+        before = self._created
+        self._take_written(entry, later)
+        if self._created == before and (later is None or entry.path not in later):
+            self._created -= 1
+            self._unchanged += 1
+
+    def _rename_written(self, entry: Entry) -> None:
+        above, _, name = entry.path.rpartition(b"/")
+        live = read_live(self._files.folder(above), name, entry.kind)
+        if live is not None and not holds(live, entry):
+            self._created -= 1
+            self._put_beside(entry)
+
     def _create(self, entry: Entry) -> None:
         if entry.item.same is not None and self._joined(entry):
             return
         item = entry.item
         attributes = Attributes(item.mode, self._owner_for(entry), entry_mtime_ns(entry))
         self._files.add(entry.path, entry.write, attributes, self._new_step(entry))
-        self._remember_same(entry)
+        self._same.remember(entry)
 
     def _replace(self, entry: Entry, later: set[bytes] | None) -> None:
-        edit = put_entry(
-            entry,
-            self._options.policy,
-            self._digests,
-            self.saved,
-            unsaved=self._options.unsaved_too,
-        )
         before = self._live.unchanged
-        self._live.apply(entry.path, entry.kind, edit, later=later)
+        self._is_put_off(entry, self._edit(entry), later)
         if self._live.unchanged > before and not self._is_merged(entry):
             self._live.unchanged = before
             self._skipped += 1
+
+    def _is_put_off(self, entry: Entry, edit: Edit, later: set[bytes] | None) -> bool:
+        """Make an edit; return whether what is there must be saved first."""
+        self._live.apply(entry.path, entry.kind, edit, later=later)
+        put_off = later is not None and entry.path in later
+        self.unsaved |= put_off
+        return put_off
+
+    def _edit(self, entry: Entry, *, made: bool = False) -> Edit:
+        """Return the edit for a document that is there; ``made``: because we had made it."""
+        policy = self._options.policy
+        # Where nothing can be saved, merging takes nothing away either.
+        unsaved = self._options.unsaved_too or (made and policy == "merge")
+        # Where it can be, it must: an undo takes what has nothing before it for new.
+        unsaved &= self.saved is not None or not self._saves
+        return put_entry(entry, policy, self._digests, self.saved, unsaved=unsaved)
 
     def _is_merged(self, entry: Entry) -> bool:
         return self._options.policy == "merge" and entry.kind == "history"
@@ -269,32 +333,18 @@ class ImportWriter:
         self._files.add(path, moved.write, attributes, self._new_step(moved))
         self._renamed += 1
 
-    def _remember_same(self, entry: Entry) -> None:
-        same = entry.item.same
-        if same is not None and same not in self._same and len(self._same) < _MOST_SAME:
-            self._same[same] = (entry.path, contents_digest(entry))
-
     def _joined(self, entry: Entry) -> bool:
         """Make a file another name of one that came before, if it is the same."""
-        first = self._same.get(entry.item.same or "")
-        if first is None or first[1] != contents_digest(entry):
-            return False
-        self._files.flush()
-        above, _, name = entry.path.rpartition(b"/")
-        first_above, _, first_name = first[0].rpartition(b"/")
-        folder = self._files.folder(above)
-        try:
-            source = open_folder(self._root, first_above)
-            try:
-                os.link(
-                    first_name, name, src_dir_fd=source, dst_dir_fd=folder, follow_symlinks=False
-                )
-            finally:
-                os.close(source)
-        except OSError:
+        found = self._same.join(entry)
+        if found is None:
             return False
         self._note_steps([Waiting(entry.path, b"", self._new_step(entry))])
+        above, _, name = entry.path.rpartition(b"/")
+        self._watch.note(above, look_of(name, found, named=False))
         return True
+
+    def _watch_named(self, item: Waiting) -> None:
+        self._watch.note(item.path.rpartition(b"/")[0], item.look)
 
     def _new_step(self, entry: Entry) -> Step | None:
         if not self._notes.kept:

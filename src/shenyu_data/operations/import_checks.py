@@ -8,6 +8,7 @@ may give anybody a right that the person who imports did not mean to give.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, NamedTuple
 
@@ -15,6 +16,7 @@ import msgspec
 
 from shenyu_data.datadir.survey import MAX_DEPTH
 from shenyu_data.exchange.guide_reader import GuideDocuments
+from shenyu_data.exchange.guide_stretch import GuideStretch
 from shenyu_data.exchange.items import Damage, Item, LeftOut
 from shenyu_data.exchange.native_reader import Counts, NativeLines
 from shenyu_data.model.findings import Finding, printable
@@ -35,11 +37,16 @@ MOST_TOLD = 1000
 MOST_NAME_BYTES = 255
 MOST_PATH_BYTES = 4000
 
-Part = NativeLines | GuideDocuments
+Part = NativeLines | GuideDocuments | GuideStretch
 """Many entries in a row that are still to be looked into."""
 
 _SET_ID = 0o6000
 _PASSING_MARK = b".shenyu-data-"
+_PLAIN = rb"[A-Za-z0-9_\x80-\xff-][A-Za-z0-9_.\x80-\xff-]{0,127}"
+_ORDINARY = re.compile(
+    rb"(?:histories/(" + _PLAIN + rb")/" + _PLAIN + rb"|users/(" + _PLAIN + rb"))\.json"
+).fullmatch
+"""Nearly all paths are so, and then there is no more to ask."""
 
 
 class Entry(NamedTuple):
@@ -124,6 +131,13 @@ class Checks:
 
     def _checked(self, item: Item) -> Entry | None:
         """Return the entry an item makes; None, told and counted, if it is unsafe."""
+        if item.kind == "file" and not item.mode & _SET_ID and (owns := _ORDINARY(item.path)):
+            user, history = owns[1] or owns[2], owns[1] is not None
+            if item.owner is not None and not self._exact:
+                # Nobody else has seen it yet, and this is done for every entry.
+                msgspec.structs.force_setattr(item, "owner", None)
+            kind: Kind = "history" if history else "user"
+            return Entry(item, user, kind, None, len(item.data or b""))
         why = _unsafe_path(item)
         if why is None and item.kind == "link" and not self._exact:
             why = _unsafe_link(item)
@@ -137,9 +151,8 @@ class Checks:
                 # Nobody else has seen it yet, and this is done for every entry.
                 msgspec.structs.force_setattr(item, "owner", None)
         user, kind = whose(item.path)
-        return Entry(
-            item, user, kind if item.kind == "file" else "other", None, len(item.data or b"")
-        )
+        kind = kind if item.kind == "file" else "other"
+        return Entry(item, user, kind, None, len(item.data or b""))
 
 
 class Looked(msgspec.Struct):
@@ -149,6 +162,7 @@ class Looked(msgspec.Struct):
     refused: int = 0
     damaged: int = 0
     findings: list[Finding] = []
+    names: dict[bytes, int] = {}
 
 
 class PartEntries:
@@ -162,14 +176,17 @@ class PartEntries:
     def __iter__(self) -> Iterator[Entry]:
         looked = self.looked
         checks = Checks(looked.findings.append, exact=self._exact)
-        take = looked.counts.take
+        take = looked.counts.take if isinstance(self._part, NativeLines) else None
         for record in self._part.records():
-            take(record)
+            if take is not None:  # only that format says how much there is
+                take(record)
             if isinstance(record, Item | Damage | LeftOut):
                 entry = checks.entry(record)
                 if entry is not None:
                     yield entry
         looked.refused, looked.damaged = checks.refused, checks.damaged
+        if isinstance(self._part, GuideStretch):
+            looked.names = self._part.names
 
 
 def whose(path: bytes) -> tuple[bytes | None, Kind]:

@@ -18,6 +18,8 @@ from typing import BinaryIO, NamedTuple
 import msgspec
 
 from shenyu_data.datadir.folder import open_root
+from shenyu_data.exchange.guide_stretch import CutWithinError
+from shenyu_data.exchange.streams import changed_meanwhile
 from shenyu_data.model.errors import DataDirectoryError
 from shenyu_data.model.findings import Finding, printable
 from shenyu_data.model.monitor import Monitor
@@ -28,6 +30,7 @@ from shenyu_data.operations.import_items import Chosen, ImportItems
 from shenyu_data.operations.import_parts import work_through
 from shenyu_data.operations.import_plan import ImportOptions, ImportPlan, Source
 from shenyu_data.operations.import_task import WriteTask, write_part
+from shenyu_data.operations.interrupted import finish_interrupted
 from shenyu_data.operations.journal import (
     IMPORT,
     IMPORT_FRESH,
@@ -35,14 +38,14 @@ from shenyu_data.operations.journal import (
     Digests,
     Ended,
     Journals,
+    Step,
     local_key,
     open_journals,
 )
-from shenyu_data.operations.live_writer import recover
 from shenyu_data.operations.restore_live import save_first
 from shenyu_data.repository.repository import Repository
 
-_ROUNDS = 3
+_ROUNDS = 4
 
 
 class ImportStats(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,8 +92,9 @@ def import_data(
     _make_if_missing(data)
     with open_journals(options.state) as journals, open_root(data) as root:
         key: Repository | bytes = repository or local_key(options.state)
-        fresh = not os.listdir(root) or _is_unfinished_fresh(journals)
-        recover(key, root, journals, options.quiet_s, monitor)
+        unfinished = _unfinished(journals)
+        fresh = not os.listdir(root) or (unfinished is not None and unfinished.fresh)
+        finish_interrupted(key, root, journals, options.quiet_s, monitor)
         journal = journals.begin(
             Began(
                 operation=IMPORT_FRESH if fresh else IMPORT,
@@ -100,7 +104,7 @@ def import_data(
                 snapshot=None,
             )
         )
-        with tempfile.TemporaryFile() as notes:
+        with tempfile.TemporaryFile() as notes, tempfile.TemporaryFile() as watched:
             writer = ImportWriter(
                 root,
                 journal,
@@ -108,13 +112,19 @@ def import_data(
                 options,
                 monitor.report,
                 fresh=fresh,
+                saves=repository is not None,
+                resumed=unfinished.made if unfinished is not None else None,
                 notes=notes,
+                watched=watched,
             )
             only: frozenset[bytes] | None = None
+            stretches = plan is not None and plan.stretches
             try:
                 for number in range(_ROUNDS):
                     last = number + 1 == _ROUNDS or not again
-                    if repository is not None and not fresh and (plan is None or plan.replaces):
+                    replaces = not fresh and (plan is None or plan.replaces)
+                    if repository is not None and (writer.unsaved if number else replaces):
+                        writer.unsaved = False
                         writer.saved = save_first(
                             data,
                             repository,
@@ -127,7 +137,7 @@ def import_data(
                     later: set[bytes] = set()
                     with source() as file:
                         report = monitor.report if number == 0 else _forget
-                        items = _items(file, options, report)
+                        items = _items(file, options, report, stretches=stretches)
                         if number == 0:
                             first = items
                         missed = None if last else later
@@ -143,6 +153,8 @@ def import_data(
                     only = frozenset(later)
                 writer.finish()
                 journal.write(Ended())
+            except CutWithinError as error:  # it was read in stretches for the plan
+                raise changed_meanwhile() from error
             finally:
                 writer.close()
             if writer.erased:
@@ -191,7 +203,9 @@ def _next_round(
     only: frozenset[bytes],
     later: set[bytes] | None,
 ) -> None:
-    """Take those entries that a safety snapshot had to be taken for."""
+    """Take those entries that a safety snapshot had to be taken for, and those that the application
+    wrote since they were made.
+    """
     for entry in items:
         if entry.path in only:
             _take(entry, gone, writer, later)
@@ -205,7 +219,11 @@ def _take(entry: Entry, gone: Gone, writer: ImportWriter, later: set[bytes] | No
 
 
 def _items(
-    file: BinaryIO, options: ImportOptions, report: Callable[[Finding], None]
+    file: BinaryIO,
+    options: ImportOptions,
+    report: Callable[[Finding], None],
+    *,
+    stretches: bool,
 ) -> ImportItems:
     return ImportItems(
         file,
@@ -214,6 +232,7 @@ def _items(
         damaged_too=options.damaged_too,
         max_bytes=options.max_bytes,
         report=report,
+        stretches=stretches,
     )
 
 
@@ -231,12 +250,24 @@ def _forget(finding: Finding) -> None:
     """It was told in the first round."""
 
 
-def _is_unfinished_fresh(journals: Journals) -> bool:
-    """Whether the last operation is an import into what was an empty directory, and was killed."""
-    for journal in journals.newest_first():
-        began = journal.began()
-        return began is not None and began.operation == IMPORT_FRESH and not journal.is_ended()
-    return False
+class _Unfinished(NamedTuple):
+    """An import that was killed: whether it began in an empty directory, and what it had made."""
+
+    fresh: bool
+    made: frozenset[bytes]
+
+
+def _unfinished(journals: Journals) -> _Unfinished | None:
+    """Return what is known of the last operation if it is an import that was killed."""
+    journal = next(journals.newest_first(), None)
+    began = journal.began() if journal is not None else None
+    if journal is None or began is None or began.operation not in (IMPORT, IMPORT_FRESH):
+        return None
+    if journal.is_ended():
+        return None
+    steps = (line for line in journal.read() if isinstance(line, Step))
+    made = frozenset(step.path for step in steps if step.before is None)
+    return _Unfinished(began.operation == IMPORT_FRESH, made)
 
 
 def _make_if_missing(data: str) -> None:

@@ -17,10 +17,13 @@ from shenyu_data.model.chats_union import union
 from shenyu_data.model.documents import Unparsable
 from shenyu_data.model.layout import GZIP_SUFFIX, JSON_SUFFIX, Place, path_of
 from shenyu_data.model.quick_chats import decode_quick_chat, decode_quick_chats
+from shenyu_data.model.user_rules import is_same_but_the_visit
 from shenyu_data.operations.import_checks import MOST_NAME_BYTES, Entry
 from shenyu_data.operations.journal import Digests, Step
 from shenyu_data.operations.live_document import Change, Edit, Refused, kept_attributes
 from shenyu_data.operations.restore_wanted import Saved
+
+WRITTEN_SINCE = "the application wrote it after the import had made it"
 
 Policy = Literal["skip", "overwrite", "newer", "merge", "rename"]
 
@@ -86,6 +89,41 @@ def put_entry(
         return _change(entry, attributes, _step(entry, digests, saved, entry.item.data))
 
     return edit
+
+
+def put_again(entry: Entry, put: Edit) -> Edit:
+    """Return the edit for a document that the import had made and the application wrote since:
+    ``put`` is that of a document that was there.
+
+    What the application took away stays so, and what it went on from is in what it wrote.
+    """
+
+    def edit(live: Live | None) -> Change | None:
+        if live is None or holds(live, entry):
+            return None
+        change = put(live)
+        if change is None:
+            raise Refused(
+                code="written-since",
+                message=f"{WRITTEN_SINCE}; it stands, and not all that the import brought is in it",
+            )
+        return change
+
+    return edit
+
+
+def holds(live: Live, entry: Entry) -> bool:
+    """Whether a live document has all that an entry brings."""
+    if live.data is None or entry.item.data is None:
+        return False
+    try:
+        if entry.kind == "history":
+            return union(live.data, entry.item.data) == live.data
+    except (Unparsable, ValueError):
+        return False
+    if entry.kind == "user" and is_same_but_the_visit(live.data, entry.item.data):
+        return True
+    return live.data == entry.item.data
 
 
 def _check_saved(entry: Entry, live: Live, saved: Saved | None, *, unsaved: bool) -> None:

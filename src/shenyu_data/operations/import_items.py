@@ -10,7 +10,8 @@ from typing import BinaryIO, Literal
 
 import msgspec
 
-from shenyu_data.exchange.guide_reader import GuideDocuments, GuideReader
+from shenyu_data.exchange.guide_reader import PART_BYTES, GuideDocuments, GuideReader
+from shenyu_data.exchange.guide_stretch import GuideStretch
 from shenyu_data.exchange.items import Item, Piece, PiecesEnd, Record
 from shenyu_data.exchange.native_reader import MAGIC, NativeLines, NativeReader
 from shenyu_data.exchange.streams import Input
@@ -45,7 +46,8 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
 class ImportItems:
     """Reads an export; ``refused`` and ``damaged`` count what was left out of it.
 
-    ``exact``: as it stands there, with owners, set-id bits and links that lead out.
+    ``exact``: as it stands there, with owners, set-id bits and links that lead out. ``stretches``:
+    many users at a time; then whoever looks into a part may meet a CutWithinError.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class ImportItems:
         damaged_too: bool,
         max_bytes: int | None,
         report: Callable[[Finding], None],
+        stretches: bool = False,
     ) -> None:
         self._exact = exact
         self._damaged_too = damaged_too
@@ -65,7 +68,7 @@ class ImportItems:
         self._told = 0
         self._looked = Looked()
         self._cut_off = False
-        self.records = _open(Input(file, max_bytes=max_bytes), form)
+        self.records = _open(Input(file, max_bytes=max_bytes), form, stretches=stretches)
 
     @property
     def refused(self) -> int:
@@ -112,7 +115,7 @@ class ImportItems:
         large: tuple[Item, BinaryIO, int] | None = None
         try:
             for record in self._all():
-                if isinstance(record, NativeLines | GuideDocuments):
+                if isinstance(record, NativeLines | GuideDocuments | GuideStretch):
                     yield record
                 elif isinstance(record, Piece):
                     if large is not None:
@@ -148,6 +151,9 @@ class ImportItems:
         self._looked.damaged += looked.damaged
         if isinstance(self.records, NativeReader):
             self.records.add(looked.counts)
+        else:
+            for name, count in looked.names.items():
+                self.records.names[name] = self.records.names.get(name, 0) + count
         self._give_up_in_time()
 
     def _tell(self, finding: Finding) -> None:
@@ -203,7 +209,7 @@ class ImportItems:
         return self._checks.entry(with_changes(item, data=file.read()))
 
 
-def _open(source: Input, form: InputFormat) -> NativeReader | GuideReader:
+def _open(source: Input, form: InputFormat, *, stretches: bool) -> NativeReader | GuideReader:
     native = source.peek(len(MAGIC)) == MAGIC
     if form == "native" and not native:
         raise ArchiveError(
@@ -212,7 +218,8 @@ def _open(source: Input, form: InputFormat) -> NativeReader | GuideReader:
     if native and form != "guide":
         return NativeReader(source.read, source.plain_file)
     if not native and source.peek(MOST_BLANKS).lstrip()[:1] == b"{":
-        return GuideReader(source.read, source.plain_file)
+        size = PART_BYTES if stretches else 0
+        return GuideReader(source.read, source.plain_file, stretch_bytes=size)
     raise ArchiveError(
         "it is no export",
         hint="Give a file that `shenyu-data export` or the guide's script wrote.",

@@ -13,6 +13,7 @@ from shenyu_data.datadir.replace import Attributes
 from shenyu_data.exchange.items import Item
 from shenyu_data.operations.import_checks import Entry, whose
 from shenyu_data.operations.import_task import Written
+from shenyu_data.operations.import_watch import Watch
 from shenyu_data.operations.journal import Folder, Journal, TakenBack
 
 MOST_STEPS = 100_000
@@ -67,6 +68,7 @@ class Placer:
         files: NewFiles,
         notes: StepNotes,
         fail: Callable[[bytes, OSError], None],
+        watch: Watch,
         *,
         exact: bool,
         fresh: bool,
@@ -75,6 +77,7 @@ class Placer:
         self._files = files
         self._notes = notes
         self._fail = fail
+        self._watch = watch
         self._exact = exact
         self._fresh = fresh
         self._batch: list[Written] = []
@@ -117,6 +120,8 @@ class Placer:
         done, taken = place(self._root, part.name, part.moves, self._files.folder)
         for move in done:
             self.created += move.documents
+            folder = move.path if move.is_folder else move.path.rpartition(b"/")[0]
+            self._watch.note(folder, move.looks)
             if move.is_folder:
                 self._files.remember_made(move.path)
                 self._remember_sealed(move)

@@ -14,8 +14,9 @@ import msgspec
 
 from shenyu_data.datadir.folder import open_folder, open_root
 from shenyu_data.datadir.replace import read_live
+from shenyu_data.exchange.guide_stretch import CutWithinError
 from shenyu_data.model.errors import ArchiveError
-from shenyu_data.model.findings import printable
+from shenyu_data.model.findings import Finding, printable
 from shenyu_data.model.monitor import Monitor
 from shenyu_data.operations.erased import Gone, gone_users
 from shenyu_data.operations.import_checks import Entry, Looked, Part, PartEntries
@@ -37,6 +38,7 @@ Action = Literal["create", "replace", "merge", "rename", "skip", "unchanged", "c
 class ImportOptions(msgspec.Struct, frozen=True, kw_only=True):
     """``policy``: what becomes of documents that are there and differ. ``exact``: owners, set-id
     bits and links that lead out as in the export. ``erased_too``: bring erased users back.
+    ``quiet_s``: how long what is made and replaced is watched; 0: the application is stopped.
     ``damaged_too``: import what can be read. ``unsaved_too``: replace documents though no snapshot
     holds them. ``max_bytes``: how much the export may unpack to. ``state``: folder of the journals.
     """
@@ -66,7 +68,7 @@ class ImportItem(msgspec.Struct, frozen=True, kw_only=True):
 class ImportPlan(msgspec.Struct, frozen=True, kw_only=True):
     """What an import would do: the first documents that are to be changed or left, and how many.
 
-    ``fresh``: the data directory is empty.
+    ``fresh``: the data directory is empty. ``stretches``: it can be read as ImportItems says it.
     """
 
     fresh: bool
@@ -80,6 +82,7 @@ class ImportPlan(msgspec.Struct, frozen=True, kw_only=True):
     refused: int
     damaged: int
     names: list[Chosen]
+    stretches: bool
 
     @property
     def replaces(self) -> int:
@@ -100,7 +103,32 @@ def plan_import(
     told who was erased.
     """
     gone = gone_users(None if options.erased_too else repository)
-    policy, saves = options.policy, repository is not None or options.unsaved_too
+    saves = repository is not None or options.unsaved_too
+    findings: list[Finding] = []
+    try:
+        plan = _look(source, data, gone, options, monitor, findings.append, saves=saves)
+    except CutWithinError:
+        findings.clear()  # all of it is read again
+        report = monitor.report
+        plan = _look(source, data, gone, options, monitor, report, saves=saves, stretches=False)
+    finally:
+        for finding in findings:
+            monitor.report(finding)
+    return plan
+
+
+def _look(
+    source: Source,
+    data: str,
+    gone: Gone,
+    options: ImportOptions,
+    monitor: Monitor,
+    report: Callable[[Finding], None],
+    *,
+    saves: bool,
+    stretches: bool = True,
+) -> ImportPlan:
+    policy = options.policy
     total = _Tally()
     planner = _Planner(policy, total, gone, saves=saves)
     root = _open_if_there(data)
@@ -112,7 +140,8 @@ def plan_import(
                 exact=options.exact,
                 damaged_too=options.damaged_too,
                 max_bytes=options.max_bytes,
-                report=monitor.report,
+                report=report,
+                stretches=stretches,
             )
 
             def task_of(part: Part) -> PlanTask:
@@ -129,7 +158,8 @@ def plan_import(
                         items.add(looked)
                         progress.advance(tally.entries)
             items.finish()
-        return _plan(total, items, fresh=root is None or not os.listdir(root))
+        fresh = root is None or not os.listdir(root)
+        return _plan(total, items, fresh=fresh, stretches=stretches)
     finally:
         if root is not None:
             os.close(root)
@@ -194,7 +224,7 @@ class _Tally(msgspec.Struct):
         self.erased |= other.erased
 
 
-def _plan(total: _Tally, items: ImportItems, *, fresh: bool) -> ImportPlan:
+def _plan(total: _Tally, items: ImportItems, *, fresh: bool, stretches: bool) -> ImportPlan:
     return ImportPlan(
         fresh=fresh,
         items=total.items,
@@ -207,6 +237,7 @@ def _plan(total: _Tally, items: ImportItems, *, fresh: bool) -> ImportPlan:
         refused=items.refused,
         damaged=items.damaged,
         names=items.names,
+        stretches=stretches,
     )
 
 

@@ -11,6 +11,7 @@ import msgspec
 
 from shenyu_data.datadir.aside import Aside, Move
 from shenyu_data.datadir.folder import open_folder, open_root
+from shenyu_data.datadir.made import look_of
 from shenyu_data.datadir.replace import Attributes, read_live
 from shenyu_data.model.layout import HISTORIES, USERS
 from shenyu_data.operations.erased import Gone
@@ -23,6 +24,8 @@ class WriteTask(NamedTuple):
     """A part of an export to be written aside, into the folder ``name`` of the data directory.
 
     ``owner``: whom new files belong to. ``digests`` None: no journal is kept of it any more.
+    ``watched``: what is made will be watched. ``resumed``: what is there may be what the last
+    import made, which was killed.
     """
 
     part: Part
@@ -33,11 +36,14 @@ class WriteTask(NamedTuple):
     owner: tuple[int, int] | None
     digests: Digests | None
     exact: bool
+    watched: bool
+    resumed: bool
 
 
 class Written(msgspec.Struct):
     """What a worker made of a part. ``left``: entries for the main process. ``notes``: lines of the
-    journal, ``steps`` of them documents.
+    journal, ``steps`` of them documents. ``found``: what is there already and may be watched, by
+    its folder.
     """
 
     name: bytes
@@ -45,6 +51,7 @@ class Written(msgspec.Struct):
     moves: list[Move] = []
     left: list[Entry] = []
     erased: set[bytes] = set()
+    found: dict[bytes, bytearray] = {}
     notes: bytes = b""
     steps: int = 0
     entries: int = 0
@@ -75,11 +82,12 @@ class _Writer:
         self._root = root
         self._task = task
         self._done = done
-        self.aside = Aside(root, task.name, task.owner)
+        self.aside = Aside(root, task.name, task.owner, watched=task.watched)
         self.notes: list[Folder | Step] = []
         self._users = self._open(USERS)
         self._histories = self._open(HISTORIES)
         self._looked_at: tuple[bytes, bool] | None = None
+        self._added: bytes | None = None  # the folder that came last, if it is a new one
 
     def close(self) -> None:
         """Close all folders."""
@@ -118,13 +126,18 @@ class _Writer:
             attributes = Attributes(item.mode, self._owner_of(entry), item.mtime_ns)
             if self.aside.add_folder(item.path, attributes):
                 self._note(Folder(item.path))
+            self._added = item.path
             return True
         if item.kind != "file" or item.same is not None:
             return False
+        if above == self._added:
+            self._write(entry, folder=True)
+            return True
         inside = above.startswith(b"histories/") and above.count(b"/") == 1
         if inside and self._is_new_folder(above):
             if self.aside.add_folder(above, None):
                 self._note(Folder(above))
+            self._added = above
             self._write(entry, folder=True)
             return True
         if above == USERS and self._is_missing(self._users, name):
@@ -183,8 +196,11 @@ class _Writer:
             return False
         if is_same(entry, live):
             self._done.unchanged += 1
+            if self._task.resumed:
+                looks = self._done.found.setdefault(above, bytearray())
+                looks += look_of(name, live.stat, named=True)
             return True
-        if self._task.policy == "skip":
+        if self._task.policy == "skip" and not self._task.resumed:
             self._done.skipped += 1
             return True
         return False

@@ -143,6 +143,14 @@ class Digests:
         else:
             self._key = repository.keys.derive("journals")
 
+    @classmethod
+    def ever_of(cls, repository: Repository) -> list[Digests]:
+        """Return those under each key that the repository had, newest first: journals are older
+        than a rotation.
+        """
+        keys = repository.keys
+        return [cls(keys.derive("journals", master)) for master in (keys.master, *keys.older)]
+
     def of(self, data: bytes) -> bytes:
         """Return a digest of 16 bytes."""
         return blake3(data, key=self._key).digest(16)
@@ -171,7 +179,10 @@ class Journal:
             new = not os.path.exists(self._path)
             descriptor = os.open(self._path, flags, 0o600)
             try:
+                # Workers write to the same one; on a full disk a line may be written in pieces.
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
                 write_all(descriptor, [text])
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
                 if durable:
                     os.fsync(descriptor)
             finally:
@@ -216,6 +227,16 @@ class Journal:
                     if text and isinstance(_decode(text), Ended):
                         return True
         return False
+
+    @property
+    def began_ms(self) -> int:
+        """When it began, as far as its name says."""
+        number = self.name.partition("-")[0]
+        return int(number) // 1_000_000 if number.isdecimal() else 0
+
+    def changed_ms(self) -> int:
+        """Return when it was last written. Raises OSError."""
+        return os.stat(self._path).st_mtime_ns // 1_000_000
 
     def discard(self) -> None:
         """Remove it: nothing was done, or long ago."""
@@ -284,6 +305,11 @@ class Journals:
         journal = Journal(self._folder, f"{number:020d}-{os.urandom(4).hex()}.jsonl")
         journal.write(began)
         return journal
+
+    @property
+    def folder(self) -> str:
+        """The folder they lie in, with all that concerns the data directory."""
+        return self._folder
 
     def key(self) -> bytes:
         """Return the key for digests where there is no repository, as :func:`local_key`."""

@@ -12,8 +12,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from blake3 import blake3
-
 from shenyu_data.datadir.capture import stream
 from shenyu_data.datadir.exchange import writers_held_off
 from shenyu_data.datadir.replace import (
@@ -36,12 +34,15 @@ from shenyu_data.model.documents import Unparsable
 from shenyu_data.model.findings import Finding, printable
 from shenyu_data.model.layout import Kind
 from shenyu_data.operations.journal import Digests, Journal, Settled, Step, Swap
+from shenyu_data.operations.live_made import MadeDocument
 
 TRIES = 40
 QUIET_S = 2.0
 """How long a document that the application is at work on is watched after the exchange."""
 IDLE_S = 0.03
-"""As QUIET_S, of one that was whole, that nobody wrote lately and nobody has open for writing."""
+"""As QUIET_S, of one that was there and whole, that nobody wrote lately and nobody has open for
+writing.
+"""
 LATELY_S = 10.0
 
 _UNNOTICED = 3
@@ -50,7 +51,6 @@ _PATIENT = 30
 """From this try on it is done even if a writer waits."""
 
 _HOLD_OFF_S = 0.5
-_POLL_S = 0.005
 _MOST_S = 60.0
 _ROUNDS = 60
 
@@ -67,7 +67,8 @@ class Refused(Exception):
 class Change:
     """What a document becomes: bytes, or whatever ``fill`` writes where they are too many; or
     nothing (``remove``). ``step`` is what the journal says of it. ``in_use``: the application may
-    have read the document a moment ago, however old it is, or found none.
+    have read the document a moment ago, however old it is, or found none. ``wrote`` is the digest
+    of what ``fill`` writes, if it is known: then what a kill leaves can be told from other files.
     """
 
     def __init__(
@@ -78,15 +79,21 @@ class Change:
         fill: Fill | None = None,
         step: Step | None = None,
         in_use: bool = False,
+        wrote: bytes | None = None,
     ) -> None:
         self.in_use = in_use
+        self.wrote = wrote
         self.data = data
         self.attributes = attributes
-        self.fill: Fill = fill or self._write
+        self._fill = fill
         self.step = step
 
-    def _write(self, write: Callable[[bytes], object]) -> None:
-        write(self.data or b"")
+    def fill(self, write: Callable[[bytes], object]) -> None:
+        """Write what the document becomes, piece by piece."""
+        if self._fill is not None:
+            self._fill(write)
+        else:
+            write(self.data or b"")
 
     @property
     def remove(self) -> bool:
@@ -140,8 +147,10 @@ class LiveDocument:
         self._changed_at = 0.0
         self._exchanges: list[_Displaced] = []
         self._versions = Versions()
-        self._findings: list[Finding] = []
+        self.findings: list[Finding] = []
+        self._give_up_at: float | None = None
         self._rounds = 0
+        self._made: MadeDocument | None = None
         self._looked_at: tuple[int, int, int] | None = None
 
     @property
@@ -152,7 +161,10 @@ class LiveDocument:
     @property
     def held_bytes(self) -> int:
         """How much memory the watch over it takes."""
-        return sum(map(len, self._versions.all))
+        seen = (item.seen or b"" for item in self._exchanges)
+        made = (self._made.data or b"",) if self._made is not None else ()
+        held = {id(data): len(data) for data in (*self._versions.all, *seen, *made)}  # often one
+        return sum(held.values())
 
     def close(self) -> None:
         """Close the folder."""
@@ -194,10 +206,13 @@ class LiveDocument:
         token = new_token()
         lines: list[Step | Swap] = [] if change.step is None else [change.step]
         before_digest = self._digest_of(live)
-        wrote = self._digests.of(change.data or b"")
+        wrote = change.wrote or self._digests.of(change.data or b"")
         lines.append(Swap(path=self._path, token=token, before=before_digest, wrote=wrote))
         self._busy |= change.in_use
-        if live is not None:
+        if live is None:
+            # Who looked for it a moment ago and found none writes it whole.
+            self._busy |= self._kind != "other"
+        else:
             # Who read a torn one took it for empty, and must not write that later.
             self._busy |= _age_s(live) < LATELY_S or not live.whole
         self._journal.write(*lines, durable=durable)
@@ -217,35 +232,35 @@ class LiveDocument:
         known = live is None or live.data is not None
         if self._kind == "history" and known and not change.is_streamed:
             self._versions.put((live.data if live else None) or b"", change.data or b"")
+        elif live is None and self._kind != "other" and not change.remove:
+            with suppress(FileNotFoundError):
+                self._made = MadeDocument(self._folder, self._name, self._kind, change.data)
         self._changed_at = time.monotonic()
 
     def _digest_of(self, live: Live | None) -> bytes:
         if live is None or live.data is not None:
             return self._digests.of((live.data if live is not None else None) or b"")
-        digest: blake3 = self._digests.hasher()
-
-        def update(piece: bytes) -> None:
-            digest.update(piece)
-
-        stream(self._folder, self._name, update)
+        digest = self._digests.hasher()
+        stream(self._folder, self._name, digest.update)
         return digest.digest(16)
 
-    def settle(self) -> list[Finding]:
-        """Watch the document until it and what was displaced are quiet; return what was seen.
+    def look(self) -> bool:
+        """Look whether the document and what was displaced are quiet, and mend what is to be
+        mended; return whether it is settled: watched for long enough, or given up.
 
-        Afterwards nothing of ours is left beside it, but for what could not be merged.
+        Then nothing of ours is left beside it, but for what could not be merged; ``findings`` say
+        what was seen.
         """
-        give_up = time.monotonic() + _MOST_S + self._quiet_s
-        while self._exchanges:
-            late = time.monotonic() > give_up or self._rounds > _ROUNDS
-            due = time.monotonic() >= self.due_at
-            if self._look(due=due, late=late) and due:
-                break
-            if late:
-                self._give_up()
-                break
-            time.sleep(max(0.0, min(_POLL_S, self.due_at - time.monotonic())))
-        return self._findings
+        now = time.monotonic()
+        if self._give_up_at is None:
+            self._give_up_at = now + _MOST_S + self._quiet_s
+        late = now > self._give_up_at or self._rounds > _ROUNDS
+        due = now >= self.due_at
+        if not self._exchanges or (self._look(due=due, late=late) and due):
+            return True
+        if late:
+            self._give_up()
+        return late
 
     def _give_up(self) -> None:
         """Leave nothing behind under a name that nobody looks at, and nothing lost."""
@@ -379,7 +394,7 @@ class LiveDocument:
     def _look_at_live(self, *, due: bool) -> bool:
         """If the application went on from an older version, bring both together."""
         if not self._versions.all:
-            return True
+            return not due or self._is_as_made()
         try:
             found = os.stat(self._name, dir_fd=self._folder, follow_symlinks=False)
             now = (found.st_ino, found.st_size, found.st_mtime_ns)
@@ -394,6 +409,17 @@ class LiveDocument:
         if not live.whole:
             return not self._is_written(live)
         return self._goes_on(live.data) or self._put_again()
+
+    def _is_as_made(self) -> bool:
+        """Say so if the application wrote over what was made; return whether it did not."""
+        made, self._made = self._made, None
+        try:
+            if made is None or not made.is_written_over():
+                return True
+        except OSError:
+            return True
+        self._report("changed-since", "the application wrote over what was made; it stands")
+        return False
 
     def _is_written(self, live: Live) -> bool:
         """Whether a document that is not whole may become so: somebody writes it, or just did."""
@@ -434,7 +460,7 @@ class LiveDocument:
         return False
 
     def _report(self, code: str, message: str) -> None:
-        self._findings.append(conflict_finding(code, self._path, message))
+        self.findings.append(conflict_finding(code, self._path, message))
 
 
 def kept_attributes(live: Live) -> Attributes:
@@ -461,6 +487,8 @@ HINTS = {
     "in-the-way": "See what stands there and who made it; links are never followed.",
     "not-saved": "What is there could not be saved first, so it is left alone: mend that, or move "
     "it away.",
+    "written-since": "Compare it with the export; importing that again with --policy merge brings "
+    "chats in that are missing.",
     "displaced-kept": "Compare it with the document, take over what is missing, then remove it.",
 }
 

@@ -1,49 +1,48 @@
-"""Changing many live documents: one exchange after another, each watched until it is settled; and
-finishing what a killed operation left. Called by operations that change live data.
+"""Changing many live documents: one exchange after another, each watched until it is settled.
+Called by operations that change live data.
+
+Watching takes two seconds for what the application may have in hand. Meanwhile the next documents
+are changed: what is watched waits in a queue, and is looked at when its time has come.
 """
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import os
+import resource
 import time
-from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
+from typing import Literal, NamedTuple
 
-from shenyu_data.datadir.aside import sweep_asides
 from shenyu_data.datadir.folder import make_folder, open_folder
-from shenyu_data.datadir.new_files import sweep
-from shenyu_data.datadir.replace import (
-    InTheWay,
-    displaced_name,
-    is_quiet,
-    keep_for_owner,
-    read_live,
-)
+from shenyu_data.datadir.replace import is_in_the_way
 from shenyu_data.model.findings import Finding, printable
-from shenyu_data.model.layout import NEW_PREFIX, Kind
-from shenyu_data.model.monitor import Monitor
-from shenyu_data.operations.journal import (
-    IMPORT,
-    IMPORT_FRESH,
-    Digests,
-    Ended,
-    Folder,
-    Journal,
-    Journals,
-    Settled,
-    Swap,
-)
-from shenyu_data.operations.live_document import (
-    Edit,
-    LiveDocument,
-    Refused,
-    conflict_finding,
-)
-from shenyu_data.repository.repository import Repository
+from shenyu_data.model.layout import Kind
+from shenyu_data.operations.journal import Digests, Folder, Journal
+from shenyu_data.operations.live_document import Edit, LiveDocument, Refused, conflict_finding
 
-_MOST_WATCHED = 64
+_MOST_WATCHED = 512
 _MOST_WATCHED_BYTES = 64 << 20
+_POLL_S = 0.005
+
+Result = Literal["changed", "removed", "unchanged", "left"]
+"""``left``: it was said why."""
+
+Then = Callable[[bool], None]
+"""What follows when a document is settled: whether it became what it was to be."""
+
+
+class _Waiting(NamedTuple):
+    """What is to be looked at, and when, on the monotonic clock; the number keeps their order.
+    Without a document, nothing but time is to pass.
+    """
+
+    at: float
+    number: int
+    held_bytes: int
+    document: LiveDocument | None
+    then: Then | None
 
 
 class LiveWriter:
@@ -56,13 +55,21 @@ class LiveWriter:
         digests: Digests,
         quiet_s: float,
         report: Callable[[Finding], None],
+        *,
+        share: int = 1,
     ) -> None:
+        """``share``: so many writers are at work at once, and each takes its part of the memory."""
         self._root = root
         self._journal = journal
         self._digests = digests
         self._quiet_s = quiet_s
         self._report = report
-        self._watched: deque[LiveDocument] = deque()
+        self._waiting: list[_Waiting] = []  # a heap
+        self._numbers = itertools.count()
+        self._held_bytes = 0
+        self._most_bytes = _MOST_WATCHED_BYTES // share
+        self._most = _most_open()
+        self._is_working = False
         self.changed = self.removed = self.unchanged = 0
         self.refused = self.busy = self.failed = 0
 
@@ -75,8 +82,10 @@ class LiveWriter:
         folder_mode: int = 0o700,
         make: bool = True,
         later: set[bytes] | None = None,
-    ) -> None:
-        """Change one document; ``make`` its folders if they are missing.
+        then: Then | None = None,
+    ) -> Result:
+        """Change one document; ``make`` its folders if they are missing. If it is changed, ``then``
+        is called when it is settled, maybe before this returns.
 
         If what is there is not saved yet, its path is added to ``later``, if that is given.
         """
@@ -84,13 +93,14 @@ class LiveWriter:
             folder = self._open(path.rpartition(b"/")[0], folder_mode, make)
         except FileNotFoundError:
             self.unchanged += 1  # nothing is there, and nothing is to be made
-            return
+            return "unchanged"
         except OSError as error:
             self._fail(path, error)
-            return
+            return "left"
         document = LiveDocument(
             self._root, folder, path, kind, self._journal, self._digests, self._quiet_s
         )
+        result: Result = "left"
         try:
             change = document.change(edit)
         except Refused as refused:
@@ -98,38 +108,82 @@ class LiveWriter:
         except OSError as error:
             self._fail(path, error)
         else:
-            self._count(change is None, change is not None and change.remove)
+            result = self._count(change is None, change is not None and change.remove)
             if change is not None:
-                self._watch(document)
-                return
+                self._wait(document.due_at, document, then)
+                return result
         document.close()
+        return result
 
-    def _watch(self, document: LiveDocument) -> None:
-        self._watched.append(document)
-        while self._watched and (
-            len(self._watched) > _MOST_WATCHED
-            or sum(item.held_bytes for item in self._watched) > _MOST_WATCHED_BYTES
-            or self._watched[0].due_at <= time.monotonic()
-        ):
-            self._settle(self._watched.popleft())
+    def after(self, seconds: float, then: Then) -> None:
+        """Call ``then`` when so much time has passed, and go on with others meanwhile."""
+        self._wait(time.monotonic() + seconds, None, then)
 
     def drain(self) -> None:
         """Watch what was changed until all of it is quiet."""
-        while self._watched:
-            self._settle(self._watched.popleft())
+        self._work_off(everything=True)
 
     def let_pass(self, seconds: float) -> None:
         """Wait, so that whoever read a document before has written it."""
         time.sleep(seconds)
 
-    def _settle(self, document: LiveDocument) -> None:
+    def _wait(self, at: float, document: LiveDocument | None, then: Then | None) -> None:
+        self._push(at, document, then)
+        self._work_off(everything=False)
+
+    def _push(self, at: float, document: LiveDocument | None, then: Then | None) -> None:
+        held_bytes = document.held_bytes if document is not None else 0
+        self._held_bytes += held_bytes
+        item = _Waiting(at, next(self._numbers), held_bytes, document, then)
+        heapq.heappush(self._waiting, item)
+
+    def _work_off(self, *, everything: bool) -> None:
+        """Look at what is due; wait for more only if ``everything`` is to be done, or if there is
+        too much.
+        """
+        if self._is_working:
+            return  # what follows a document changes another one
+        self._is_working = True
         try:
-            for finding in document.settle():
-                self.busy += finding.code == "live-busy"
-                self.refused += finding.code != "live-busy"
-                self._report(finding)
+            while self._waiting and (
+                everything
+                or self._waiting[0].at <= time.monotonic()
+                or len(self._waiting) > self._most
+                or self._held_bytes > self._most_bytes
+            ):
+                item = heapq.heappop(self._waiting)
+                self._held_bytes -= item.held_bytes
+                self._look(item)
         finally:
+            self._is_working = False
+
+    def _look(self, item: _Waiting) -> None:
+        """Look at what is waiting; if it is not settled, it waits on."""
+        document, early_s = item.document, item.at - time.monotonic()
+        if document is None:
+            time.sleep(max(0.0, early_s))
+            self._follow(item.then, well=True)
+            return
+        if early_s > 0:  # nothing else is to be done: look more often than it must be
+            time.sleep(min(_POLL_S, early_s))
+        try:
+            settled = document.look()
+        except BaseException:
             document.close()
+            raise
+        if not settled:
+            self._push(max(document.due_at, time.monotonic() + _POLL_S), document, item.then)
+            return
+        document.close()
+        for finding in document.findings:
+            self.busy += finding.code == "live-busy"
+            self.refused += finding.code != "live-busy"
+            self._report(finding)
+        self._follow(item.then, well=not document.findings)
+
+    def _follow(self, then: Then | None, *, well: bool) -> None:
+        if then is not None:
+            then(well)
 
     def _open(self, path: bytes, mode: int, make: bool) -> int:
         try:
@@ -146,10 +200,11 @@ class LiveWriter:
                 self._journal.write(Folder(above))
         return make_folder(self._root, path, mode=mode)
 
-    def _count(self, unchanged: bool, removed: bool) -> None:
+    def _count(self, unchanged: bool, removed: bool) -> Result:
         self.unchanged += unchanged
         self.removed += removed
         self.changed += not unchanged and not removed
+        return "unchanged" if unchanged else "removed" if removed else "changed"
 
     def _refuse(self, path: bytes, refused: Refused, later: set[bytes] | None) -> None:
         if refused.code == "not-saved" and later is not None:
@@ -160,7 +215,7 @@ class LiveWriter:
         self._report(conflict_finding(refused.code, path, refused.message))
 
     def _fail(self, path: bytes, error: OSError) -> None:
-        if isinstance(error, InTheWay) or error.errno in _IN_THE_WAY:
+        if is_in_the_way(error):
             self.refused += 1
             message = f"something stands in its way: {error.strerror or 'it is no regular file'}"
             self._report(conflict_finding("in-the-way", path, message))
@@ -177,131 +232,7 @@ class LiveWriter:
         )
 
 
-_IN_THE_WAY = frozenset((20, 40, 21))  # ENOTDIR, ELOOP, EISDIR
-
-
-def recover(
-    repository: Repository | bytes,
-    root: int,
-    journals: Journals,
-    quiet_s: float,
-    monitor: Monitor,
-) -> None:
-    """Finish what killed operations left beside documents: nothing of it is lost.
-
-    A displaced document that is as it was when it was displaced is removed; in another one the
-    application wrote, and it is kept for a person to look at. Without a repository, what operations
-    with one left waits for the next that has it.
-    """
-    sweep_imports(root, journals)
-    for journal in list(journals.newest_first()):
-        if journal.is_ended():
-            continue
-        began = journal.began()
-        of_none = began is not None and not began.repository
-        if isinstance(repository, bytes) and not of_none:
-            continue
-        digests = Digests(journals.key() if of_none else repository)
-        settled = [_recover(root, swap, digests, quiet_s, monitor) for swap in _unsettled(journal)]
-        if all(settled):
-            journal.write(Ended())
-
-
-def _unsettled(journal: Journal) -> list[Swap]:
-    found: dict[str, Swap] = {}
-    for line in journal.read():
-        if isinstance(line, Swap):
-            found[line.token] = line
-        elif isinstance(line, Settled):
-            found.pop(line.token, None)
-    return list(found.values())
-
-
-def sweep_imports(root: int, journals: Journals) -> None:
-    """Remove what imports that were killed left under names that nobody reads."""
-    runs, known = [], []
-    for journal in journals.newest_first():
-        known.append(journal.run)
-        began = journal.began()
-        imported = began is not None and began.operation in (IMPORT, IMPORT_FRESH)
-        if imported and not journal.is_ended():
-            runs.append(journal.run)
-    if runs:
-        sweep(root, runs)
-    # A worker that outlives the killed import for a moment may come after the first look.
-    sweep_asides(root, known)
-
-
-def _recover(root: int, swap: Swap, digests: Digests, quiet_s: float, monitor: Monitor) -> bool:
-    """Settle what one exchange left; False if it could not be looked at, and is to be tried again.
-
-    What cannot be dealt with is reported: whoever goes on has other documents to change.
-    """
-    try:
-        folder = open_folder(root, swap.path.rpartition(b"/")[0])
-    except FileNotFoundError:
-        return True
-    except OSError as error:
-        return _unrecovered(swap, error, monitor)
-    try:
-        with suppress(FileNotFoundError):
-            os.unlink(NEW_PREFIX + swap.token.encode(), dir_fd=folder)
-        quiet = _await_quiet(folder, swap.token, quiet_s)
-        live = read_live(folder, displaced_name(swap.token), "other")
-        if live is None:
-            return True
-        as_it_was = live.data is not None and digests.of(live.data) in (swap.before, swap.wrote)
-        if quiet and as_it_was:
-            os.unlink(displaced_name(swap.token), dir_fd=folder)
-            return True
-        kept = keep_for_owner(root, folder, swap.token, swap.path)
-        monitor.report(
-            conflict_finding(
-                "displaced-kept",
-                swap.path,
-                "the application wrote to it while an operation that was killed replaced it; what "
-                f"it wrote is kept as {printable(kept)}",
-            )
-        )
-        return True
-    except OSError as error:
-        return _unrecovered(swap, error, monitor)
-    finally:
-        os.close(folder)
-
-
-def _unrecovered(swap: Swap, error: OSError, monitor: Monitor) -> bool:
-    """Say that what an exchange left cannot be looked at; return whether nobody ever will."""
-    name = printable(displaced_name(swap.token))
-    above = swap.path.rpartition(b"/")[0]
-    if isinstance(error, InTheWay) or error.errno in _IN_THE_WAY:
-        message = (
-            "what an operation that was killed displaced cannot be had back: a link or the like "
-            f"stands in the place of {name} in {printable(above)}/"
-        )
-        monitor.report(conflict_finding("in-the-way", swap.path, message))
-        return True
-    monitor.report(
-        Finding(
-            code="not-recovered",
-            severity="error",
-            path=printable(swap.path),
-            message=f"what an operation that was killed displaced cannot be looked at ({name}): "
-            f"{error.strerror or error}",
-            hint="Check the owner and mode of its folder; the next operation tries again.",
-        )
-    )
-    return False
-
-
-def _await_quiet(folder: int, token: str, quiet_s: float) -> bool:
-    """Wait until nobody writes to a displaced document any more, but not for ever; whether nobody
-    does.
-    """
-    until = time.monotonic() + 2 * quiet_s
-    with suppress(FileNotFoundError):
-        while not is_quiet(folder, displaced_name(token), int(quiet_s * 1e9), time.time_ns()):
-            if time.monotonic() > until:
-                return False
-            time.sleep(0.01)
-    return True
+def _most_open() -> int:
+    """Return how many documents are watched at most: each has its folder open."""
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return _MOST_WATCHED if allowed < 0 else min(_MOST_WATCHED, allowed // 2)

@@ -17,7 +17,8 @@ import msgspec
 from shenyu_data.model.errors import ObjectMissing, RepositoryError, UsageError
 from shenyu_data.model.findings import Finding
 from shenyu_data.model.monitor import Monitor
-from shenyu_data.operations.prune_plan import PruneOptions, PrunePlan, needed_objects
+from shenyu_data.operations.prune_needs import needed_objects
+from shenyu_data.operations.prune_plan import PruneOptions, PrunePlan
 from shenyu_data.operations.prune_repack import repack
 from shenyu_data.repository.erasure import sweep_dead_keys
 from shenyu_data.repository.format import (

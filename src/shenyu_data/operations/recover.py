@@ -96,12 +96,13 @@ def plan_recover(
     commands: dict[StepName, str] = {}
     if (table := options.service) is not None:
         commands = {"stop": shown(table.stop), "start": shown(table.start)}
+    found, looked = look(repository, data, options.state, options.jobs, monitor, telling=False)
     return RecoverPlan(
         steps=[StepPlanned(name=name, command=commands.get(name)) for name in STEPS],
         resumes=before.began if before is not None and before.is_cut_off else None,
         down=before is not None and before.is_down,
-        before=look(repository, data, options.state, options.jobs, monitor, telling=False),
-        repair=plan_repair(repository, data, repair_options(options), monitor),
+        before=found,
+        repair=plan_repair(repository, data, repair_options(options), monitor, looked=looked),
     )
 
 

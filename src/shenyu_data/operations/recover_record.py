@@ -21,7 +21,7 @@ from shenyu_data.model.errors import ShenyuDataError, UsageError
 from shenyu_data.model.findings import Finding, printable
 from shenyu_data.operations.repair import RepairItem
 from shenyu_data.operations.service import shown
-from shenyu_data.operations.shrunken import SHRUNKEN
+from shenyu_data.operations.shrunken import LOSSES
 from shenyu_data.storage.atomic import make_private, overwrite, write_file
 
 StepName = Literal["stop", "snapshot", "validate", "repair", "validate-again", "start"]
@@ -77,7 +77,7 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def is_mended(self) -> bool:
         """Whether nothing is left of what a recovery mends: warnings of other kinds may be."""
-        return not self.errors and not any(one.code == SHRUNKEN for one in self.codes)
+        return not self.errors and not any(one.code in LOSSES for one in self.codes)
 
 
 class Mended(msgspec.Struct, frozen=True, kw_only=True):

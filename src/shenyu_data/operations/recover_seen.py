@@ -10,8 +10,9 @@ from datetime import datetime
 from shenyu_data.model.findings import Finding, printable
 from shenyu_data.model.monitor import Monitor, Task
 from shenyu_data.operations.journal import Step, open_journals
+from shenyu_data.operations.looked import Looked
 from shenyu_data.operations.recover_record import Count, Found, Recovery, Seen
-from shenyu_data.operations.shrunken import SHRUNKEN, report_shrunken, scope_of
+from shenyu_data.operations.shrunken import LOSSES, report_shrunken, scope_of
 from shenyu_data.operations.validate import ValidateOptions, validate
 from shenyu_data.repository.repository import Repository
 
@@ -24,22 +25,25 @@ MOST_FINDINGS = 1000
 
 def look(
     repository: Repository, data: str, state: str, jobs: int, monitor: Monitor, *, telling: bool
-) -> Found:
+) -> tuple[Found, Looked]:
     """Validate the data directory, and look for histories that are whole and lost chats. With
-    ``telling`` what a recovery should have mended is reported; the rest may be thousands.
+    ``telling`` what a recovery should have mended is reported; the rest may be thousands. Return
+    what was found, and what a repair needs of it.
     """
-    seen = Seeing(monitor, telling=telling)
+    looked = Looked()
+    seen = Seeing(monitor, telling=telling, wrong=looked.wrong)
     stats = validate(data, ValidateOptions(jobs=jobs), seen)
-    shrunken = report_shrunken(repository, data, scope_of(None), state, seen)
-    return seen.found(stats.errors, stats.warnings + shrunken)
+    losses = report_shrunken(repository, data, scope_of(None), state, seen, looked=looked)
+    return seen.found(stats.errors, stats.warnings + losses.shrunken + losses.gone), looked
 
 
 class Seeing:
     """A Monitor that counts findings and keeps the first, those that should be mended before all;
-    with ``telling`` it passes those on.
+    with ``telling`` it passes those on. ``wrong`` gets the paths of errors.
     """
 
-    def __init__(self, monitor: Monitor, *, telling: bool) -> None:
+    def __init__(self, monitor: Monitor, *, telling: bool, wrong: set[str]) -> None:
+        self._paths = wrong
         self._monitor = monitor
         self._telling = telling
         self._codes: Counter[str] = Counter()
@@ -53,7 +57,9 @@ class Seeing:
     def report(self, finding: Finding) -> None:
         """Count a finding."""
         self._codes[finding.code] += 1
-        is_wrong = finding.severity == "error" or finding.code == SHRUNKEN
+        if finding.severity == "error":
+            self._paths.add(finding.path)
+        is_wrong = finding.severity == "error" or finding.code in LOSSES
         first = self._wrong if is_wrong else self._others
         if len(first) < MOST_FINDINGS:
             first.append(Seen(finding.path, finding.code, finding.severity))

@@ -18,6 +18,7 @@ from shenyu_data.model.errors import EXIT_FAILED, EXIT_INTERRUPTED, ServiceError
 from shenyu_data.model.findings import Finding, printable
 from shenyu_data.model.monitor import Monitor, Task
 from shenyu_data.operations.backup import BackupOptions, backup
+from shenyu_data.operations.looked import Looked
 from shenyu_data.operations.recover_record import (
     STEPS,
     Failure,
@@ -75,6 +76,7 @@ class Run:
         self._service = service
         self._monitor = monitor
         self._output = ""
+        self._looked: Looked | None = None  # what the step before the repair saw
 
     def prepare(self) -> None:
         """See that all can be written down. Raise ShenyuDataError if not, before anything is done;
@@ -195,7 +197,8 @@ class Run:
             last = self.recovery.safety_snapshots[-1]
             if bytes.fromhex(last) in set(snapshot_ids(self._repository.storage)):
                 return _Skipped(f"snapshot {last[:8]} holds what is there since it was stopped")
-        seen = Seeing(self._monitor, telling=False)  # what is torn is told by the next step
+        # What is torn is told by the next step.
+        seen = Seeing(self._monitor, telling=False, wrong=set())
         options = BackupOptions(safety=True, tag=_TAG, jobs=self._options.jobs)
         stats = backup(self._data, self._repository, options, seen)
         taken = stats.snapshot.hex()
@@ -206,7 +209,7 @@ class Run:
     def _validate(self) -> str:
         if self._holds("validate") and self.recovery.before is not None:
             return _Skipped("done before the run was cut off")
-        found = self._look(telling=False)
+        found, self._looked = self._look(telling=False)
         self._set(before=found)
         return _counted(found)
 
@@ -215,7 +218,8 @@ class Run:
             return _Skipped("done before the run was cut off")
         if self.recovery.runs > 1:
             self._set(cut_off=documents_cut_off(self._options.state, self.recovery))
-        stats = repair(self._repository, self._data, repair_options(self._options), self._monitor)
+        options = repair_options(self._options)
+        stats = repair(self._repository, self._data, options, self._monitor, looked=self._looked)
         mended = Mended(
             safety_snapshot=stats.safety.hex() if stats.safety is not None else None,
             documents=stats.items[:MOST_DOCUMENTS],
@@ -233,11 +237,11 @@ class Run:
         return ", ".join([*parts, f"{not_done:,} left as they are"])
 
     def _validate_again(self) -> str:
-        found = self._look(telling=True)
+        found, _ = self._look(telling=True)
         self._set(after=found)
         return _counted(found)
 
-    def _look(self, *, telling: bool) -> Found:
+    def _look(self, *, telling: bool) -> tuple[Found, Looked]:
         state, jobs = self._options.state, self._options.jobs
         return look(self._repository, self._data, state, jobs, self._monitor, telling=telling)
 

@@ -11,14 +11,13 @@ import os
 import time
 from collections import Counter
 
-import msgspec
-
 from shenyu_data.datadir.folder import open_root
 from shenyu_data.datadir.replace import Live
 from shenyu_data.model.findings import Finding, printable
 from shenyu_data.model.monitor import Monitor, SilentMonitor
 from shenyu_data.operations.backup import BackupOptions, backup
 from shenyu_data.operations.erased import check_tombstones
+from shenyu_data.operations.interrupted import finish_interrupted
 from shenyu_data.operations.journal import (
     Began,
     Digests,
@@ -31,91 +30,39 @@ from shenyu_data.operations.journal import (
 from shenyu_data.operations.journal import (
     Saved as SavedIn,
 )
-from shenyu_data.operations.live_document import QUIET_S, Change, Edit, Refused, kept_attributes
-from shenyu_data.operations.live_writer import LiveWriter, recover
+from shenyu_data.operations.live_document import Change, Edit, Refused, kept_attributes
+from shenyu_data.operations.live_writer import LiveWriter
+from shenyu_data.operations.looked import Looked
 from shenyu_data.operations.named_users import check_folders, check_users
 from shenyu_data.operations.quarantine import Quarantine
 from shenyu_data.operations.repair_document import Target
-from shenyu_data.operations.repair_edits import Decision, RepairAction, decide
+from shenyu_data.operations.repair_edits import Decision, decide
+from shenyu_data.operations.repair_gone import GoneSeen, attributes_of
 from shenyu_data.operations.repair_past import LastGoods
 from shenyu_data.operations.repair_targets import find_targets
+from shenyu_data.operations.repair_values import MOST_ITEMS as MOST_ITEMS
+from shenyu_data.operations.repair_values import RepairItem as RepairItem
+from shenyu_data.operations.repair_values import RepairOptions as RepairOptions
+from shenyu_data.operations.repair_values import RepairPlan as RepairPlan
+from shenyu_data.operations.repair_values import RepairStats as RepairStats
 from shenyu_data.operations.restore_wanted import Saved
 from shenyu_data.operations.shrunken import SHRUNKEN, read_target
 from shenyu_data.repository.repository import Repository
-
-MOST_ITEMS = 1000
-"""A plan lists this many documents; of the rest it gives the numbers."""
 
 _SAVE_ROUNDS = 3
 _TAG = "before-repair"
 
 
-class RepairOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """``path``: only this file or folder of the data directory; ``user``: only this user.
-
-    ``normalise``: take a byte order mark and NUL bytes off where the rest is whole, instead of
-    bringing the document together with its last good version. ``every_chat``: bring back every chat
-    that any snapshot holds, be it that somebody deleted it. ``state`` is the folder of journals.
-    """
-
-    path: str | None = None
-    user: bytes | None = None
-    normalise: bool = False
-    every_chat: bool = False
-    state: str
-    quiet_s: float = QUIET_S
-    jobs: int = 1
-
-
-class RepairItem(msgspec.Struct, frozen=True, kw_only=True):
-    """What is done about one document. Chats are ``salvaged`` from the document, whole, or
-    ``partial``, as far as they went, or ``restored`` from its last good version in ``snapshot``.
-    """
-
-    path: str
-    code: str
-    action: RepairAction
-    snapshot: str | None
-    size_bytes: int
-    salvaged: int
-    partial: int
-    restored: int
-
-
-class RepairPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """What a repair would do: the first documents, how many there are of each action, and how many
-    nothing can be done about.
-    """
-
-    items: list[RepairItem]
-    actions: dict[str, int]
-    changes: int
-    left: int
-    damaged: int
-
-
-class RepairStats(msgspec.Struct, frozen=True, kw_only=True):
-    """What a repair did. ``safety`` is the snapshot of what was there before; None without a
-    repository, or if there was nothing to do. ``left``: nothing can be done about so many.
-    """
-
-    safety: bytes | None
-    items: list[RepairItem]
-    changed: int
-    removed: int
-    unchanged: int
-    left: int
-    refused: int
-    busy: int
-    failed: int
-    damaged: int
-    elapsed_s: float
-
-
 def plan_repair(
-    repository: Repository | None, data: str, options: RepairOptions, monitor: Monitor
+    repository: Repository | None,
+    data: str,
+    options: RepairOptions,
+    monitor: Monitor,
+    *,
+    looked: Looked | None = None,
 ) -> RepairPlan:
-    """Say what :func:`repair` would do now. Writes nothing.
+    """Say what :func:`repair` would do now. Writes nothing. ``looked`` is what somebody saw who
+    looked at all of the directory just now.
 
     Raise UsageError if the path is not there, OwnerNotFound if neither the directory nor the
     repository knows the user, DataDirectoryError if users or histories cannot be listed,
@@ -127,10 +74,12 @@ def plan_repair(
         goods = LastGoods(
             repository, root, Journals(options.state), monitor, every=options.every_chat
         )
-        for target in _targets(repository, data, options, monitor):
+        gone = GoneSeen(options, goods)
+        for target in _targets(repository, data, options, gone, monitor, looked):
             live = read_target(root, target)
-            decision = decide(target, live, goods, normalising=options.normalise)
-            if live is not None and decision.code:
+            wanted, normalising = target in gone.wanted, options.normalise
+            decision = decide(target, live, goods, normalising=normalising, gone=wanted)
+            if decision.code:
                 items.append(_item(target, live, decision))
     actions = Counter(item.action for item in items)
     return RepairPlan(
@@ -139,6 +88,8 @@ def plan_repair(
         changes=len(items) - actions["none"],
         left=actions["none"],
         damaged=goods.damaged,
+        gone=gone.count,
+        gone_documents=gone.first,
     )
 
 
@@ -153,9 +104,14 @@ def _check(repository: Repository | None, data: str, options: RepairOptions) -> 
 
 
 def _targets(
-    repository: Repository | None, data: str, options: RepairOptions, monitor: Monitor
+    repository: Repository | None,
+    data: str,
+    options: RepairOptions,
+    gone: GoneSeen,
+    monitor: Monitor,
+    looked: Looked | None,
 ) -> list[Target]:
-    return find_targets(
+    found = find_targets(
         repository,
         data,
         monitor,
@@ -163,16 +119,21 @@ def _targets(
         user=options.user,
         every=options.every_chat,
         jobs=options.jobs,
+        tell_gone=gone,
+        looked=looked,
     )
+    if looked is not None:
+        gone.count = looked.gone
+    return sorted({*found, *gone.wanted})
 
 
-def _item(target: Target, live: Live, decision: Decision) -> RepairItem:
+def _item(target: Target, live: Live | None, decision: Decision) -> RepairItem:
     return RepairItem(
         path=printable(target.path),
         code=decision.code,
         action=decision.action,
         snapshot=decision.good.snapshot.hex() if decision.good is not None else None,
-        size_bytes=live.stat.st_size,
+        size_bytes=live.stat.st_size if live is not None else 0,
         salvaged=decision.salvaged,
         partial=decision.partial,
         restored=decision.restored,
@@ -180,10 +141,15 @@ def _item(target: Target, live: Live, decision: Decision) -> RepairItem:
 
 
 def repair(
-    repository: Repository | None, data: str, options: RepairOptions, monitor: Monitor
+    repository: Repository | None,
+    data: str,
+    options: RepairOptions,
+    monitor: Monitor,
+    *,
+    looked: Looked | None = None,
 ) -> RepairStats:
     """Mend what can be mended in ``data`` and take away what cannot; a document that became whole
-    meanwhile is left alone.
+    meanwhile is left alone. ``looked`` is as for :func:`plan_repair`.
 
     Raises as :func:`plan_repair` does, UsageError if another operation is changing the directory,
     and what a backup raises: then nothing was changed.
@@ -191,9 +157,9 @@ def repair(
     started = time.monotonic()
     _check(repository, data, options)
     with open_journals(options.state) as journals, open_root(data) as root:
-        recover(repository or journals.key(), root, journals, options.quiet_s, monitor)
+        finish_interrupted(repository or journals.key(), root, journals, options.quiet_s, monitor)
         run = _Repair(repository, data, options, journals, root, monitor)
-        run.run()
+        run.run(looked)
         writer = run.writer
         return RepairStats(
             safety=run.safety,
@@ -207,6 +173,8 @@ def repair(
             failed=writer.failed if writer else 0,
             damaged=run.goods.damaged,
             elapsed_s=time.monotonic() - started,
+            gone=run.gone.count,
+            gone_documents=run.gone.first,
         )
 
 
@@ -233,14 +201,17 @@ class _Repair:
         self._since = LastGoods(
             repository, root, journals, SilentMonitor(), every=options.every_chat
         )
+        self.gone = GoneSeen(options, self.goods)
         self.items: dict[Target, RepairItem] = {}
         self.safety: bytes | None = None
         self.left = 0
         self.writer: LiveWriter | None = None
 
-    def run(self) -> None:
+    def run(self, looked: Looked | None) -> None:
         """Mend every document that can be mended now."""
-        found = _targets(self._repository, self._data, self._options, self._monitor)
+        found = _targets(
+            self._repository, self._data, self._options, self.gone, self._monitor, looked
+        )
         targets = [target for target in found if self._is(target)]
         if not targets:
             return
@@ -267,7 +238,11 @@ class _Repair:
                 edit = self._edit(target, digests, saved)
                 done = writer.changed + writer.removed
                 writer.apply(
-                    target.path, target.kind, edit, make=False, later=None if last else unsaved
+                    target.path,
+                    target.kind,
+                    edit,
+                    make=target in self.gone.wanted,
+                    later=None if last else unsaved,
                 )
                 if writer.changed + writer.removed == done:
                     self.items.pop(target, None)
@@ -312,8 +287,8 @@ class _Repair:
         return decision.action != "none"
 
     def _decide(self, target: Target, live: Live | None) -> Decision:
-        normalising = self._options.normalise
-        decision = decide(target, live, self.goods, normalising=normalising)
+        normalising, gone = self._options.normalise, target in self.gone.wanted
+        decision = decide(target, live, self.goods, normalising=normalising, gone=gone)
         if self.safety is not None and decision.code in ("", SHRUNKEN):
             # It was torn a moment ago, maybe, and the safety snapshot has what it was.
             return decide(target, live, self._since, normalising=normalising)
@@ -333,8 +308,13 @@ class _Repair:
     def _edit(self, target: Target, digests: Digests, saved: Saved | None) -> Edit:
         def edit(live: Live | None) -> Change | None:
             decision = self._decide(target, live)
-            if live is None or decision.action == "none":
+            if decision.action == "none":
                 return None
+            step = _step(target, live, decision, digests, saved)
+            if live is None:
+                self.items[target] = _item(target, live, decision)
+                attributes = attributes_of(decision.good)
+                return Change(decision.data, attributes, fill=decision.fill, step=step)
             if saved is not None and not _is_saved(saved, target, live):
                 raise Refused(
                     code="not-saved", message="the safety snapshot does not hold what is there now"
@@ -350,7 +330,6 @@ class _Repair:
                     wrote=decision.data,
                 )
             self.items[target] = _item(target, live, decision)
-            step = _step(target, decision, digests, saved)
             if decision.removes:
                 return Change(None, None, step=step)
             attributes = kept_attributes(live)
@@ -367,7 +346,9 @@ def _is_saved(saved: Saved, target: Target, live: Live) -> bool:
     return saved.holds(target.user, target.path, live.data)
 
 
-def _step(target: Target, decision: Decision, digests: Digests, saved: Saved | None) -> Step | None:
+def _step(
+    target: Target, live: Live | None, decision: Decision, digests: Digests, saved: Saved | None
+) -> Step | None:
     if saved is None:
         return None
     restored = decision.action == "restore" and decision.good is not None
@@ -376,7 +357,7 @@ def _step(target: Target, decision: Decision, digests: Digests, saved: Saved | N
         user=target.user,
         chat=None,
         snapshot=decision.good.snapshot if restored and decision.good is not None else None,
-        before=saved.snapshot,
+        before=saved.snapshot if live is not None else None,
         wrote=digests.of(decision.data) if decision.data is not None else None,
     )
 

@@ -62,6 +62,7 @@ class Good(NamedTuple):
     data: bytes
     snapshot: bytes
     mtime_ns: int
+    mode: int = 0o600
     composed: bool = False
     blocks: Blocks | None = None
 

@@ -4,6 +4,7 @@ the plan, to show it, and by the repair, at the moment of the exchange.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Literal, NamedTuple
 
 from shenyu_data.datadir.large import Blocks, file_blocks, memory_blocks, structure_trouble
@@ -13,8 +14,9 @@ from shenyu_data.model.mend import UNPARSABLE, Mended, mend_history, mend_user, 
 from shenyu_data.model.records import MAX_PARSED_BYTES
 from shenyu_data.model.vanished import newest_of, with_chats
 from shenyu_data.operations.conversations import read_chats
+from shenyu_data.operations.gone import GONE
 from shenyu_data.operations.repair_document import Good, Target
-from shenyu_data.operations.repair_large import mix
+from shenyu_data.operations.repair_large import holds_deep, mix
 from shenyu_data.operations.repair_past import LastGoods
 from shenyu_data.operations.shrunken import SHRUNKEN
 
@@ -41,13 +43,16 @@ class Decision(NamedTuple):
         return self.action != "none" and self.data is None and self.fill is None
 
 
-def decide(target: Target, live: Live | None, goods: LastGoods, *, normalising: bool) -> Decision:
+def decide(
+    target: Target, live: Live | None, goods: LastGoods, *, normalising: bool, gone: bool = False
+) -> Decision:
     """Say what is to be done about a document as it is now. ``none`` if it is whole and lost
-    nothing, or not there. Raise RepositoryError if a large version cannot be read.
+    nothing, or not there; unless it is one that is ``gone``. Raise RepositoryError if a large
+    version cannot be read.
     """
     nothing = Decision("", "none", None, None)
     if live is None:
-        return nothing
+        return _bring_back(target, goods) if gone else nothing
     if live.data is None or len(live.data) > MAX_PARSED_BYTES:
         return _decide_large(target, live, goods) or nothing
     code = target.trouble(live.data)
@@ -61,12 +66,30 @@ def decide(target: Target, live: Live | None, goods: LastGoods, *, normalising: 
     good = goods.find(target)
     if good is not None and good.blocks is not None:
         return _mixed(code, live.data, good)
+    if target.is_of_the_application and (
+        holds_deep(live.data) or (good is not None and holds_deep(good.data))
+    ):
+        return _mixed(code, live.data, good)
     decision = _decide(target, code, live.data, good)
     if decision.data is not None and target.trouble(decision.data) is not None:
         decision = Decision(code, "none", None, None)  # what came out is no better
     if decision.action == "none" and code in UNPARSABLE:
         return Decision(code, "quarantine", None, None)
     return decision
+
+
+def _bring_back(target: Target, goods: LastGoods) -> Decision:
+    """Return what a document becomes that is gone."""
+    good = goods.find(target)
+    if good is None:
+        return Decision(GONE, "none", None, None)
+    if good.blocks is not None:
+        return Decision(GONE, "restore", None, good, fill=good.blocks)
+    chats = 0
+    if target.kind == "history":
+        with suppress(Unparsable):
+            chats = len(read_chats(target.name, good.data).chats)
+    return Decision(GONE, "restore", good.data, good, restored=chats)
 
 
 def _decide_large(target: Target, live: Live, goods: LastGoods) -> Decision | None:
@@ -120,7 +143,7 @@ def _fill_up(target: Target, data: bytes, goods: LastGoods) -> Decision | None:
         live = read_chats(target.name, data)
     except Unparsable:
         return None
-    vanished = goods.vanished(target, live)
+    vanished = goods.lost(target, live).vanished
     if not vanished:
         return None
     good = Good(b"", newest_of(vanished), 0, composed=True)

@@ -1,5 +1,5 @@
 """What becomes of a torn history if it, or its last good version, is too large to be looked into in
-memory. Called by operations/repair_edits.py.
+memory, or too deep to be unfolded. Called by operations/repair_edits.py.
 
 Both are followed as streams, chat by chat; in memory are the largest chat and, of each chat, what
 tells it from others. Of a torn one that is large, the chats before the break count.
@@ -7,7 +7,7 @@ tells it from others. Of a torn one that is large, the chats before the break co
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -15,10 +15,10 @@ import msgspec
 from blake3 import blake3
 
 from shenyu_data.datadir.chat_stream import ChatScan
-from shenyu_data.datadir.large import Blocks
+from shenyu_data.datadir.large import Blocks, memory_blocks
 from shenyu_data.datadir.replace import Fill
-from shenyu_data.model.chats import chat_key
-from shenyu_data.model.documents import Unparsable
+from shenyu_data.model.chats import chat_key, chat_value
+from shenyu_data.model.documents import MOST_DEPTH, Unparsable
 from shenyu_data.model.salvage import salvage
 
 _decode_any = msgspec.json.Decoder(msgspec.Raw).decode
@@ -64,8 +64,31 @@ def mix(live: Blocks | bytes, good: Blocks | None) -> Mixed | None:
     return Mixed(chats, salvaged, restored) if salvaged or restored else None
 
 
-def _pieces_of(data: bytes) -> Iterable[bytes]:
-    return (piece.data for piece in salvage(data) if piece.whole)
+def holds_deep(data: bytes) -> bool:
+    """Whether one of the chats before the break of a history nests so deep that it is not unfolded:
+    what unfolds histories would drop it.
+    """
+    if data.count(b"[") + data.count(b"{") <= MOST_DEPTH:
+        return False
+    found = False
+
+    def look(piece: bytes) -> None:
+        nonlocal found
+        try:
+            chat_value(piece)
+        except Unparsable as why:
+            found = found or why.code == "json-too-deep"
+
+    _each_chat(memory_blocks(data), look)
+    return found
+
+
+def _pieces_of(data: bytes) -> Iterator[bytes]:
+    """Yield the chats of a torn history: those before the break, however deep, then all others."""
+    before: list[bytes] = []
+    _each_chat(memory_blocks(data), before.append)
+    yield from before
+    yield from (piece.data for piece in salvage(data) if piece.whole)
 
 
 def _each_chat(blocks: Blocks, put: Callable[[bytes], object]) -> None:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from shenyu_data.datadir.folder import open_folder
 from shenyu_data.datadir.large import structure_trouble
 from shenyu_data.datadir.replace import read_live
 from shenyu_data.model.archive_document import archive_of
-from shenyu_data.model.chats import Chat, History, read_history
+from shenyu_data.model.chats import Chat, History, Identity, read_history
 from shenyu_data.model.documents import Unparsable
 from shenyu_data.model.errors import OwnerErased, RepositoryError
 from shenyu_data.model.findings import Finding, printable
@@ -25,7 +25,9 @@ from shenyu_data.model.mend import trouble
 from shenyu_data.model.monitor import Monitor
 from shenyu_data.model.records import MAX_PARSED_BYTES
 from shenyu_data.model.vanished import HistoryPast, Kept
+from shenyu_data.operations.acknowledged import Acknowledged
 from shenyu_data.operations.conversations import read_chats
+from shenyu_data.operations.gone import Gone
 from shenyu_data.operations.journal import (
     Journals,
 )
@@ -34,6 +36,9 @@ from shenyu_data.operations.repair_document import Good, Target
 from shenyu_data.operations.repair_journal import Journaled
 from shenyu_data.repository.format import FileEntry, FileState, LastGood, OwnerRecord, Root
 from shenyu_data.repository.repository import Repository
+
+WHOLE = ""
+"""What an acknowledgement calls a document as a whole."""
 
 MOST_VERSIONS = 200
 """Of a history with more versions, the newest ones are looked at."""
@@ -69,6 +74,15 @@ class _Version(NamedTuple):
         )
 
 
+class Lost(NamedTuple):
+    """The chats that vanished by accident from a history; and those of which somebody said that it
+    was meant.
+    """
+
+    vanished: list[Kept]
+    acknowledged: list[Kept]
+
+
 class LastGoods:
     """Finds what documents of the open data directory ``root`` should be, in a repository; without
     one nothing is known. ``every``: chats count that were removed on purpose, too.
@@ -88,7 +102,11 @@ class LastGoods:
         self._monitor = monitor
         self._every = every
         self._journaled = Journaled(repository, journals) if repository is not None else None
+        self._acknowledged = (
+            Acknowledged(repository, journals.folder, monitor) if repository is not None else None
+        )
         self._roots: list[Root] | None = None
+        self._sequences: dict[bytes, int] = {}
         self._user: bytes | None = None
         self._records: list[_Record] = []  # newest first
         self._past: PastOwner | None = None
@@ -123,22 +141,57 @@ class LastGoods:
             return newest
         if newest is not None and not _is_array(target.name, newest.data):
             return newest
-        snapshot = newest.snapshot if newest is not None else self._history(target).snapshot
-        return Good(data, snapshot, 0, composed=True)
+        if newest is not None:
+            return newest._replace(data=data, mtime_ns=0, composed=True)
+        return Good(data, self._history(target).snapshot, 0, composed=True)
 
-    def vanished(self, target: Target, live: History) -> list[Kept]:
+    def lost(self, target: Target, live: History) -> Lost:
         """Return the chats that vanished by accident from a history that is whole."""
+        lost = Lost([], [])
         if not target.is_of_the_application or live.inside is None or not self._open(target.user):
-            return []
-        is_removed = self._is_removed(target)
-        found = self._history(target).vanished(live, self._archive(target))
-        return [kept for kept in found if not is_removed(kept.chat)]
+            return lost
+        is_removed, is_meant = self._is_removed(target), self._is_meant(target)
+        for kept in self._history(target).vanished(live, self._archive(target)):
+            if is_meant(kept.chat):
+                lost.acknowledged.append(kept)
+            elif not is_removed(kept.chat):
+                lost.vanished.append(kept)
+        return lost
+
+    def why_gone(self, gone: Gone) -> Literal["removed", "acknowledged"] | None:
+        """Say why a document is there no more: an operation of ours removed it, or somebody said
+        that it was to go. None: nobody knows.
+        """
+        path = gone.target.path
+        if self._every:
+            return None
+        if self._journaled is not None and self._journaled.is_gone(path, gone.moment.time_ms):
+            return "removed"
+        acknowledged = self._acknowledged
+        if acknowledged is not None and acknowledged.covers(path, WHOLE, gone.moment.sequence):
+            return "acknowledged"
+        return None
 
     def _is_removed(self, target: Target) -> Callable[[Chat], bool]:
+        """Return what tells whether a cleanup removed a chat, or somebody else did and said so."""
         journaled = self._journaled
         if journaled is None or self._every:
             return lambda _: False
-        return lambda chat: journaled.is_removed(target.path, chat)
+        is_meant = self._is_meant(target)
+        return lambda chat: journaled.is_removed(target.path, chat) or is_meant(chat)
+
+    def _is_meant(self, target: Target) -> Callable[[Chat], bool]:
+        acknowledged = self._acknowledged
+        if acknowledged is None or self._every:
+            return lambda _: False
+        past = self._history(target)
+
+        def is_meant(chat: Chat) -> bool:
+            sequence = self._sequences.get(past.seen(chat.identity), 0)
+            things = chat_thing(chat.identity), WHOLE
+            return any(acknowledged.covers(target.path, thing, sequence) for thing in things)
+
+        return is_meant
 
     def _archive(self, target: Target) -> History | None:
         """Return what the archive beside a live history holds, if there is one that can be read."""
@@ -165,6 +218,7 @@ class LastGoods:
         self._found, self._histories = {}, {}
         if self._roots is None:
             self._roots = read_roots(self._repository, failures)
+            self._sequences = {root.id: root.sequence for root in self._roots}
         for moment in reversed(moments_of(self._roots, past.bucket)):
             try:
                 row = past.row(moment.layers)
@@ -199,7 +253,7 @@ class LastGoods:
         if version.size <= MAX_PARSED_BYTES or not target.is_of_the_application:
             data = self._read(target, record, version)
             whole = data is not None and target.trouble(data) is None
-            return Good(data or b"", b"", version.mtime_ns) if whole else None
+            return Good(data or b"", b"", version.mtime_ns, version.mode) if whole else None
         assert self._past is not None  # noqa: S101 - records come from there
         assert record is not None  # noqa: S101 - so do versions
         reader = self._past.documents(record).reader
@@ -212,7 +266,7 @@ class LastGoods:
         except RepositoryError as error:
             self._damage(target.path, error)
             return None
-        return Good(b"", b"", version.mtime_ns, blocks=blocks) if whole else None
+        return Good(b"", b"", version.mtime_ns, version.mode, blocks=blocks) if whole else None
 
     def _history(self, target: Target) -> HistoryPast:
         if target not in self._histories:
@@ -222,18 +276,17 @@ class LastGoods:
     def _told(self, target: Target, versions: list[_Version]) -> HistoryPast:
         """Return a history's past that was told its versions."""
         past = HistoryPast(every=self._every)
-        wanted = {version.written for version in versions}
+        wanted = {version.written for version in versions if version.written is not None}
         seen: dict[bytes, tuple[History, bytes]] = {}
         for version in versions:
             if version.written is None:
                 self._tell(past, target, version)
-                if past.last is not None and len(wanted) > 1 and self._journaled is not None:
-                    digest = self._journaled.digest(past.last.data)
-                    if digest in wanted:
+                if past.last is not None and wanted and self._journaled is not None:
+                    for digest in wanted.intersection(self._journaled.digests(past.last.data)):
                         seen[digest] = past.last, past.snapshot
             elif version.written in seen:  # an older version came back
                 history, snapshot = seen[version.written]
-                past.whole(history, None, snapshot, telling=False)
+                past.whole(history, None, snapshot, telling=False, seen=version.snapshot)
         return past
 
     def _versions(self, target: Target) -> list[_Version]:
@@ -273,7 +326,7 @@ class LastGoods:
         if entry.good is not None:
             pinned = self._chats(target, record, entry.good, entry.name)
             if pinned is not None:
-                past.whole(pinned, archive, entry.good.snapshot, telling=False)
+                past.whole(pinned, archive, entry.good.snapshot, telling=False, seen=b"")
         if entry.state == FileState.UNREADABLE or entry.size > MAX_PARSED_BYTES:
             return
         history = self._chats(target, record, entry) if entry.state == FileState.WHOLE else None
@@ -326,6 +379,11 @@ class LastGoods:
                 "that is affected.",
             )
         )
+
+
+def chat_thing(identity: Identity) -> str:
+    """Return what an acknowledgement calls a chat of a history."""
+    return f"{identity[0]}\0{identity[1]}"
 
 
 def _entries(record: OwnerRecord | None) -> dict[tuple[int, bytes], FileEntry]:

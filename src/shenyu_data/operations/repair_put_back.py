@@ -9,9 +9,11 @@ from shenyu_data.datadir.folder import open_root
 from shenyu_data.datadir.replace import Attributes, Live
 from shenyu_data.model.findings import printable
 from shenyu_data.model.monitor import Monitor
+from shenyu_data.operations.import_checks import whose
+from shenyu_data.operations.interrupted import finish_interrupted
 from shenyu_data.operations.journal import Began, Digests, Ended, open_journals
 from shenyu_data.operations.live_document import Change, Refused, kept_attributes
-from shenyu_data.operations.live_writer import LiveWriter, recover
+from shenyu_data.operations.live_writer import LiveWriter
 from shenyu_data.operations.quarantine import Quarantine, digest_of
 from shenyu_data.operations.repair import RepairOptions, RepairStats
 from shenyu_data.repository.repository import Repository
@@ -40,7 +42,7 @@ def put_back(
         return Change(content, kept_attributes(live)._replace(mtime_ns=kept.mtime_ns))
 
     with open_journals(options.state) as journals, open_root(data) as root:
-        recover(repository or journals.key(), root, journals, options.quiet_s, monitor)
+        finish_interrupted(repository or journals.key(), root, journals, options.quiet_s, monitor)
         journal = journals.begin(
             Began(
                 operation="put-back",
@@ -52,7 +54,7 @@ def put_back(
         )
         digests = Digests(journals.key())
         writer = LiveWriter(root, journal, digests, options.quiet_s, monitor.report)
-        writer.apply(kept.path_bytes, "other", edit)
+        writer.apply(kept.path_bytes, whose(kept.path_bytes)[1], edit)
         writer.drain()
         journal.write(Ended())
     return RepairStats(

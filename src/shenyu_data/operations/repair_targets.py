@@ -5,13 +5,15 @@ Called by operations/repair.py.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from shenyu_data.datadir.folder import open_root
 from shenyu_data.datadir.scan import DataFolders, scan_user
 from shenyu_data.model.findings import Finding, printable
 from shenyu_data.model.layout import USERS, is_plain_name, owner_of_user_file
-from shenyu_data.model.monitor import Monitor, SilentMonitor
+from shenyu_data.model.monitor import Monitor, Task
+from shenyu_data.operations.gone import Gone
+from shenyu_data.operations.looked import Looked
 from shenyu_data.operations.repair_document import Target
 from shenyu_data.operations.shrunken import scope_of, suspects
 from shenyu_data.operations.validate import ValidateOptions, validate
@@ -27,22 +29,32 @@ def find_targets(
     user: bytes | None,
     every: bool,
     jobs: int,
+    tell_gone: Callable[[Gone], object],
+    looked: Looked | None = None,
 ) -> list[Target]:
     """Return the documents that validate finds something wrong with, of those repair may help, and
-    with a repository those that may have lost chats.
+    with a repository those that may have lost chats; tell of those that are gone.
+
+    Those of all users that somebody ``looked`` for just now are not looked for again.
     """
-    found = set(_in_trouble(data, path, user, jobs))
+    if looked is not None:
+        for failure in looked.failures:
+            monitor.report(failure)
+        for gone in looked.first_gone:
+            tell_gone(gone)
+        return sorted({*_documents(data, user, looked.wrong), *looked.suspects})
+    wrong = _Wrong(monitor)
+    validate(data, ValidateOptions(jobs=jobs, path=path), wrong)
+    found = set(_documents(data, user, wrong.paths))
     if repository is not None:
         scope = scope_of(path, user)
         with open_root(data) as root:
-            found |= set(suspects(repository, root, scope, monitor, every=every))
+            found |= set(suspects(repository, root, scope, monitor, tell_gone, every=every))
     return sorted(found)
 
 
-def _in_trouble(data: str, path: str | None, user: bytes | None, jobs: int) -> list[Target]:
-    monitor = _Wrong()
-    validate(data, ValidateOptions(jobs=jobs, path=path), monitor)
-    paths = monitor.paths
+def _documents(data: str, user: bytes | None, paths: set[str]) -> list[Target]:
+    """Return the documents at paths that are given as findings have them."""
     if not paths:
         return []
     found = []
@@ -57,11 +69,16 @@ def _in_trouble(data: str, path: str | None, user: bytes | None, jobs: int) -> l
     return found
 
 
-class _Wrong(SilentMonitor):
-    """Remembers where errors are, and nothing else: of warnings there may be millions."""
+class _Wrong:
+    """Shows progress and remembers where errors are: of warnings there may be millions."""
 
-    def __init__(self) -> None:
+    def __init__(self, monitor: Monitor) -> None:
         self.paths: set[str] = set()
+        self._monitor = monitor
+
+    def task(self, title: str, total: int | None, unit: str) -> Task:
+        """As the monitor behind it."""
+        return self._monitor.task(title, total, unit)
 
     def report(self, finding: Finding) -> None:
         """Remember the path of an error."""

@@ -24,6 +24,7 @@ from shenyu_data.model.monitor import Monitor
 from shenyu_data.operations.backup import BackupOptions, backup
 from shenyu_data.operations.conversations import find_chat
 from shenyu_data.operations.erased import check_tombstones
+from shenyu_data.operations.interrupted import finish_interrupted
 from shenyu_data.operations.journal import Began, Digests, Ended, Journal, Journals, open_journals
 from shenyu_data.operations.journal import Saved as SavedIn
 from shenyu_data.operations.live_document import (
@@ -31,7 +32,7 @@ from shenyu_data.operations.live_document import (
     Edit,
     Refused,
 )
-from shenyu_data.operations.live_writer import LiveWriter, recover
+from shenyu_data.operations.live_writer import LiveWriter
 from shenyu_data.operations.past import open_user, storage_key
 from shenyu_data.operations.restore_edits import (
     Action,
@@ -269,7 +270,7 @@ def restore_in_place(
     started = time.monotonic()
     report = _Reporter(monitor)
     with open_journals(options.state) as journals, open_root(data) as folder:
-        recover(repository, folder, journals, options.quiet_s, monitor)
+        finish_interrupted(repository, folder, journals, options.quiet_s, monitor)
         apply = _Apply(repository, root, data, options, journals, folder, report)
         apply.run(monitor)
         writer = apply.writer

@@ -12,16 +12,24 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from shenyu_data.datadir.folder import open_folder, open_root
+from shenyu_data.datadir.large import LargeFile
 from shenyu_data.datadir.replace import Live, read_live
 from shenyu_data.model.chats import read_history
 from shenyu_data.model.chats_edit import remove, replace
 from shenyu_data.model.chats_merge import merge
-from shenyu_data.model.documents import Unparsable
+from shenyu_data.model.documents import MAX_PARSED_VALUES, Unparsable
 from shenyu_data.model.errors import NothingToTakeBack, RepositoryError, UsageError
 from shenyu_data.model.findings import Finding, printable
 from shenyu_data.model.layout import HISTORIES, JSON_SUFFIX, Kind
 from shenyu_data.model.monitor import Monitor
+from shenyu_data.operations.cleanup_documents import is_large, is_large_size
 from shenyu_data.operations.cleanup_undo import chats_back, make_folders, saved_attributes
+from shenyu_data.operations.cleanup_undo_large import (
+    SavedDocument,
+    large_chats_back,
+    large_document_back,
+)
+from shenyu_data.operations.interrupted import finish_interrupted
 from shenyu_data.operations.journal import (
     Began,
     Digests,
@@ -38,8 +46,9 @@ from shenyu_data.operations.journal import (
 from shenyu_data.operations.journal import (
     Saved as SavedIn,
 )
+from shenyu_data.operations.left_behind import left_behind, taking_over
 from shenyu_data.operations.live_document import Change, Edit, Refused, kept_attributes
-from shenyu_data.operations.live_writer import LiveWriter, recover
+from shenyu_data.operations.live_writer import LiveWriter
 from shenyu_data.operations.restore_edits import Action, Outline, chat_digest, outline_of
 from shenyu_data.operations.restore_live import (
     MOST_ITEMS,
@@ -49,8 +58,8 @@ from shenyu_data.operations.restore_live import (
     LiveStats,
     save_first,
 )
-from shenyu_data.operations.restore_wanted import Saved
-from shenyu_data.repository.format import FileEntry
+from shenyu_data.operations.restore_wanted import Saved, document_at
+from shenyu_data.repository.format import FileEntry, FileState
 from shenyu_data.repository.repository import Repository
 from shenyu_data.repository.snapshots import snapshot_ids
 
@@ -77,7 +86,7 @@ def plan_undo(
     damaged = 0
     with open_journals(options.state) as journals, open_root(data) as folder:
         past = _last(repository, journals)
-        edits = _Edits(repository, past, options.overwrite)
+        edits = _Edits(repository, past, folder, options.overwrite)
         for step in past.steps:
             try:
                 item = _plan_step(folder, step, edits.of(step))
@@ -108,7 +117,7 @@ def undo(repository: Repository, data: str, options: LiveOptions, monitor: Monit
     started = time.monotonic()
     damaged = 0
     with open_journals(options.state) as journals, open_root(data) as folder:
-        recover(repository, folder, journals, options.quiet_s, monitor)
+        finish_interrupted(repository, folder, journals, options.quiet_s, monitor)
         past = _last(repository, journals)
         journal = journals.begin(
             Began(
@@ -126,7 +135,7 @@ def undo(repository: Repository, data: str, options: LiveOptions, monitor: Monit
             data, repository, journal, monitor, only, options.jobs, tag="before-undo"
         )
         writer = LiveWriter(folder, journal, Digests(repository), options.quiet_s, monitor.report)
-        edits = _Edits(repository, past, options.overwrite)
+        edits = _Edits(repository, past, folder, options.overwrite)
         make_folders(folder, past.gone)
         for step in past.steps:
             try:
@@ -194,10 +203,11 @@ def _last(repository: Repository, journals: Journals) -> _Past:
         _check_there(repository, needed)
         first = saved[0] if saved else b""  # an import into an empty directory saves nothing
         return _Past(journal, began, list(reversed(steps.values())), folders, gone, first)
-    raise NothingToTakeBack(
-        "there is nothing to take back",
-        hint="Only the last in-place operation on a data directory can be taken back, once.",
-    )
+    hint = "Only the last in-place operation on a data directory can be taken back, once."
+    for one in left_behind(repository, journals.folder):
+        hint += f" {one.folder} has journals of {one.data}, which is not there any more. "
+        hint += taking_over(one, journals.folder)
+    raise NothingToTakeBack("there is nothing to take back", hint=hint)
 
 
 def _check_there(repository: Repository, needed: set[bytes]) -> None:
@@ -214,8 +224,9 @@ def _check_there(repository: Repository, needed: set[bytes]) -> None:
 class _Edits:
     """Makes the edits that take steps back."""
 
-    def __init__(self, repository: Repository, past: _Past, overwrite: bool) -> None:
+    def __init__(self, repository: Repository, past: _Past, root: int, overwrite: bool) -> None:
         self._repository = repository
+        self._root = root
         self._overwrite = overwrite
         self._first_saved = past.first_saved
         self._digests = Digests(repository)
@@ -228,9 +239,36 @@ class _Edits:
     def _read(self, snapshot: bytes | None, step: Step) -> tuple[FileEntry, bytes] | None:
         if snapshot is None:
             return None
+        return self._snapshot(snapshot).read(step.user, step.path)
+
+    def _snapshot(self, snapshot: bytes) -> Saved:
         if snapshot not in self._snapshots:
             self._snapshots[snapshot] = Saved(self._repository, snapshot)
-        return self._snapshots[snapshot].read(step.user, step.path)
+        return self._snapshots[snapshot]
+
+    def _large(self, step: Step, live: Live | None) -> SavedDocument | None:
+        """Return the document out of which chats were taken, if it is to be followed as a stream:
+        it, or what is there now, is too large for memory.
+        """
+        if step.removed is None or step.before is None or not step.path.endswith(JSON_SUFFIX):
+            return None
+        owner = self._snapshot(step.before).owner(step.user, step.path)
+        entry = document_at(owner, step.path)
+        if owner is None or entry is None or entry.state == FileState.UNREADABLE:
+            return None
+        large = live is not None and (live.data is None or is_large(live.data))
+        large = large or is_large_size(entry.size)
+        if not large and entry.size > MAX_PARSED_VALUES:  # each value takes a byte at least
+            large = is_large(owner.reader.read(entry))
+        return SavedDocument(owner, entry) if large else None
+
+    def _opened(self, step: Step) -> LargeFile:
+        above, _, name = step.path.rpartition(b"/")
+        folder = open_folder(self._root, above)
+        try:
+            return LargeFile(folder, name)
+        finally:
+            os.close(folder)
 
     def _chat_back(self, step: Step) -> Edit:
         key = step.chat or ""
@@ -275,6 +313,18 @@ class _Edits:
 
     def _document_back(self, step: Step) -> Edit:
         def edit(live: Live | None) -> Change | None:
+            large = self._large(step, live)
+            if large is not None and live is None:
+                return large_document_back(large, self._digests)
+            if large is not None and live is not None:
+                return large_chats_back(
+                    step,
+                    live,
+                    lambda: self._opened(step),
+                    large,
+                    self._digests,
+                    overwrite=self._overwrite,
+                )
             saved = self._read(step.before, step)
             if step.before is not None and saved is None:
                 raise Refused(
@@ -356,7 +406,7 @@ def _plan_step(folder: int, step: Step, edit: Edit) -> LiveItem:
         try:
             change = edit(live)
             if change is not None:
-                after = outline_of(change.data or b"", 0)
+                after = _outline_of(change)
                 action = "remove" if change.remove else "replace" if live else "create"
         except Refused as refused:
             conflict, message = refused.code, refused.message
@@ -369,6 +419,19 @@ def _plan_step(folder: int, step: Step, edit: Edit) -> LiveItem:
         before=before,
         after=after,
     )
+
+
+def _outline_of(change: Change) -> Outline:
+    if not change.is_streamed:
+        return outline_of(change.data or b"", 0)
+    size = 0
+
+    def count(piece: bytes) -> None:
+        nonlocal size
+        size += len(piece)
+
+    change.fill(count)
+    return Outline(size)
 
 
 def _remove_folders(root: int, folders: list[bytes]) -> None:

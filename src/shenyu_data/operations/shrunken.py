@@ -1,4 +1,5 @@
-"""Histories that are whole and that lost chats by accident, before the newest snapshot or since.
+"""Histories that are whole and that lost chats by accident, before the newest snapshot or since;
+and documents that are gone altogether.
 For ``validate --against-snapshots`` and ``repair``; changes nothing.
 
 What snapshots say how much each history held tells which are worth a closer look: few. Only of
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -25,11 +26,13 @@ from shenyu_data.model.vanished import LEAST_LOST, newest_of
 from shenyu_data.operations.backup_entries import same_stat
 from shenyu_data.operations.conversations import read_chats
 from shenyu_data.operations.erased import check_tombstones
+from shenyu_data.operations.gone import GONE, Dated, Gone, gone_finding, gone_of
 from shenyu_data.operations.journal import Journals
+from shenyu_data.operations.looked import KeepingFailures, Looked
 from shenyu_data.operations.past import Moment, files, moments_of, open_record, read_roots
 from shenyu_data.operations.repair_document import Target
-from shenyu_data.operations.repair_past import LastGoods
-from shenyu_data.repository.format import BUCKETS, FileEntry, FileState, OwnerRecord, Root
+from shenyu_data.operations.repair_past import LastGoods, Lost
+from shenyu_data.repository.format import BUCKETS, FileEntry, FileState, Root
 from shenyu_data.repository.manifest import Layer, Row, SectionReader
 from shenyu_data.repository.repository import Repository
 
@@ -38,6 +41,10 @@ LOOK_BACK = 100
 
 SHRUNKEN = "shrunken-history"
 """The code of a history that is whole, and that lost chats by accident."""
+
+
+LOSSES = frozenset((SHRUNKEN, GONE))
+"""The codes of what is there no more, and should be, as far as anybody can tell."""
 
 
 class Scope(NamedTuple):
@@ -67,35 +74,120 @@ def scope_of(path: str | None, user: bytes | None = None) -> Scope:
     return Scope(b"" if inside == b"." else inside, user)
 
 
-def report_shrunken(
-    repository: Repository, data: str, scope: Scope, state: str, monitor: Monitor
-) -> int:
-    """Report every whole history that lost chats by accident; return how many there are.
+TellGone = Callable[[Gone, bool], object]
+"""Is told of a document that is gone, and whether somebody said that it was to go."""
 
-    ``state`` is the folder of journals, which tell what cleanups removed. Raise RepositoryError if
-    the repository cannot be read.
+
+class Shrunken(NamedTuple):
+    """A whole history that lost chats by accident: what of it is not acknowledged, and what is."""
+
+    target: Target
+    lost: Lost
+
+
+class LossCounts(NamedTuple):
+    """How many histories lost chats by accident, how many documents are gone, and of how many it
+    was said that something of it was meant.
+    """
+
+    shrunken: int
+    gone: int
+    acknowledged: int
+
+
+def report_shrunken(
+    repository: Repository,
+    data: str,
+    scope: Scope,
+    state: str,
+    monitor: Monitor,
+    *,
+    infos: bool = False,
+    looked: Looked | None = None,
+) -> LossCounts:
+    """Report every whole history that lost chats by accident, and every document that is gone;
+    return how many there are.
+
+    ``state`` is the folder of journals, which tell what cleanups removed, and of what was
+    acknowledged, which is reported only if ``infos`` are wanted; ``looked`` is told what was seen.
+    Raise RepositoryError if the repository cannot be read.
+    """
+    shrunken = gone = acknowledged = 0
+
+    def tell_gone(one: Gone, meant: bool) -> None:
+        nonlocal gone, acknowledged
+        gone += not meant
+        acknowledged += meant
+        if not meant:
+            monitor.report(gone_finding(one))
+        elif infos:
+            monitor.report(_acknowledged(one.target, "it is there no more"))
+
+    for target, lost in find_losses(
+        repository, data, scope, state, monitor, tell_gone, looked=looked
+    ):
+        if lost.vanished:
+            shrunken += 1
+            count, snapshot = len(lost.vanished), newest_of(lost.vanished)
+            monitor.report(_finding(data, target, count, snapshot))
+        if lost.acknowledged:
+            acknowledged += 1
+            if infos:
+                what = f"{len(lost.acknowledged):,} of its chats vanished at once"
+                monitor.report(_acknowledged(target, what))
+    return LossCounts(shrunken, gone, acknowledged)
+
+
+def find_losses(
+    repository: Repository,
+    data: str,
+    scope: Scope,
+    state: str,
+    monitor: Monitor,
+    tell_gone: TellGone,
+    *,
+    looked: Looked | None = None,
+) -> Iterator[Shrunken]:
+    """Yield every whole history that lost chats by accident, and tell of every document that is
+    gone and that no operation of ours removed. Raises as report_shrunken does.
     """
     check_tombstones(repository)
-    found = 0
     with open_root(data) as root:
         goods = LastGoods(repository, root, Journals(state), monitor)
-        for target in suspects(repository, root, scope, monitor):
+
+        def tell(gone: Gone) -> None:
+            why = goods.why_gone(gone)
+            if why is None and looked is not None:
+                looked.add_gone(gone)
+            if why != "removed":
+                tell_gone(gone, why == "acknowledged")
+
+        keeping = monitor if looked is None else KeepingFailures(monitor, looked)
+        for target in suspects(repository, root, scope, keeping, tell):
+            if looked is not None:
+                looked.suspects.append(target)
             live = read_target(root, target)
             try:
                 history = read_chats(target.name, live.data or b"") if live is not None else None
             except Unparsable:
                 continue  # that is another finding
-            vanished = goods.vanished(target, history) if history is not None else []
-            if vanished:
-                found += 1
-                monitor.report(_finding(data, target, len(vanished), newest_of(vanished)))
-    return found
+            if history is not None:
+                lost = goods.lost(target, history)
+                if lost.vanished or lost.acknowledged:
+                    yield Shrunken(target, lost)
 
 
 def suspects(
-    repository: Repository, root: int, scope: Scope, monitor: Monitor, *, every: bool = False
+    repository: Repository,
+    root: int,
+    scope: Scope,
+    monitor: Monitor,
+    tell_gone: Callable[[Gone], object],
+    *,
+    every: bool = False,
 ) -> Iterator[Target]:
-    """Yield the histories that may have lost chats by accident, going by how many they held.
+    """Yield the histories that may have lost chats by accident, going by how many they held; tell
+    of documents that are gone altogether on the way.
 
     ``every``: those that may have lost any. ``root`` is the open data directory. What cannot be
     read is reported.
@@ -111,26 +203,27 @@ def suspects(
             owners = keyring.bucket(bucket)
             reader = SectionReader(repository.storage, keys, bucket, [])
             for pseudonym, rows in _rows(reader, roots, bucket, only, failures).items():
-                records: list[OwnerRecord | None] = []
-                for row, sequence in rows:
+                records: list[Dated] = []
+                for row, moment in rows:
                     try:
-                        records.append(
-                            open_record(
-                                reader,
-                                pseudonym,
-                                row,
-                                owners.get(pseudonym, []),
-                                keyring.tombstones,
-                                sequence,
+                        record = None
+                        if row.length:
+                            mine, stones = owners.get(pseudonym, []), keyring.tombstones
+                            record = open_record(
+                                reader, pseudonym, row, mine, stones, moment.sequence
                             )
-                            if row.length
-                            else None
-                        )
+                        records.append(Dated(moment, record))
                     except OwnerErased:
                         records.clear()  # what was before is not to come back
                     except RepositoryError as error:
                         failures.append(error)
-                yield from _of_owner(root, records, scope, every=every)
+                owner = _owner_of(records)
+                if owner is None:
+                    continue
+                yield from _of_owner(root, owner, records, scope, every=every)
+                for gone in gone_of(root, owner, records):
+                    if scope.covers(gone.target):
+                        tell_gone(gone)
             progress.advance(1)
     for failure in failures:
         monitor.report(_unreadable(failure))
@@ -156,11 +249,11 @@ def _rows(
     bucket: int,
     only: bytes | None,
     failures: list[RepositoryError],
-) -> dict[bytes, list[tuple[Row, int]]]:
-    """Return where the records of each owner lie, oldest first, each with the sequence of a
-    snapshot that has it; of records of the same documents as they were, one.
+) -> dict[bytes, list[tuple[Row, Moment]]]:
+    """Return where the records of each owner lie, oldest first, each with a snapshot that has it;
+    of records of the same documents as they were, one.
     """
-    found: dict[bytes, list[tuple[Row, int]]] = {}
+    found: dict[bytes, list[tuple[Row, Moment]]] = {}
     seen: set[Layer] = set()
     for moment in moments_of(roots, bucket):
         for layer in moment.layers:
@@ -176,22 +269,27 @@ def _rows(
     return found
 
 
-def _put(rows: list[tuple[Row, int]], row: Row, moment: Moment) -> None:
+def _put(rows: list[tuple[Row, Moment]], row: Row, moment: Moment) -> None:
     if rows and row.length and rows[-1][0].length and rows[-1][0].signature == row.signature:
-        rows[-1] = row, moment.sequence
+        rows[-1] = row, moment
     else:
-        rows.append((row, moment.sequence))
+        rows.append((row, moment))
+
+
+def _owner_of(records: Iterable[Dated]) -> bytes | None:
+    """Return the name of the user whose records these are; None if it is none."""
+    known = [dated.record for dated in records if dated.record is not None]
+    if not known or any(record.shared for record in known):
+        return None
+    return known[0].owner if is_plain_name(known[0].owner) else None
 
 
 def _of_owner(
-    root: int, records: list[OwnerRecord | None], scope: Scope, *, every: bool
+    root: int, owner: bytes, records: list[Dated], scope: Scope, *, every: bool
 ) -> Iterator[Target]:
     """Yield the histories of one owner that are worth a closer look."""
-    owner = next((record.owner for record in records if record is not None), b"")
-    if not is_plain_name(owner) or any(record.shared for record in records if record):
-        return
     versions: dict[Target, list[FileEntry]] = {}
-    for record in records:
+    for _, record in records:
         for entry in files(record) if record is not None else ():
             target = Target(owner, entry.place, entry.name)
             if target.is_of_the_application and scope.covers(target):
@@ -239,16 +337,28 @@ def _is_suspect_now(root: int, target: Target, entry: FileEntry, every: bool) ->
 def _finding(data: str, target: Target, lost: int, snapshot: bytes) -> Finding:
     path = os.fsdecode(target.path)
     whole = os.path.join(data, path)
-    command = "shenyu-data repair"
+    command, acknowledging = "shenyu-data repair", "shenyu-data findings ack USER"
     if printable(target.path) == path:
         command += f" {shlex.quote(whole)}"
+        acknowledging = f"shenyu-data findings ack {shlex.quote(os.fsdecode(target.user))}"
     return Finding(
         code="shrunken-history",
         severity="warning",
         path=printable(target.path),
         message=f"{lost:,} of its chats vanished at once, as when the application takes a torn "
         f"history for empty; snapshot {snapshot.hex()[:8]} still holds them",
-        hint=f"`{command}` brings them back, and keeps what was written since.",
+        hint=f"`{command}` brings them back, and keeps what was written since. If somebody meant "
+        f"to remove them, `{acknowledging} --reason WHY` says so.",
+    )
+
+
+def _acknowledged(target: Target, what: str) -> Finding:
+    return Finding(
+        code="acknowledged-loss",
+        severity="info",
+        path=printable(target.path),
+        message=f"{what}, and somebody said that this was meant",
+        hint="`shenyu-data findings list` says who, when and why; `findings revoke` takes it back.",
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Set
 from contextlib import suppress
 
 from shenyu_data.model.errors import ObjectMissing, RepositoryError, ShenyuDataError
-from shenyu_data.operations.prune_plan import needed_objects
+from shenyu_data.operations.prune_needs import needed_objects
 from shenyu_data.repository.format import COPY_SUFFIX, MANIFESTS, ObjectKind, Root, object_name
 from shenyu_data.repository.prunes import PruneWatch
 from shenyu_data.repository.repository import Repository

@@ -78,9 +78,11 @@ class ValidateStats(msgspec.Struct, frozen=True, kw_only=True):
         """Whether there is neither an error nor a warning."""
         return not self.errors and not self.warnings
 
-    def plus_warnings(self, more: int) -> ValidateStats:
-        """Return the same with warnings that somebody else saw."""
-        return msgspec.structs.replace(self, warnings=self.warnings + more)
+    def plus(self, *, warnings: int, infos: int) -> ValidateStats:
+        """Return the same with findings that somebody else saw."""
+        return msgspec.structs.replace(
+            self, warnings=self.warnings + warnings, infos=self.infos + infos
+        )
 
 
 def validate(data: str, options: ValidateOptions, monitor: Monitor) -> ValidateStats:

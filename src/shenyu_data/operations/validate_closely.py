@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from shenyu_data.datadir.capture import capture
+from shenyu_data.datadir.capture import TRIES, capture
 from shenyu_data.datadir.catalog_checks import check_document
 from shenyu_data.datadir.catalog_rows import Slot
 from shenyu_data.datadir.folder import open_folder, target_inside
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
 _TOO_DEEP = "json-too-deep"
 _BEING_WRITTEN_S = 2.0
+_FIRST_PAUSE_S = 0.01  # doubled at every try, as in a capture
 _EXAMPLE = b"example"
 _EXAMPLE_USER = b"example/user.json"
 _EXAMPLE_HISTORY = b"example/history"
@@ -211,11 +212,21 @@ class CloseLook:
             tally.held(checked.held)
 
     def _at_structure(self, path: bytes, seen: os.stat_result) -> None:
-        """Say whether a history that was not unfolded is torn, unless it is just being written."""
-        if path.endswith(GZIP_SUFFIX) or abs(time.time() - seen.st_mtime) < _BEING_WRITTEN_S:
+        """Say whether a history that was not unfolded is torn. One that was written a moment ago
+        is looked at again a few times, as it may be being written.
+        """
+        if path.endswith(GZIP_SUFFIX):
             return
+        blocks = file_blocks(self._folders.root, path)
+        pause_s, left = _FIRST_PAUSE_S, TRIES
         try:
-            why = structure_trouble(file_blocks(self._folders.root, path))
+            why = structure_trouble(blocks)
+            while why is not None and abs(time.time() - seen.st_mtime) < _BEING_WRITTEN_S and left:
+                time.sleep(pause_s)
+                pause_s, left = 2 * pause_s, left - 1
+                why = structure_trouble(blocks)
+        except FileNotFoundError:
+            return  # it vanished since it was listed
         except OSError as error:
             self._tally.add([_unreadable(path, error)])
             return

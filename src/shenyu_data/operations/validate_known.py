@@ -2,10 +2,16 @@
 
 A validation needs no catalog and makes none. What goes wrong with the one there is never shows:
 then more is read.
+
+It takes minutes, and holds the lock of the catalog only while it writes: whoever lists users
+meanwhile need not wait. So what it has to note may be overtaken: once anybody else has written into
+the catalog it notes nothing more. What is noted of a user goes by what the catalog said before, and
+a user who was erased meanwhile must not come back into it.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import time
@@ -18,20 +24,41 @@ from shenyu_data.datadir.catalog_files import CATALOG_NAME, NotACatalog, locked,
 from shenyu_data.datadir.catalog_notes import CatalogNotes
 from shenyu_data.datadir.catalog_owners import OwnerChange
 
+_WAIT_S = 1.0
+
 UNUSABLE = (OSError, NotACatalog, sqlite3.Error, ValueError, TypeError, OverflowError)
 """What a catalog raises that cannot be had, or is damaged."""
 
 
 class CatalogUse:
-    """A catalog that is there; ``path`` is its file's, for workers. If this process is not
-    ``alone`` with it, nothing is noted.
+    """A catalog that is there, in the folder ``state``; ``path`` is its file's, for workers. If
+    this process is not ``alone`` with it at the beginning, nothing is noted.
     """
 
-    def __init__(self, path: str, catalog: Catalog, *, alone: bool) -> None:
-        self.path = path
+    def __init__(self, state: str, catalog: Catalog, *, alone: bool) -> None:
+        self.path = os.path.join(state, CATALOG_NAME)
+        self._state = state
         self._catalog = catalog
-        now_ms = time.time_ns() // 1_000_000
-        self._notes = CatalogNotes(catalog, now_ms) if alone else None
+        self._file = _identity(self.path)
+        self._notes: CatalogNotes | None = None
+        if alone:
+            now_ms = time.time_ns() // 1_000_000
+            self._notes = CatalogNotes(catalog, now_ms, self._writing)
+        self._version = catalog.version()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Hold the lock. Raise OSError if it cannot be had, or if the catalog is another one than
+        the workers asked.
+        """
+        with locked(self._state, _WAIT_S) as alone:
+            overtaken = (_identity(self.path), self._catalog.version()) != (
+                self._file,
+                self._version,
+            )
+            if not alone or overtaken:
+                raise BlockingIOError(errno.EBUSY, "somebody else changed it")
+            yield
 
     def note(self, changes: list[OwnerChange]) -> None:
         """Note what is new of users."""
@@ -67,10 +94,16 @@ def catalog_in_use(state: str, data: str) -> Iterator[CatalogUse | None]:
 
 def _opened(stack: ExitStack, state: str, data: str) -> CatalogUse | None:
     try:
-        alone = stack.enter_context(locked(state, 0))
-        catalog = stack.enter_context(open_catalog(state, os.fsencode(os.path.realpath(data))))
-        if not alone and catalog.about()[0] != RULES:
-            return None
-        return CatalogUse(os.path.join(state, CATALOG_NAME), catalog, alone=alone)
+        with locked(state, 0) as alone:
+            catalog = stack.enter_context(open_catalog(state, os.fsencode(os.path.realpath(data))))
+            if not alone and catalog.about()[0] != RULES:
+                return None
+            return CatalogUse(state, catalog, alone=alone)
     except UNUSABLE:
         return None
+
+
+def _identity(path: str) -> tuple[int, int]:
+    """Return what tells a file from another one that took its place."""
+    found = os.stat(path)
+    return found.st_dev, found.st_ino

@@ -15,7 +15,7 @@ import threading
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -33,6 +33,7 @@ MOST_JOBS = 8
 
 _PIPE_BYTES = 1 << 20
 _ORPHAN_CHECK_S = 1.0
+_POLL_S = 0.005
 _TERMINATION_S = 30
 """So long a worker that is to end may take to remove what nobody would find."""
 
@@ -76,7 +77,7 @@ def run_tasks(
     waiting: int,
     in_order: bool = False,
     tidies: bool = False,
-) -> Iterator[R]:
+) -> Generator[R, None, None]:
     """Yield ``function(task)`` for each task, as they complete or, with ``in_order``, as given.
 
     At most ``waiting`` tasks are submitted, running or kept for their turn at a time, so that
@@ -243,6 +244,8 @@ def _terminate(executor: ProcessPoolExecutor) -> None:
     # terminate_workers() does this from Python 3.14 on.
     processes = list((executor._processes or {}).values())
     pending = executor._pending_work_items
+    manager: Any = executor._executor_manager_thread
+    calls = _calls_of(executor)
     executor.shutdown(wait=False, cancel_futures=True)
     for item in list(pending.values()):
         item.future = Future()  # nobody waits any more, and a cancelled one takes no exception
@@ -252,3 +255,31 @@ def _terminate(executor: ProcessPoolExecutor) -> None:
         process.join(_TERMINATION_S)
         if process.is_alive():
             process.kill()
+    if calls is not None:
+        _take_the_rest(calls, manager)
+
+
+def _calls_of(executor: ProcessPoolExecutor) -> int | None:
+    """Return the end of the pipe, to be closed, from which workers take tasks; None if it is closed
+    because one of them died.
+    """
+    internals: Any = executor
+    queue = internals._call_queue
+    with suppress(OSError):
+        return os.dup(queue._reader.fileno())
+    return None
+
+
+def _take_the_rest(calls: int, manager: threading.Thread) -> None:
+    """Read what no worker reads any more until the executor's thread has ended: it waits for the
+    one that writes tasks, which a task larger than the pipe would hold up for ever.
+    """
+    try:
+        os.set_blocking(calls, False)
+        while manager.is_alive():
+            try:
+                os.read(calls, _PIPE_BYTES)
+            except BlockingIOError:
+                manager.join(_POLL_S)
+    finally:
+        os.close(calls)

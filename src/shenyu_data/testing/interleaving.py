@@ -17,8 +17,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from shenyu_data.datadir import aside, exchange, new_files
-from shenyu_data.operations import live_document, live_writer
+from shenyu_data.datadir import aside, exchange, new_files, twins
+from shenyu_data.operations import import_watch, interrupted, live_document, live_writer
 
 if TYPE_CHECKING:
     import pytest
@@ -130,9 +130,9 @@ class Interleaving:
             time=time.time,
             time_ns=time.time_ns,
         )
-        for module in (live_document, live_writer, exchange):
+        for module in (import_watch, interrupted, live_document, live_writer, exchange, twins):
             patches.setattr(module, "time", clock)
-        for module in (aside, new_files):
+        for module in (aside, new_files, twins):
             patches.setattr(module, "rename_new", self._around(exchange.rename_new))
         patience_s = self._chance.choice([60.0, 60.0, 0.5, 0.02])
         patches.setattr(live_document, "_MOST_S", patience_s)

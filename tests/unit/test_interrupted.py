@@ -1,4 +1,4 @@
-"""What a killed operation displaced, when something else stands in its place by now."""
+"""What killed operations left: finished by the next one, even if something stands in its place."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from shenyu_data.datadir.folder import open_root
 from shenyu_data.datadir.replace import displaced_name
 from shenyu_data.model.findings import Finding
 from shenyu_data.model.monitor import CollectingMonitor
+from shenyu_data.operations.compress import CompressOptions, compress
+from shenyu_data.operations.compress_task import Wish
+from shenyu_data.operations.interrupted import finish_interrupted
 from shenyu_data.operations.journal import Began, Digests, Journals, Swap, open_journals
-from shenyu_data.operations.live_writer import recover
 
 TOKENS = ["a" * 16, "b" * 16]
 USERS = "data/users"
@@ -40,11 +42,11 @@ def displaced(base: Path, token: str) -> Path:
     return base / USERS / os.fsdecode(displaced_name(token))
 
 
-def recovered(base: Path) -> list[Finding]:
-    """Recover; give what was reported."""
+def finished(base: Path) -> list[Finding]:
+    """Finish it; give what was reported."""
     monitor = CollectingMonitor()
     with open_journals(str(base / "state")) as journals, open_root(str(base / "data")) as root:
-        recover(journals.key(), root, journals, 0.01, monitor)
+        finish_interrupted(journals.key(), root, journals, 0.01, monitor)
     return monitor.findings
 
 
@@ -66,20 +68,20 @@ def test_what_stands_in_the_place_of_a_displaced_document_is_told_once(
     (base / "secret").write_bytes(b"before")
     displaced(base, TOKENS[0]).unlink()
     place(displaced(base, TOKENS[0]))
-    assert [found.code for found in recovered(base)] == ["in-the-way"]
+    assert [found.code for found in finished(base)] == ["in-the-way"]
     assert not displaced(base, TOKENS[1]).exists(), "the other one is dealt with"
     assert os.path.lexists(displaced(base, TOKENS[0]))
     assert (base / "secret").read_bytes() == b"before"
     assert is_ended(base)
-    assert recovered(base) == []
+    assert finished(base) == []
 
 
 def test_a_link_in_the_place_of_the_folder_is_told_once(base: Path) -> None:
     (base / USERS).rename(base / "elsewhere")
     (base / USERS).symlink_to(base / "elsewhere")
-    assert [found.code for found in recovered(base)] == ["in-the-way"] * 2
+    assert [found.code for found in finished(base)] == ["in-the-way"] * 2
     assert len(list((base / "elsewhere").iterdir())) == 2
-    assert recovered(base) == []
+    assert finished(base) == []
 
 
 def test_what_cannot_be_looked_at_is_told_until_it_can(
@@ -94,9 +96,22 @@ def test_what_cannot_be_looked_at_is_told_until_it_can(
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "open", refuses)
-        assert [found.code for found in recovered(base)] == ["not-recovered"]
-        assert [found.code for found in recovered(base)] == ["not-recovered"]
+        assert [found.code for found in finished(base)] == ["not-recovered"]
+        assert [found.code for found in finished(base)] == ["not-recovered"]
     assert not is_ended(base)
-    assert recovered(base) == []
+    assert finished(base) == []
     assert not displaced(base, TOKENS[0]).exists()
+    assert is_ended(base)
+
+
+def test_a_compression_finishes_what_a_repair_left(base: Path) -> None:
+    options = CompressOptions(wish=Wish(way="compress"), state=str(base / "state"))
+    compress(str(base / "data"), options, CollectingMonitor())
+    assert not list((base / USERS).iterdir())
+    assert is_ended(base)
+
+
+def test_one_that_was_killed_in_its_first_line_is_done(base: Path) -> None:
+    (base / "state/00000000000000000009-abcdabcd.jsonl").write_bytes(b'\n{"type":"beg')
+    assert finished(base) == []
     assert is_ended(base)
