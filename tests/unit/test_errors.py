@@ -27,6 +27,7 @@ CONTRACT = {
     "ChatNotFound": ("chat-not-found", 2),
     "RepositoryError": ("repository", 4),
     "ServiceError": ("service", 3),
+    "AcknowledgementsDamaged": ("acknowledgements-damaged", 3),
     "ShenyuDataError": ("failed", 3),
     "SnapshotNotFound": ("snapshot-not-found", 2),
     "StorageError": ("storage", 3),
