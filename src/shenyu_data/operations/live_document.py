@@ -449,6 +449,8 @@ class LiveDocument:
                 if change is None:
                     self._versions.stands(live.data)
                 return change
+            if last := self._versions.all[-1]:
+                self._keep_version(last)  # it may hold what the application wrote elsewhere
             self._versions.stands(live.data)
             self._report(
                 "changed-since",

@@ -34,6 +34,20 @@ _NAP_S = 0.01
 
 _CALLS = ("open", "read", "rename", "link", "unlink", "stat", "write", "writev", "fsync", "close")
 
+Stamps = Callable[[tuple[Any, ...], Any], int | None]
+"""Given the words of a call and its answer, return the descriptor of the file that it changed."""
+
+
+def _stamps_nothing(words: tuple[Any, ...], answer: Any) -> None:
+    """Say that a call changes no file."""
+
+
+_STAMPS: dict[str, Stamps] = {
+    "open": lambda words, answer: answer if words[1] & os.O_TRUNC else None,
+    "write": lambda words, answer: words[0],
+    "writev": lambda words, answer: words[0],
+}
+
 
 class Writer:
     """The application: reads, puts a chat in front or goes on with one, truncates, writes."""
@@ -118,17 +132,19 @@ class Interleaving:
         self._most = chance.choice([1, 2, 6, 15])
         self._stopped = True
         self._now_s = self._stepped_s = 1000.0
+        self._written_s, self._written_at_s = time.time(), self._now_s
 
     def patch(self, patches: pytest.MonkeyPatch) -> None:
         """Come in between whoever calls the system, and play the clock."""
         for name in _CALLS:
-            patches.setattr(os, name, self._around(getattr(os, name)))
+            call = getattr(os, name)
+            patches.setattr(os, name, self._around(call, _STAMPS.get(name, _stamps_nothing)))
         patches.setattr(fcntl, "fcntl", self._around(fcntl.fcntl))
         clock = SimpleNamespace(
             monotonic=lambda: self._now_s,
             sleep=self._sleep,
-            time=time.time,
-            time_ns=time.time_ns,
+            time=self._time,
+            time_ns=lambda: int(self._time() * 1e9),
         )
         for module in (import_watch, interrupted, live_document, live_writer, exchange, twins):
             patches.setattr(module, "time", clock)
@@ -145,10 +161,22 @@ class Interleaving:
         self._now_s += seconds
         self._let_it()
 
-    def _around(self, call: Callable[..., Any]) -> Callable[..., Any]:
+    def _time(self) -> float:
+        """Return the time of day: the last write was stamped by the system, what passed since is
+        played. A machine that stalls makes no document older.
+        """
+        return self._written_s + self._now_s - self._written_at_s
+
+    def _around(
+        self, call: Callable[..., Any], stamps: Stamps = _stamps_nothing
+    ) -> Callable[..., Any]:
         def around(*words: Any, **more: Any) -> Any:
             self._let_it()
             answer = call(*words, **more)
+            written = stamps(words, answer)
+            if written is not None:
+                self._written_s = os.fstat(written).st_mtime
+                self._written_at_s = self._now_s
             self._let_it()
             return answer
 
