@@ -69,6 +69,45 @@ CREATE TABLE IF NOT EXISTS drill_places (place TEXT PRIMARY KEY) STRICT;
 
 _TABLES += DRILL_TABLES
 
+ALERT_TABLES = """
+CREATE TABLE IF NOT EXISTS alerts (
+    key TEXT PRIMARY KEY,
+    code TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    level TEXT NOT NULL,
+    since_ms INTEGER NOT NULL,
+    raised_ms INTEGER NOT NULL,
+    seen_ms INTEGER NOT NULL,
+    notified_ms INTEGER,
+    times INTEGER NOT NULL,
+    resolved_ms INTEGER,
+    silenced_ms INTEGER,
+    acked_ms INTEGER,
+    reason TEXT NOT NULL DEFAULT '',
+    message TEXT NOT NULL,
+    command TEXT NOT NULL,
+    figures TEXT NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS known (
+    name TEXT PRIMARY KEY, noted_ms INTEGER NOT NULL, value TEXT NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS outbox (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    created_ms INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    alert_key TEXT,
+    payload TEXT NOT NULL,
+    done_ms INTEGER,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    tried_ms INTEGER,
+    error TEXT NOT NULL DEFAULT ''
+) STRICT;
+CREATE INDEX IF NOT EXISTS outbox_waiting ON outbox (id) WHERE done_ms IS NULL;
+"""
+"""Those of the alerts, of what they are judged by, and of outbox.py."""
+
+_TABLES += ALERT_TABLES
+
 _PRAGMAS = """
 PRAGMA journal_mode = PERSIST;
 PRAGMA synchronous = FULL;
