@@ -21,6 +21,9 @@ KEYS: dict[str, Any] = {
     "read_bytes": int,
     "stored_bytes": int,
     "elapsed_s": float,
+    "tripwires": list,
+    "pinned": list,
+    "alarms": list,
     "findings": list,
 }
 

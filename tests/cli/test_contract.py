@@ -27,6 +27,8 @@ CALLS = {
     "timeline": ["timeline", "--user", "ben"],
     "restore": ["restore", "latest", "--to", "target"],
     "prune": ["prune", "--yes"],
+    "alerts list": ["alerts", "list"],
+    "alerts ack": ["alerts", "ack", "--all"],
     "verify": ["verify", "--read-data"],
     "drill": ["drill"],
     "drill show": ["drill", "show"],

@@ -1,5 +1,6 @@
 """``shenyu-data prune``: plan, question, result."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,8 @@ def several(backed_up: Path, shenyu: Shenyu) -> Path:
     """A repository with three snapshots, in which ben's history grew."""
     history = backed_up / "data/histories/ben/chat-history.json"
     for number in range(2):
-        history.write_bytes(b'[{"id": %d, "messages": []}]' % number)
+        chats = [{"id": number, "messages": []}, *json.loads(history.read_bytes())]
+        history.write_text(json.dumps(chats))
         assert shenyu("backup", "--full", "--tag", f"t{number}").status == 0
     return backed_up
 

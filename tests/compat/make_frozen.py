@@ -24,6 +24,7 @@ from typing import Any
 
 from shenyu_data.model.monitor import SilentMonitor
 from shenyu_data.model.retention import Retention
+from shenyu_data.operations.alarms import acknowledge, alarms
 from shenyu_data.operations.backup import BackupOptions, backup
 from shenyu_data.operations.key_rotation import begin_rotation, finish_rotation, plan_rotation
 from shenyu_data.operations.prune import prune
@@ -265,6 +266,8 @@ def make_with_a_past(target: Path) -> None:
         verify(repository, VerifyOptions(read_percent=100), SilentMonitor())
         pseudonym = repository.keys.user_pseudonym(b"new")
         destroy_keys(storage, repository.keys, pseudonym, 1_760_000_000_000)
+        alarmed = [item.snapshot.id.hex() for item in alarms(repository)]
+        acknowledge(repository, alarmed, "changed on purpose", now_ms=1_760_000_000_000)
         keep = PruneOptions(retention=Retention(keep_last=2), grace_s=86_400)
         for now_ms in (1_900_000_000_000, 1_900_100_000_000, 1_900_200_000_000):
             plan = plan_prune(repository, keep, SilentMonitor(), now_ms=now_ms)

@@ -331,6 +331,12 @@ def test_the_json_of_every_verb_has_the_shape_that_is_shown(
     given["import"] = call("import", "export.json", "--yes")
     given["import-archive"] = call("import-archive", "shenyu_data_20250210.tar.gz")
     given["copy"] = call("copy", "latest", "--to-repo", "second")
+    history.write_text(json.dumps([CHAT, {**CHAT, "id": 2}]), encoding="utf-8")
+    call("backup")
+    history.write_text(json.dumps([{**CHAT, "id": 3}]), encoding="utf-8")  # as when it was torn
+    given["backup"] = call("backup")
+    given["alerts list"] = call("alerts", "list")
+    given["alerts ack"] = call("alerts", "ack", "--all", "--reason", "x")
     given["prune"] = call("prune", "--keep-last", "1", "--yes")
     given["schedule run"] = call("schedule", "run", "validate")
     for name in ("drill", "drill show"):

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import msgspec
 
 from shenyu_data.model.monitor import CollectingMonitor
+from shenyu_data.operations.alarms import acknowledge, alarms
 from shenyu_data.operations.restore import RestoreOptions, restore
 from shenyu_data.operations.verify import VerifyOptions, VerifyStats, verify
 from shenyu_data.repository.compression import load_dictionary
@@ -73,6 +74,10 @@ class Side:
         self.present: set[bytes] = set()
         self.proved: set[bytes] = set()
         self.erased: set[bytes] = set()
+        self.acknowledged: set[bytes] = set()
+        self.maybe_acknowledged: set[bytes] = set()
+        """Those for which a copy was cut off, or that were dropped and may have come again."""
+        self.pinned: dict[bytes, set[bytes]] = {}
         self.half = self.tampered = self.rotating = False
         self._target = base / "restored"
         storage.put(DICTIONARY, [load_dictionary()])
@@ -113,6 +118,7 @@ class Side:
         """
         self.present.add(snapshot)
         self.roots[snapshot] = self.repository().root(snapshot)
+        self.pinned[snapshot] = set(self.roots[snapshot].pinned) & self.ids()
         self.taken[snapshot] = taken
         if not unsure:
             return
@@ -173,8 +179,30 @@ class Side:
         """Assert that there are just the snapshots that must be, and what each holds."""
         assert self.ids() == self.present
         assert self.present or not self.taken, "the last snapshot is gone"
+        for snapshot in self.standing():
+            assert self.pinned[snapshot] <= self.present, "what an alarm pins is gone"
         for snapshot in self.present:
             self.check(snapshot)
+
+    def standing(self) -> set[bytes]:
+        """Return the snapshots at which a tripwire tripped and that nobody acknowledged."""
+        alarmed = {item for item in self.present if self.roots[item].alarmed}
+        return alarmed - self.acknowledged
+
+    def acknowledge_all(self) -> None:
+        """Let somebody say of all alarms that they are seen."""
+        for alarm in alarms(self.repository()):
+            acknowledge(self.repository(), [alarm.snapshot.id.hex()], "", now_ms=1)
+            self.acknowledged.add(alarm.snapshot.id)
+
+    def forget_dropped(self, before: set[bytes], *, quiet: bool) -> None:
+        """Take note of what was dropped since there were the snapshots ``before``."""
+        gone = before - self.present
+        for snapshot in self.standing():
+            assert not (quiet and gone & self.pinned[snapshot])
+            self.pinned[snapshot] -= gone  # a prune that had been planned, beside the backup
+        self.maybe_acknowledged |= self.acknowledged - self.present
+        self.acknowledged &= self.present
 
     def verify(self, *, read: bool = True) -> VerifyStats:
         """Assert that verify finds nothing but what must be."""

@@ -22,9 +22,16 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, rule, run_state_machine_as_test
 
-from shenyu_data.model.errors import ObjectExists, ShenyuDataError, UsageError, WrongKey
+from shenyu_data.model.errors import (
+    ObjectExists,
+    PruneBlocked,
+    ShenyuDataError,
+    UsageError,
+    WrongKey,
+)
 from shenyu_data.model.monitor import CollectingMonitor
 from shenyu_data.model.retention import Retention
+from shenyu_data.model.tripwires import RULES
 from shenyu_data.operations import backup as backup_module
 from shenyu_data.operations.backup import BackupOptions, BackupStats, backup
 from shenyu_data.operations.copy import CopyOptions, copy, plan_copy
@@ -289,12 +296,16 @@ class Years(LiveData):
         assert stats.degraded == bool(taken.good)
         assert stats.totals.torn == len(taken.good)
         assert stats.totals.documents == sum(item.kind == "file" for item in taken.nodes.values())
-        named = {item.path for item in monitor.findings if item.severity == "error"}
+        alarms = {item.code for item in monitor.findings} & set(RULES)
+        assert alarms >= {trip.rule for trip in stats.trips if trip.is_alarm}
+        named = {item.path for item in monitor.findings if item.severity == "error"} - {""}
         assert named <= {os.fsdecode(path).replace("\n", "\\n") for path in taken.good}
         assert {item.code for item in monitor.findings} <= {
             "copy-mended",
             "torn-document",
             "special-file",
+            "shrunken-history",
+            *RULES,
         }
 
     # What takes away
@@ -329,6 +340,9 @@ class Years(LiveData):
         options = PruneOptions(retention=retention, grace_s=grace_s, drop=frozenset(named))
         monitor = CollectingMonitor()
         dropped: set[bytes] = set()
+        before = set(side.present)
+        if self.is_quiet:
+            self._see_alarms(side, options)
         try:
             plan = plan_prune(repository, options, monitor, now_ms=self.clock.now_ms)
             dropped = set(plan.drop)
@@ -346,6 +360,21 @@ class Years(LiveData):
         assert not self.is_quiet or monitor.findings == []
         assert side.present - self.dropping <= side.ids() <= side.present
         side.present = side.ids()
+        side.forget_dropped(before, quiet=self.is_quiet)
+
+    def _see_alarms(self, side: Side, options: PruneOptions) -> None:
+        """As long as an alarm stands, nothing is pruned; then somebody acknowledges all of them."""
+        standing, repository = side.standing(), side.repository()
+        try:
+            plan_prune(repository, options, CollectingMonitor(), now_ms=self.clock.now_ms)
+        except PruneBlocked:
+            assert standing
+            side.acknowledge_all()
+        except UsageError:
+            assert options.drop  # it would be the last one; alarms come first
+            assert standing <= side.maybe_acknowledged
+        else:
+            assert standing <= side.maybe_acknowledged
 
     def _check_dropped(self, side: Side, dropped: set[bytes], retention: Retention) -> None:
         """Assert that no policy drops what none may."""
@@ -459,10 +488,12 @@ class Years(LiveData):
             assert meanwhile is not None, error
             there.present &= there.ids()
         else:
+            there.acknowledged |= here.acknowledged & there.ids()
             if meanwhile is None:
                 there.half = False
                 assert {item.code for item in monitor.findings} <= {"erased-in-source"}
                 assert stats.copied + stats.present == [snapshot]
+        there.maybe_acknowledged |= here.acknowledged
         notice()
 
     # Keys

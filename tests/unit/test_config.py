@@ -20,6 +20,7 @@ from shenyu_data.model.config import (
     sample,
 )
 from shenyu_data.model.config_schedule import SCHEDULE_DESCRIPTIONS
+from shenyu_data.model.config_tripwires import TRIPWIRES_DESCRIPTIONS
 from shenyu_data.model.errors import ConfigError
 from shenyu_data.model.expiry import Policy, Rule
 from shenyu_data.model.retention import Retention
@@ -30,6 +31,7 @@ TABLES = {
     "cleanup": CLEANUP_DESCRIPTIONS,
     "service": SERVICE_DESCRIPTIONS,
     "schedule": SCHEDULE_DESCRIPTIONS,
+    "tripwires": TRIPWIRES_DESCRIPTIONS,
 }
 
 

@@ -26,6 +26,7 @@ CONTRACT = {
     "NothingToTakeBack": ("nothing-to-take-back", 2),
     "ChatNotFound": ("chat-not-found", 2),
     "RepositoryError": ("repository", 4),
+    "PruneBlocked": ("prune-blocked", 3),
     "ServiceError": ("service", 3),
     "AcknowledgementsDamaged": ("acknowledgements-damaged", 3),
     "DrillBlind": ("drill-blind", 3),

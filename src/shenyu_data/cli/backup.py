@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import click
@@ -31,12 +32,17 @@ def backup_command(call: Call, full: bool, tag: str | None) -> None:
     """Take a snapshot of the data directory.
 
     Exits with 1 if a document could not be read whole: the snapshot is then degraded, and says so.
+    And if a tripwire notices what is no ordinary use, which `alerts list` tells.
     """
     data = call.data
     repository = open_for(call, "shenyu_data.operations.backup", bulk=True)
     from shenyu_data.operations.backup import BackupOptions, backup
+    from shenyu_data.operations.places import state_folder, state_of
+    from shenyu_data.operations.tripwires import Watch
 
-    options = BackupOptions(full=full, tag=tag, jobs=call.jobs)
+    state = state_of(state_folder(os.environ), data)
+    watch = Watch(state=state, limits=call.settings.tripwires)
+    options = BackupOptions(full=full, tag=tag, jobs=call.jobs, watch=watch)
     stats = backup(data, repository, options, call.monitor)
     call.finish(
         {
@@ -52,9 +58,21 @@ def backup_command(call: Call, full: bool, tag: str | None) -> None:
             "read_bytes": stats.read_bytes,
             "stored_bytes": stats.stored_bytes,
             "elapsed_s": round(stats.elapsed_s, 3),
+            "tripwires": [
+                {
+                    "rule": trip.rule,
+                    "level": trip.level,
+                    "count": trip.count,
+                    "limit": trip.limit,
+                    "total": trip.total,
+                }
+                for trip in stats.trips
+            ],
+            "pinned": [item.hex() for item in stats.pinned],
+            "alarms": [item.hex() for item in stats.alarms],
         },
         _summary(stats),
-        findings=stats.degraded or bool(call.monitor.count("error")),
+        findings=stats.degraded or bool(stats.alarms) or bool(call.monitor.count("error")),
     )
 
 
@@ -79,6 +97,17 @@ def _summary(stats: BackupStats) -> str:
             f"  degraded {number(totals.torn, 'document')} torn, {totals.unreadable:,} unreadable; "
             "their last good versions are kept"
         )
+    if stats.pinned:
+        from shenyu_data.cli.alerts import command_lines
+        from shenyu_data.operations.alarms import commands
+
+        lines.append(
+            f"  ALERT    this is no ordinary use; snapshot {stats.pinned[0].hex()[:8]} holds what "
+            "was there before, and nothing is pruned"
+        )
+        lines += command_lines(commands(stats.snapshot, stats.trips, stats.pinned))
+    elif stats.alarms:
+        lines.append("  ALERT    see `shenyu-data alerts list`")
     return "\n".join(lines)
 
 

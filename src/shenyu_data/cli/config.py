@@ -19,6 +19,7 @@ from shenyu_data.model.errors import DataDirectoryError, RepositoryError
 from shenyu_data.model.expiry import describe
 from shenyu_data.model.findings import Finding
 from shenyu_data.model.retention import Retention
+from shenyu_data.model.tripwires import Limits
 from shenyu_data.operations.configuration import Settings
 from shenyu_data.operations.places import state_folder, state_of
 from shenyu_data.operations.service import Service
@@ -108,6 +109,7 @@ def _effective(call: Call) -> dict[str, Any]:
         "cleanup": (dict(describe(settings.cleanup)), sources["cleanup"]),
         "service": (_service(settings.service), sources["service"]),
         "schedule": (_schedule(settings.schedule), sources["schedule"]),
+        "tripwires": (_changed(settings.tripwires), sources["tripwires"]),
         "passphrase": (passphrase, source),
     }
     return {key: {"value": value, "source": source} for key, (value, source) in values.items()}
@@ -137,6 +139,13 @@ def _rules(retention: Retention) -> dict[str, Any]:
     if retention.keep_within:
         values["keep_within"] = format_age(retention.keep_within)
     return values
+
+
+def _changed(limits: Limits) -> dict[str, Any] | None:
+    """Return the limits that are not those by default; None if all are."""
+    usual = fields(Limits())
+    changed = {name: value for name, value in fields(limits).items() if value != usual[name]}
+    return changed or None
 
 
 def _said(table: PermissionsTable) -> dict[str, Any]:

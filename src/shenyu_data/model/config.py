@@ -14,6 +14,7 @@ from msgspec import Meta
 
 from shenyu_data.model.ages import parse_age
 from shenyu_data.model.config_schedule import SCHEDULE_DESCRIPTIONS, ScheduleTable
+from shenyu_data.model.config_tripwires import TRIPWIRES_DESCRIPTIONS, TripwiresTable
 from shenyu_data.model.errors import ConfigError, UsageError
 from shenyu_data.model.expiry import Count as Chats
 from shenyu_data.model.expiry import Policy, Rule
@@ -187,6 +188,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     cleanup: CleanupTable | None = None
     service: ServiceTable | None = None
     schedule: ScheduleTable | None = None
+    tripwires: TripwiresTable | None = None
 
     def __post_init__(self) -> None:
         for rate in (self.upload_limit, self.download_limit):
@@ -216,6 +218,7 @@ DESCRIPTIONS = {
     "cleanup": "What cleanup removes. Nothing by default.",
     "service": "How recover stops and starts the application.",
     "schedule": "Which jobs run by themselves, and when. Without: a usual set of them.",
+    "tripwires": "From when on a backup says that something is no ordinary use.",
 }
 """What each key of the configuration file means."""
 
@@ -268,6 +271,7 @@ _TABLES = {
     "cleanup": CLEANUP_DESCRIPTIONS,
     "service": SERVICE_DESCRIPTIONS,
     "schedule": SCHEDULE_DESCRIPTIONS,
+    "tripwires": TRIPWIRES_DESCRIPTIONS,
 }
 
 _OF_TABLES = ("histories", "jobs")

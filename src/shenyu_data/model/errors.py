@@ -15,6 +15,7 @@
     │   ├── ClockDoubtful           the clock may be wrong, by which things expire
     │   └── TargetNotEmpty          the folder to restore into already holds something
     ├── StateUnusable               what is remembered between runs cannot be used    exit 3
+    ├── PruneBlocked                a tripwire noticed something, and nobody has seen it   exit 3
     ├── AlreadyRun                  another process began the same run of a job       exit 3
     ├── DrillBlind              a drill did not notice damage made on purpose         exit 3
     ├── SandboxUnusable         there is no place, or no room, to restore into        exit 3
@@ -152,6 +153,12 @@ class StateUnusable(ShenyuDataError):
     """What is remembered between runs can be neither read nor written: no space, no right."""
 
     code = "state-unusable"
+
+
+class PruneBlocked(ShenyuDataError):
+    """A tripwire noticed what is no ordinary use; until that is acknowledged nothing is pruned."""
+
+    code = "prune-blocked"
 
 
 class AlreadyRun(ShenyuDataError):

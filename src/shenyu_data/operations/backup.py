@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Literal
 
 import msgspec
@@ -22,7 +22,8 @@ from shenyu_data.model.errors import RepositoryError, ShenyuDataError
 from shenyu_data.model.findings import Finding, printable
 from shenyu_data.model.layout import Place, path_of
 from shenyu_data.model.monitor import Monitor
-from shenyu_data.operations.backup_owner import Tally
+from shenyu_data.model.tripwires import Trip
+from shenyu_data.operations.backup_tally import Tally
 from shenyu_data.operations.backup_tasks import (
     BucketWork,
     CaptureTask,
@@ -34,6 +35,8 @@ from shenyu_data.operations.backup_tasks import (
 from shenyu_data.operations.backup_work import Workers, batches
 from shenyu_data.operations.snapshot_parts import SnapshotParts
 from shenyu_data.operations.store_root import store_root
+from shenyu_data.operations.tripwire_signs import Signs, add_signs
+from shenyu_data.operations.tripwires import Verdict, Watch, look, ours_since, untold
 from shenyu_data.operations.workers import open_executor
 from shenyu_data.repository.copies import mend_copies
 from shenyu_data.repository.erasure import sweep_dead_keys
@@ -47,6 +50,7 @@ from shenyu_data.repository.format import (
     Adopted,
     Changes,
     Root,
+    Snapshot,
     Totals,
     new_id,
     parse_object_name,
@@ -84,6 +88,7 @@ class BackupOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     ``only_users`` looks at these alone and takes everything else over from the parent as it is;
     without a parent it does nothing. ``safety`` marks the snapshot as one that nobody asked for.
+    ``watch`` is how tripwires look at it, None: they do not.
     """
 
     full: bool = False
@@ -92,11 +97,14 @@ class BackupOptions(msgspec.Struct, frozen=True, kw_only=True):
     tag: str | None = None
     jobs: int = 1
     adoption: Adoption | None = None
+    watch: Watch | None = Watch()
 
 
 class BackupStats(msgspec.Struct, frozen=True, kw_only=True):
     """What a backup did. ``read_bytes`` of documents were read, ``stored_bytes`` went into the
-    repository.
+    repository. ``trips`` are the tripwires that tripped, and ``pinned`` the snapshots that hold
+    what was there before. ``alarms`` are the snapshots that somebody has to acknowledge: this one,
+    and safety snapshots right before it.
     """
 
     snapshot: bytes
@@ -112,6 +120,9 @@ class BackupStats(msgspec.Struct, frozen=True, kw_only=True):
     read_bytes: int
     stored_bytes: int
     elapsed_s: float
+    trips: list[Trip] = []
+    pinned: list[bytes] = []
+    alarms: list[bytes] = []
 
 
 def backup(
@@ -145,6 +156,7 @@ class _Backup:
         self._monitor = monitor
         self._id = new_id()
         self._tallies: dict[int, Tally] = {}
+        self._signs: dict[int, Signs] = {}
         self._packed_bytes = 0
         self._complete = True
         self._partial = False
@@ -157,6 +169,8 @@ class _Backup:
         self._damaged: dict[int, RepositoryError] = {}
         self._without_parent: set[int] = set()
         self._displaced: dict[int, list[bytes]] = {}
+        self._snapshots: list[Snapshot] = []
+        self._ours: dict[int, set[bytes]] = {}
         self._parts = SnapshotParts(repository, self._id, None)
 
     def run(self) -> BackupStats:
@@ -164,6 +178,9 @@ class _Backup:
         adoption = self._options.adoption
         time_ms = adoption.time_ms if adoption else time.time_ns() // 1_000_000
         parent = self._find_parent()
+        watch = self._options.watch if adoption is None else None
+        if watch is not None and parent is not None:
+            self._ours = ours_since(self._repository, watch, parent, self._snapshots)
         keys = self._repository.keys
         full = self._options.full or parent is None
         self._partial = self._options.only_users is not None and not full
@@ -211,6 +228,23 @@ class _Backup:
             )
         stored += self._parts.store_manifests() + self._packed_bytes
         root = self._root(parent, tally, full, time_ms, stored, time.monotonic() - started)
+        verdict = Verdict()
+        if watch is not None and parent is not None:
+            verdict = look(
+                self._data,
+                self._repository,
+                add_signs(self._signs.values()),
+                watch,
+                parent,
+                self._snapshots,
+                self._monitor,
+                unseen=len(self._without_parent),
+                time_ms=time_ms,
+            )
+            trips, pinned = list(verdict.trips), list(verdict.pinned)
+            root = msgspec.structs.replace(
+                root, evidence=verdict.evidence, trips=trips, pinned=pinned
+            )
         stored += store_root(
             self._repository,
             root,
@@ -220,6 +254,11 @@ class _Backup:
             self._tombstones,
             just_read=not stored,
         )
+        alarms = [root.id] if root.alarmed else []
+        if not root.safety:  # else the operation that is about to change something tells of that
+            before = untold(self._repository, self._snapshots)
+            alarms = list(dict.fromkeys([*(snapshot for snapshot, _ in before), *alarms]))
+            self._report([*(finding for _, finding in before), *verdict.findings])
         return BackupStats(
             snapshot=root.id,
             parent=root.parent,
@@ -234,6 +273,9 @@ class _Backup:
             read_bytes=tally.read_bytes,
             stored_bytes=stored,
             elapsed_s=time.monotonic() - started,
+            trips=root.trips,
+            pinned=root.pinned,
+            alarms=alarms,
         )
 
     def _find_parent(self) -> Root | None:
@@ -262,6 +304,7 @@ class _Backup:
         self._tombstones = self._read_tombstones(listed[TOMBSTONES])
         if self._tombstones.unreadable:
             self._check_not_rotated()
+        self._snapshots = snapshots
         newest = snapshots[-1].id if snapshots else None
         chosen = self._options.adoption.parent if self._options.adoption else newest
         return self._repository.root(chosen) if chosen is not None else None
@@ -384,6 +427,7 @@ class _Backup:
                 listed=self._listed,
                 packs=self._find_packs(),
                 erased=self._erased,
+                ours=frozenset().union(*(self._ours.get(item.bucket, ()) for item in batch)),
             )
             for batch in batches(work, workers.share(names, _CAPTURED_A_TASK))
         )
@@ -398,6 +442,7 @@ class _Backup:
                 damaged.update(result.damaged)
                 for item in result.buckets:
                     self._tallies[item.bucket] = item.tally
+                    self._signs[item.bucket] = item.signs
                     self._parts.add(
                         item.bucket,
                         item.section,
@@ -488,7 +533,7 @@ class _Backup:
         )
         return self._parts.in_root(root)
 
-    def _report(self, findings: list[Finding]) -> None:
+    def _report(self, findings: Iterable[Finding]) -> None:
         for finding in findings:
             self._monitor.report(finding)
 

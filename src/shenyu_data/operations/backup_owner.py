@@ -19,6 +19,8 @@ from shenyu_data.model.findings import Finding, printable
 from shenyu_data.model.layout import JSON_SUFFIX, USERS, Place, kind_of, path_of
 from shenyu_data.model.records import MAX_PARSED_BYTES
 from shenyu_data.operations.backup_entries import file_entry, same_stat, storable, unlisted
+from shenyu_data.operations.backup_tally import Tally
+from shenyu_data.operations.tripwire_signs import OwnerSigns
 from shenyu_data.repository.crypto import DIGEST_BYTES, OwnerKeys
 from shenyu_data.repository.documents import DocumentWriter
 from shenyu_data.repository.format import (
@@ -35,21 +37,6 @@ UNSETTLED = b""
 """Instead of a description: the next backup must look at this owner again."""
 
 
-class Tally:
-    """Documents new, changed, gone, stored again for lack of a sound pack; how much was read."""
-
-    __slots__ = ("changed", "gone", "new", "read_bytes", "read_files", "stored_again")
-
-    def __init__(self) -> None:
-        self.new = self.changed = self.gone = self.stored_again = 0
-        self.read_files = self.read_bytes = 0
-
-    def add(self, other: Tally) -> None:
-        """Add another tally to this one."""
-        for name in self.__slots__:
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-
-
 class Before(NamedTuple):
     """An owner's record in the parent snapshot."""
 
@@ -58,11 +45,14 @@ class Before(NamedTuple):
 
 
 class Taken(NamedTuple):
-    """An owner's new record; None if nothing of the owner is left."""
+    """An owner's new record; None if nothing of the owner is left. ``signs`` for tripwires are
+    there if anything changed, and somebody watches.
+    """
 
     record: OwnerRecord | None
     description: bytes
     findings: list[Finding]
+    signs: OwnerSigns | None
 
 
 class OwnerBackup:
@@ -70,7 +60,7 @@ class OwnerBackup:
 
     ``reread`` ignores what stat says, reads every file, and trusts no segment that it has not seen
     authenticate. ``usable`` holds the packs that are really there: what lies in others is stored
-    again.
+    again. ``watching``: take note of what tripwires want to know.
     """
 
     def __init__(
@@ -85,7 +75,10 @@ class OwnerBackup:
         usable: frozenset[bytes] | None,
         reread: bool,
         tally: Tally,
+        watching: bool = False,
     ) -> None:
+        self._watching = watching
+        self._signs: OwnerSigns | None = None
         self._folders = folders
         self._owner = owner
         self._shared = shared
@@ -138,7 +131,8 @@ class OwnerBackup:
         if self._files_before:
             self._count_gone(entries)
         record = self._writer.finish(self._owner, self._shared, entries) if entries else None
-        return Taken(record, describe(seen) if self._settled else UNSETTLED, self._findings)
+        description = describe(seen) if self._settled else UNSETTLED
+        return Taken(record, description, self._findings, self._signs)
 
     def _open_history_folder(self) -> int | None:
         if self._shared or self._folders.histories is None:
@@ -208,6 +202,10 @@ class OwnerBackup:
             tally.new += 1
         elif before.digest != entry.digest or before.size != entry.size:
             tally.changed += 1
+        else:
+            return entry, Found(place, name, read)
+        if self._watching:
+            self._noticed().changed(before, entry)
         return entry, Found(place, name, read)
 
     def _read_file(
@@ -246,6 +244,9 @@ class OwnerBackup:
             extents = before.extents
         else:
             extents = self._writer.add(data, before)
+            if self._watching:
+                signs = self._noticed()
+                signs.look(self._owner, before, data, outline, self._writer.read_old)
         entry = FileEntry(
             place,
             name,
@@ -309,6 +310,8 @@ class OwnerBackup:
 
     def _unreadable(self, found: Found, before: FileEntry | None, error: OSError) -> FileEntry:
         self._settled = False
+        if self._watching and before is not None and before.state <= FileState.UNPARSED:
+            self._noticed().unreadable()
         self._report(
             found,
             "unreadable-document",
@@ -359,7 +362,15 @@ class OwnerBackup:
 
     def _count_gone(self, entries: Iterable[Entry]) -> None:
         here = {(entry.place, entry.name) for entry in entries if isinstance(entry, FileEntry)}
-        self._tally.gone += len(self._files_before.keys() - here)
+        gone = self._files_before.keys() - here
+        self._tally.gone += len(gone)
+        for key in gone if self._watching else ():
+            self._noticed().gone(self._files_before[key])
+
+    def _noticed(self) -> OwnerSigns:
+        if self._signs is None:
+            self._signs = OwnerSigns()
+        return self._signs
 
     def _leans_on_missing(self, before: FileEntry) -> bool:
         return bool(self._unusable) and any(

@@ -28,9 +28,10 @@ from shenyu_data.operations.backup_owner import (
     Before,
     OwnerBackup,
     Taken,
-    Tally,
 )
+from shenyu_data.operations.backup_tally import Tally
 from shenyu_data.operations.running_totals import RunningTotals
+from shenyu_data.operations.tripwire_signs import Signs, all_gone
 from shenyu_data.repository.crypto import KEY_BYTES, OwnerKeys
 from shenyu_data.repository.documents import DocumentWriter
 from shenyu_data.repository.format import PACKS, FileEntry, OwnerRecord, Totals
@@ -103,6 +104,8 @@ class CaptureTask(msgspec.Struct):
     packs: frozenset[bytes]
     erased: frozenset[bytes]
     """Pseudonyms of owners who were erased while this backup ran: they are left out."""
+    ours: frozenset[bytes]
+    """Pseudonyms of owners whose documents this program changed since the parent."""
 
 
 class CapturedBucket(msgspec.Struct):
@@ -113,6 +116,7 @@ class CapturedBucket(msgspec.Struct):
     rewritten: bool
     totals: Totals
     tally: Tally
+    signs: Signs
     new_keys: list[tuple[bytes, bytes]]
 
 
@@ -229,7 +233,7 @@ class _Capture:
         return self._result
 
     def _take_bucket(self, folders: DataFolders, work: BucketWork) -> CapturedBucket:
-        tally = Tally()
+        tally, signs = Tally(), Signs()
         reader = SectionReader(self._storage, self._keys, work.bucket, work.layers)
         rows = reader.rows()
         owner_keys = self._keyring.bucket(work.bucket)
@@ -266,6 +270,10 @@ class _Capture:
                 owner_keys[pseudonym] = candidates
                 new_keys.append((pseudonym, candidates[0].key))
             taken = self._take_owner(folders, work, owner, before, scan, candidates, tally)
+            if taken.signs is not None:
+                if before is not None:
+                    taken.signs.weigh(before.record, taken.record)
+                taken.signs.into(signs, ours=pseudonym in self._task.ours)
             if before is not None and not recount:
                 sums.add(before.record, -1)
             if taken.record is None:
@@ -297,6 +305,7 @@ class _Capture:
             done.add(pseudonym)
             lost = reader.record(pseudonym, rows[pseudonym], owner_keys.get(pseudonym, []))
             tally.gone += sum(isinstance(entry, FileEntry) for entry in lost.entries)
+            all_gone(lost).into(signs, ours=pseudonym in self._task.ours)
             if not recount:
                 sums.add(lost, -1)
             if not rewrite:
@@ -306,7 +315,7 @@ class _Capture:
                 if recount:
                     sums.add(record)
         section, totals = builder.finish(), sums.totals()
-        return CapturedBucket(work.bucket, section, rewrite, totals, tally, new_keys)
+        return CapturedBucket(work.bucket, section, rewrite, totals, tally, signs, new_keys)
 
     def _drop_erased(
         self, reader: SectionReader, rows: dict[bytes, Row], keys: dict[bytes, list[OwnerKeys]]
@@ -373,6 +382,7 @@ class _Capture:
                 usable=self._task.packs,
                 reread=self._task.reread,
                 tally=counts,
+                watching=bool(work.layers),  # else there is nothing to compare with
             )
             taken = backup.take(scan)
             if not backup.moved or attempt == _TRIES:

@@ -40,6 +40,7 @@ from shenyu_data.operations.journal import (
 from shenyu_data.operations.journal import Saved as SavedIn
 from shenyu_data.operations.live_writer import LiveWriter
 from shenyu_data.operations.restore_wanted import Saved
+from shenyu_data.operations.tripwires import Watch
 from shenyu_data.repository.repository import Repository
 
 _SAVE_ROUNDS = 3
@@ -169,7 +170,10 @@ class _Apply:
         few = users if users is not None and len(users) <= _FEW_USERS else None
         if not self._planner.witnesses.snapshots:
             few = None  # without a snapshot before it, one of some users would hold nothing
-        options = BackupOptions(only_users=few, safety=True, tag=_TAG, jobs=self._options.jobs)
+        watch = Watch(state=self._options.state)
+        options = BackupOptions(
+            only_users=few, safety=True, tag=_TAG, jobs=self._options.jobs, watch=watch
+        )
         stats = backup(self._data, self._repository, options, self._monitor)
         self._journal.write(SavedIn(stats.snapshot))
         self.safety = stats.snapshot

@@ -23,6 +23,7 @@ from shenyu_data.model.errors import ConfigError
 from shenyu_data.model.expiry import Policy
 from shenyu_data.model.rates import parse_rate
 from shenyu_data.model.retention import DEFAULT_GRACE_S, DEFAULT_RETENTION, Retention
+from shenyu_data.model.tripwires import Limits
 from shenyu_data.storage.open import StorageOptions, is_remote
 
 Source = Literal["flag", "environment", "file", "default"]
@@ -48,6 +49,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     permissions: PermissionsTable
     service: ServiceTable | None
     schedule: ScheduleTable | None
+    tripwires: Limits
     storage: StorageOptions
     sources: dict[str, Source]
 
@@ -98,6 +100,7 @@ def load_settings(
     sources["grace"] = "file" if grace_s is not None else "default"
     sources["permissions"] = "file" if config.permissions is not None else "default"
     sources["cleanup"] = "file" if config.cleanup else "default"
+    sources["tripwires"] = "file" if config.tripwires else "default"
     sources["service"] = "file" if config.service else "default"
     sources["schedule"] = "file" if config.schedule else "default"
     return Settings(
@@ -116,6 +119,7 @@ def load_settings(
         cleanup=config.cleanup.policy() if config.cleanup else Policy(),
         service=config.service,
         schedule=config.schedule,
+        tripwires=config.tripwires.limits() if config.tripwires else Limits(),
         storage=StorageOptions(
             cache=os.path.join(base, config.cache) if config.cache else None,
             upload_limit=parse_rate(config.upload_limit) if config.upload_limit else None,

@@ -17,6 +17,7 @@ import msgspec
 from shenyu_data.model.errors import ObjectExists, RepositoryError, UsageError
 from shenyu_data.model.findings import Finding
 from shenyu_data.model.monitor import Monitor
+from shenyu_data.operations.alarms import carry_acknowledgements
 from shenyu_data.operations.copy_journal import remove_journal
 from shenyu_data.operations.copy_snapshot import (
     Copied,
@@ -157,6 +158,7 @@ class _Copy:
             for snapshot in self._plan.snapshots:
                 if self._copy(place, snapshot, common):
                     common.append(snapshot)
+        carry_acknowledgements(self._source, self._destination, {item.id for item in common})
         return CopyStats(
             copied=self._copied,
             present=self._present,

@@ -39,6 +39,7 @@ from shenyu_data.operations.quarantine import Quarantine
 from shenyu_data.operations.receipts import check_place, write_receipt
 from shenyu_data.operations.recover_record import Records
 from shenyu_data.operations.recover_report import forget_user as forget_in_reports
+from shenyu_data.repository.acknowledgements import forget_in_reasons
 from shenyu_data.repository.erasure import (
     DestroyedKeys,
     destroy_keys,
@@ -251,6 +252,7 @@ class _Erasure:
         from shenyu_data.operations.catalog import forget_user  # late: SQLite takes 10 ms
 
         state, user, holds = self._options.state, self._plan.user, self._options.hold_files
+        storage, keys = self._repository.storage, self._repository.keys
         return all(
             [
                 self._done(code="kept-not-forgotten", work=lambda: Quarantine(state).forget(user)),
@@ -263,6 +265,10 @@ class _Erasure:
                 self._done(
                     code="acknowledgements-not-forgotten",
                     work=lambda: forget_acknowledgements(state, user),
+                ),
+                self._done(
+                    code="reasons-not-forgotten",
+                    work=lambda: forget_in_reasons(storage, keys, printable(user)),
                 ),
                 self._done(
                     code="holds-not-forgotten",

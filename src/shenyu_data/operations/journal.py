@@ -165,8 +165,8 @@ class Journal:
 
     def __init__(self, folder: str, name: str) -> None:
         self.name = name
+        self.folder = folder
         self._path = os.path.join(folder, name)
-        self._folder = folder
 
     def write(self, *lines: Line, durable: bool = True) -> None:
         """Add lines. Raises ShenyuDataError if that cannot be done: then nothing may be changed."""
@@ -188,7 +188,7 @@ class Journal:
             finally:
                 os.close(descriptor)
             if new:
-                sync_folder(self._folder)
+                sync_folder(self.folder)
         except OSError as error:
             raise ShenyuDataError(
                 f"cannot write the journal {self._path}: {error.strerror}",
@@ -199,6 +199,10 @@ class Journal:
     def run(self) -> str:
         """Return 8 hexadecimal digits of its name, by which temporary files tell whose they are."""
         return self.name.removesuffix(".jsonl").rpartition("-")[2]
+
+    def written_ms(self) -> int:
+        """Return when something was last added, by the clock of the file system. Raises OSError."""
+        return os.stat(self._path).st_mtime_ns // 1_000_000
 
     def read(self) -> Iterator[Line]:
         """Yield what was written, line by line; a line that was cut off is left out."""
@@ -256,7 +260,7 @@ class Journal:
         if not some:
             return False
         old = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             with (
                 new_file(self.name, folder=folder, replace=True) as descriptor,

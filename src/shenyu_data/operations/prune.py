@@ -17,9 +17,11 @@ import msgspec
 from shenyu_data.model.errors import ObjectMissing, RepositoryError, UsageError
 from shenyu_data.model.findings import Finding
 from shenyu_data.model.monitor import Monitor
+from shenyu_data.operations.alarms import check_no_alarm
 from shenyu_data.operations.prune_needs import needed_objects
 from shenyu_data.operations.prune_plan import PruneOptions, PrunePlan
 from shenyu_data.operations.prune_repack import repack
+from shenyu_data.repository.acknowledgements import read_acknowledgements
 from shenyu_data.repository.erasure import sweep_dead_keys
 from shenyu_data.repository.format import (
     BUCKETS,
@@ -56,7 +58,9 @@ class PruneStats(msgspec.Struct, frozen=True, kw_only=True):
 def prune(
     repository: Repository, plan: PrunePlan, options: PruneOptions, monitor: Monitor
 ) -> PruneStats:
-    """Carry out a plan. Raise RepositoryError, with nothing done, if something is unreadable."""
+    """Carry out a plan. Raise RepositoryError if something is unreadable, PruneBlocked if a backup
+    since the plan noticed something: with nothing dropped.
+    """
     if plan.unreadable:
         raise RepositoryError(
             "what some snapshots need cannot be read; nothing was deleted",
@@ -91,6 +95,8 @@ class _Pruner:
         if plan.drop:
             # First the record: a snapshot that is missing and in no record was not dropped by us.
             mine.append(self._record(dropped, plan.doomed, []))
+            # Of a backup since the plan; what cannot be read was named, to be dropped.
+            check_no_alarm(self._repository, self._repository.snapshots([]))
             self._drop_snapshots()
         moved, rewritten = self._repack()
         doomed = dict(plan.doomed)
@@ -111,6 +117,7 @@ class _Pruner:
             self._record(dropped & children, waiting, deletable)
         self._delete_records([*plan.records, *mine])
         self._join_proofs()
+        self._forget_acknowledgements()
         self._storage.sweep("", max(self._options.grace_s, _SLOWEST_WRITE_S))
         return PruneStats(
             kept=len(plan.known) - len(plan.drop),
@@ -223,6 +230,15 @@ class _Pruner:
         )
         for name in names:
             self._remove(name)
+
+    def _forget_acknowledgements(self) -> None:
+        """Remove those of snapshots that are gone."""
+        seen = read_acknowledgements(self._storage, self._keys)
+        if seen:
+            there = set(snapshot_ids(self._storage))
+            for name, item in seen.items():
+                if item.snapshot not in there:
+                    self._remove(name)
 
     def _remove(self, name: str) -> None:
         with suppress(ObjectMissing):  # another prune was faster

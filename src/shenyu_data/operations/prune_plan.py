@@ -22,6 +22,7 @@ from shenyu_data.model.retention import (
     Retention,
     decide,
 )
+from shenyu_data.operations.alarms import check_no_alarm
 from shenyu_data.operations.erased import check_tombstones
 from shenyu_data.operations.prune_needs import Stacks, id_of, is_in
 from shenyu_data.operations.prune_tasks import Usage, UsageTask, UserLoss, find_usage
@@ -120,8 +121,8 @@ def plan_prune(
 ) -> PrunePlan:
     """Find out what to drop and what nothing needs; writes nothing.
 
-    Raise UsageError if nothing would be left, RepositoryError if a snapshot that is not to be
-    dropped cannot be read.
+    Raise PruneBlocked if a tripwire noticed something that nobody has acknowledged, UsageError if
+    nothing would be left, RepositoryError if a snapshot that is not to be dropped cannot be read.
     """
     return _Planner(repository, options, monitor, now_ms).plan()
 
@@ -210,6 +211,7 @@ class _Planner:
                 f"snapshots that cannot be read: {names}; what they need cannot be told",
                 hint="`shenyu-data verify` says what is wrong. --drop ID drops what is lost.",
             )
+        check_no_alarm(self._repository, snapshots)
         proofs = read_proofs(self._storage, self._repository.keys)
         decisions = [
             self._overrule(item)

@@ -36,6 +36,7 @@ from shenyu_data.operations.recover_report import write_report
 from shenyu_data.operations.recover_seen import MOST_DOCUMENTS, Seeing, documents_cut_off, look
 from shenyu_data.operations.repair import RepairOptions, repair
 from shenyu_data.operations.service import Service
+from shenyu_data.operations.tripwires import Watch
 from shenyu_data.repository.repository import Repository
 from shenyu_data.repository.snapshots import snapshot_ids
 
@@ -199,7 +200,8 @@ class Run:
                 return _Skipped(f"snapshot {last[:8]} holds what is there since it was stopped")
         # What is torn is told by the next step.
         seen = Seeing(self._monitor, telling=False, wrong=set())
-        options = BackupOptions(safety=True, tag=_TAG, jobs=self._options.jobs)
+        watch = Watch(state=self._options.state)
+        options = BackupOptions(safety=True, tag=_TAG, jobs=self._options.jobs, watch=watch)
         stats = backup(self._data, self._repository, options, seen)
         taken = stats.snapshot.hex()
         self._set(safety_snapshots=[*self.recovery.safety_snapshots, taken])

@@ -298,7 +298,10 @@ class _Repair:
         if self._repository is None:
             return None
         users = frozenset(target.user for target in targets)
-        options = BackupOptions(only_users=users, safety=True, tag=_TAG, jobs=self._options.jobs)
+        # What is about to be repaired needs no alarm.
+        options = BackupOptions(
+            only_users=users, safety=True, tag=_TAG, jobs=self._options.jobs, watch=None
+        )
         stats = backup(self._data, self._repository, options, SilentMonitor())
         self.safety = stats.snapshot
         journal.write(SavedIn(stats.snapshot))

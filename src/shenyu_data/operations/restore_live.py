@@ -43,6 +43,7 @@ from shenyu_data.operations.restore_edits import (
     put_document,
 )
 from shenyu_data.operations.restore_wanted import Saved, Wanted, wanted_documents
+from shenyu_data.operations.tripwires import Watch
 from shenyu_data.repository.format import Root
 from shenyu_data.repository.repository import Repository
 
@@ -382,7 +383,11 @@ def save_first(
 ) -> Saved:
     """Take the safety snapshot, of one user or of all, and note it in the journal."""
     backup_options = BackupOptions(
-        only_users=frozenset([user]) if user is not None else None, safety=True, tag=tag, jobs=jobs
+        only_users=frozenset([user]) if user is not None else None,
+        safety=True,
+        tag=tag,
+        jobs=jobs,
+        watch=Watch(state=journal.folder),
     )
     stats = backup(data, repository, backup_options, monitor)
     journal.write(SavedIn(stats.snapshot))

@@ -129,7 +129,7 @@ def report_shrunken(
         if lost.vanished:
             shrunken += 1
             count, snapshot = len(lost.vanished), newest_of(lost.vanished)
-            monitor.report(_finding(data, target, count, snapshot))
+            monitor.report(shrunken_finding(data, target, count, snapshot))
         if lost.acknowledged:
             acknowledged += 1
             if infos:
@@ -334,7 +334,10 @@ def _is_suspect_now(root: int, target: Target, entry: FileEntry, every: bool) ->
     return now.state == "whole" and _is_less(entry, now.chats, now.messages, every)
 
 
-def _finding(data: str, target: Target, lost: int, snapshot: bytes) -> Finding:
+def shrunken_finding(data: str, target: Target, lost: int, snapshot: bytes) -> Finding:
+    """Return the finding that says of a history how many chats vanished, which snapshot holds
+    them, and what command brings them back.
+    """
     path = os.fsdecode(target.path)
     whole = os.path.join(data, path)
     command, acknowledging = "shenyu-data repair", "shenyu-data findings ack USER"

@@ -14,9 +14,11 @@ from msgspec import field
 from shenyu_data.model.errors import ObjectDamaged, ObjectMissing, RepositoryError
 from shenyu_data.model.findings import Finding
 from shenyu_data.model.monitor import Monitor
+from shenyu_data.repository.acknowledgements import read_acknowledgement
 from shenyu_data.repository.compression import DICTIONARY_BLAKE3
 from shenyu_data.repository.crypto import Secrets, fingerprint
 from shenyu_data.repository.format import (
+    ACKNOWLEDGEMENTS,
     BUCKETS,
     COPY_SUFFIX,
     DESCRIPTOR,
@@ -191,7 +193,7 @@ class ObjectCheck:
 
     def _check_headers(self) -> None:
         """Every manifest and, when data is read, every pack begins as it should; the objects of
-        prunes and proofs open.
+        prunes, proofs and acknowledgements open.
         """
         kinds = {MANIFESTS: ObjectKind.MANIFEST}
         if self._packs:
@@ -230,6 +232,7 @@ class ObjectCheck:
 _READERS: dict[str, Reader] = {
     PRUNES: read_record,
     PROOFS: read_proof_object,
+    ACKNOWLEDGEMENTS: read_acknowledgement,
     MOVED: lambda storage, keys, name: read_moves(storage, keys, bytes.fromhex(name[6:])),
 }
 
@@ -250,5 +253,5 @@ def is_id(name: str) -> bool:
     folder = name.partition("/")[0]
     if folder in TWICE:
         name = name.removesuffix(COPY_SUFFIX)
-    known = folder in (*TWICE, PACKS, MANIFESTS, SLOTS, PROOFS, PRUNES, MOVED)
+    known = folder in (*TWICE, PACKS, MANIFESTS, SLOTS, *_READERS)
     return known and parse_object_name(name) is not None

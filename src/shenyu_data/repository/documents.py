@@ -138,6 +138,10 @@ class DocumentWriter:
         """Whether one of the old record's segments can still be read."""
         return self._reader.is_sound(self._keys, segment)
 
+    def read_old(self, file: FileEntry | LastGood) -> bytes:
+        """Return the bytes of a document of the old record. Raises as a reader's ``read``."""
+        return self._old.read(file)
+
     def add(
         self, data: bytes, previous: FileEntry | None, old: bytes | None = None
     ) -> list[Extent]:

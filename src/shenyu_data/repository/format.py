@@ -14,6 +14,7 @@ from typing import Annotated
 import msgspec
 
 from shenyu_data.model.errors import ObjectDamaged, UnsupportedFormat
+from shenyu_data.model.tripwires import Evidence, Trip
 
 FORMAT_VERSION = 1
 BUCKETS = 256
@@ -34,6 +35,7 @@ PROOFS = "proofs"
 PRUNES = "prunes"
 MOVED = "moved"
 GENERATIONS = "generations"
+ACKNOWLEDGEMENTS = "acknowledgements"
 COPY_SUFFIX = ".copy"
 """What is small and everything hangs on is stored twice."""
 
@@ -53,6 +55,7 @@ class ObjectKind(IntEnum):
     PRUNE = 7
     MOVED = 8
     GENERATION = 9
+    ACKNOWLEDGEMENT = 10
 
 
 _FOLDERS = {
@@ -65,6 +68,7 @@ _FOLDERS = {
     ObjectKind.PRUNE: PRUNES,
     ObjectKind.MOVED: MOVED,
     ObjectKind.GENERATION: GENERATIONS,
+    ObjectKind.ACKNOWLEDGEMENT: ACKNOWLEDGEMENTS,
 }
 
 
@@ -287,6 +291,10 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     could not be listed, or that an archive was damaged. ``partial``: only some users were looked
     at, everything else is as in the parent. ``safety``: the program took it of its own accord,
     before it changed live data.
+
+    ``evidence`` is what vanished since the parent (None: nobody compared them), ``trips`` the
+    tripwires that this broke, and ``pinned`` snapshots that hold what was there before, the best
+    one first.
     """
 
     id: ObjectId
@@ -308,6 +316,14 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     slot: ObjectId | None = None
     """The key slot that opened the repository for this backup: so the slot's last use is known."""
     adopted: Adopted | None = None
+    evidence: Evidence | None = None
+    trips: list[Trip] = []
+    pinned: list[ObjectId] = []
+
+    @property
+    def alarmed(self) -> bool:
+        """Whether a tripwire noticed something that somebody must acknowledge."""
+        return any(trip.is_alarm for trip in self.trips)
 
     @property
     def degraded(self) -> bool:

@@ -68,11 +68,13 @@ class Verified(NamedTuple):
 
 
 def take(repository: Repository, data: Application, *, full: bool = False, jobs: int = 1) -> Taken:
-    """Let the data directory settle and back it up."""
+    """Let the data directory settle and back it up. No tripwire looks: tests do on purpose what
+    would trip them.
+    """
     settle(data.folder)
     tree = read_tree(data.folder)
     monitor = CollectingMonitor()
-    options = BackupOptions(full=full, jobs=jobs)
+    options = BackupOptions(full=full, jobs=jobs, watch=None)
     stats = backup(str(data.folder), repository, options, monitor)
     return Taken(stats.snapshot, tree, stats, monitor.findings)
 

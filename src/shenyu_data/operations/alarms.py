@@ -1,0 +1,148 @@
+"""What tripwires noticed and nobody has acknowledged: it blocks prunes. And acknowledging it.
+
+Everything is known from the snapshots' roots and the acknowledgements beside them, so on any
+machine that opens the repository.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from shenyu_data.model.errors import PruneBlocked, RepositoryError, UsageError
+from shenyu_data.model.tripwires import Trip
+from shenyu_data.repository.acknowledgements import (
+    MOST_REASON,
+    Acknowledgement,
+    acknowledged,
+    write_acknowledgement,
+)
+from shenyu_data.repository.format import Snapshot
+from shenyu_data.repository.repository import Repository
+
+
+class Alarm(msgspec.Struct, frozen=True, kw_only=True):
+    """A snapshot at which tripwires tripped, and its acknowledgement, if there is one.
+
+    Of what it pins, ``there`` are the snapshots that this repository holds.
+    """
+
+    snapshot: Snapshot
+    acknowledgement: Acknowledgement | None
+    there: Sequence[bytes]
+
+    @property
+    def stands(self) -> bool:
+        """Whether somebody has to look at it."""
+        return self.acknowledgement is None
+
+
+def alarms(repository: Repository, snapshots: Iterable[Snapshot] | None = None) -> list[Alarm]:
+    """Return all alarms, oldest first; ``snapshots`` are all there are, if they are at hand.
+
+    Raise RepositoryError if a snapshot cannot be read: whether something was noticed at it is not
+    known then.
+    """
+    if snapshots is None:
+        failures: list[RepositoryError] = []
+        snapshots = repository.snapshots(failures)
+        for failure in failures:
+            raise RepositoryError(
+                f"whether tripwires noticed something cannot be told: {failure.message}",
+                hint="`shenyu-data verify` says what is wrong.",
+            )
+    everything = list(snapshots)
+    alarmed = [item for item in everything if item.alarmed]
+    if not alarmed:
+        return []
+    seen = acknowledged(repository.storage, repository.keys)
+    ids = {item.id for item in everything}
+    return [
+        Alarm(
+            snapshot=item,
+            acknowledgement=seen.get(item.id),
+            there=[pinned for pinned in item.pinned if pinned in ids],
+        )
+        for item in alarmed
+    ]
+
+
+def commands(
+    snapshot: bytes, trips: Iterable[Trip], there: Sequence[bytes]
+) -> list[tuple[str, str]]:
+    """Given what tripped at a ``snapshot``, and those that it pins and that are ``there``, return
+    what may be done, and the command that does it. Where none is there, none can be restored.
+    """
+    found = []
+    rules = {trip.rule for trip in trips if trip.is_alarm}
+    if "history-overwritten" in rules:
+        found.append(("brings back the chats that were overwritten", "shenyu-data repair"))
+    tripped = snapshot.hex()[:8]
+    if rules - {"history-overwritten"} and there:
+        good = there[0].hex()[:8]
+        found += [
+            ("says what changed", f"shenyu-data diff {good} {tripped}"),
+            ("brings back what was there before", f"shenyu-data restore {good} --in-place"),
+        ]
+    return [*found, ("says that it is seen", f"shenyu-data alerts ack {tripped}")]
+
+
+def check_no_alarm(repository: Repository, snapshots: Iterable[Snapshot] | None = None) -> None:
+    """Raise PruneBlocked if an alarm stands, RepositoryError if that cannot be told."""
+    standing = [item.snapshot.id.hex()[:8] for item in alarms(repository, snapshots) if item.stands]
+    if standing:
+        raise PruneBlocked(
+            "nothing is pruned: a tripwire noticed what is no ordinary use, at the "
+            f"{'snapshot' if len(standing) == 1 else 'snapshots'} {', '.join(standing[:20])}",
+            hint="`shenyu-data alerts list` says what, and how it is brought back; "
+            f"`shenyu-data alerts ack {standing[0]}` if it is as it should be.",
+        )
+
+
+def acknowledge(
+    repository: Repository, names: Sequence[str], reason: str, *, now_ms: int
+) -> list[Alarm]:
+    """Acknowledge the alarms of these snapshots, named by the beginnings of their ids; return them
+    as they are now. One that was acknowledged stays as it was.
+
+    Raise UsageError, with nothing done, if a name is not that of one alarm.
+    """
+    if len(reason) > MOST_REASON or not (reason.isprintable() or not reason):
+        raise UsageError(
+            "the reason must be printable text, of one line",
+            hint=f"At most {MOST_REASON} characters.",
+        )
+    known = alarms(repository)
+    chosen = [_find(known, name) for name in names]
+    done = []
+    for alarm in chosen:
+        if alarm.stands:
+            item = Acknowledgement(alarm.snapshot.id, now_ms, reason)
+            write_acknowledgement(repository.storage, repository.keys, item)
+            alarm = msgspec.structs.replace(alarm, acknowledgement=item)
+        done.append(alarm)
+    return done
+
+
+def _find(known: Sequence[Alarm], name: str) -> Alarm:
+    matches = [item for item in known if name and item.snapshot.id.hex().startswith(name.lower())]
+    if len(matches) != 1:
+        raise UsageError(
+            f"{len(matches)} alerts begin with {name}",
+            hint="`shenyu-data alerts list --all` lists them by their ids.",
+        )
+    return matches[0]
+
+
+def carry_acknowledgements(source: Repository, destination: Repository, ids: set[bytes]) -> int:
+    """Acknowledge in the ``destination`` what was acknowledged in the source, of the snapshots with
+    these ids, which both hold; return how many that were.
+    """
+    theirs = acknowledged(source.storage, source.keys)
+    if not theirs.keys() & ids:
+        return 0
+    missing = (theirs.keys() & ids) - acknowledged(destination.storage, destination.keys).keys()
+    for snapshot in sorted(missing):
+        write_acknowledgement(destination.storage, destination.keys, theirs[snapshot])
+    return len(missing)
