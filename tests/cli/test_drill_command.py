@@ -187,6 +187,17 @@ def test_an_erased_user_is_gone_from_the_ledger(
     assert shenyu("drill", "show", "--json").json["ledgers"][0]["users"] == 1
 
 
+def test_the_ledger_survives_a_rotation_of_the_key(
+    backed_up: Path, shenyu: Shenyu, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shenyu("drill")
+    monkeypatch.setenv("SHENYU_DATA_NEW_PASSPHRASE", "another horse")
+    assert shenyu("key", "rotate", "--yes").status == 0
+    said = shenyu("drill", "--user", "ben", "--json")
+    assert said.status == 0
+    assert (said.json["ledger"]["users"], said.json["ledger"]["never_proven"]) == (2, 0)
+
+
 def test_without_a_place_for_the_ledger_the_drill_says_so(backed_up: Path, shenyu: Shenyu) -> None:
     (Path(state(backed_up)) / STORE_NAME).unlink()
     (Path(state(backed_up)) / STORE_NAME).mkdir()

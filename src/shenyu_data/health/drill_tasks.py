@@ -19,7 +19,7 @@ from shenyu_data.health.drill_live import Live
 from shenyu_data.health.drill_sandbox import check_room, no_room, unusable
 from shenyu_data.model.errors import OwnerErased, RepositoryError
 from shenyu_data.model.findings import Finding, printable
-from shenyu_data.model.layout import JSON_SUFFIX
+from shenyu_data.model.layout import Place, kind_of, path_of
 from shenyu_data.model.monitor import CollectingMonitor
 from shenyu_data.operations.past import OwnerDocuments, open_record, storage_key
 from shenyu_data.operations.restore import restore_owners
@@ -240,23 +240,31 @@ def mismatch(trouble: Trouble) -> Finding:
 
 
 def _live_differs(trouble: Trouble, snapshot: bytes) -> Finding:
-    words = ["shenyu-data", "restore", snapshot.hex()[:8]]
-    if trouble.user is None:
-        words += ["--to", "DIR"]
-    else:
-        words += ["--user", shlex.quote(printable(trouble.user))]
-        name = trouble.path.rpartition(b"/")[2]
-        if trouble.path == b"histories/%b/%b" % (trouble.user, name) and name.endswith(JSON_SUFFIX):
-            words += ["--history", shlex.quote(printable(storage_key(name)))]
-        words.append("--in-place")
+    command = f"shenyu-data restore {snapshot.hex()[:8]}"
+    if trouble.user is not None:
+        command += f" --user {shlex.quote(printable(trouble.user))}"
+    key = _history_of(trouble)
+    if key is not None:
+        hint = f"`{command} --history {shlex.quote(printable(key))} --in-place` brings it back"
+    else:  # in place, the user's other documents would go back, too
+        hint = f"`{command} --to DIR` restores it into a folder: copy it from there"
     return Finding(
         code="live-differs",
         severity="error",
         path=printable(trouble.path),
         message=trouble.message,
-        hint=f"What the backup holds is proven: `{' '.join(words)}` brings it back. Then check "
-        "the disk and the memory of this machine.",
+        hint=f"What the backup holds is proven: {hint}. Then check the disk and the memory of this "
+        "machine.",
     )
+
+
+def _history_of(trouble: Trouble) -> bytes | None:
+    """Return the storage key if it is about a user's history, else None."""
+    if trouble.user is None:
+        return None
+    name = trouble.path.removeprefix(path_of(trouble.user, Place.IN_HISTORY_FOLDER, b""))
+    is_history = kind_of(Place.IN_HISTORY_FOLDER, name) == "history"
+    return storage_key(name) if is_history and name != trouble.path else None
 
 
 def _is_torn_with_good(entry: object) -> bool:
