@@ -532,7 +532,7 @@ def test_times_that_no_calendar_has_do_not_stop_a_backup(
 
 AS_NOBODY = """
 import contextlib, importlib, io, json, os, pkgutil, sys
-import shenyu_data, rich.progress
+import encodings.ascii, shenyu_data, rich.progress
 for package in pkgutil.walk_packages(shenyu_data.__path__, "shenyu_data."):
     if ".testing" not in package.name:
         importlib.import_module(package.name)
@@ -578,7 +578,12 @@ def as_nobody(folder: Path, *steps: list[Any]) -> list[Said]:
         text=True,
         timeout=60,
         stdin=subprocess.DEVNULL,
-        env={**os.environ, "HOME": str(folder), "XDG_CONFIG_HOME": str(folder)},
+        env={
+            **os.environ,
+            "HOME": str(folder),
+            "XDG_CONFIG_HOME": str(folder),
+            "XDG_STATE_HOME": str(folder / "state"),
+        },
     )
     assert done.returncode == 0, done.stderr
     said = [Said(*one) for one in json.loads(done.stdout)]
