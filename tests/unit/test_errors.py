@@ -33,8 +33,6 @@ CONTRACT = {
     "SandboxUnusable": ("sandbox-unusable", 3),
     "StateUnusable": ("state-unusable", 3),
     "AlreadyRun": ("already-run", 3),
-    "DrillBlind": ("drill-blind", 3),
-    "SandboxUnusable": ("sandbox-unusable", 3),
     "AlreadyServing": ("already-serving", 3),
     "ShenyuDataError": ("failed", 3),
     "SnapshotNotFound": ("snapshot-not-found", 2),
