@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -52,6 +53,17 @@ def test_chats_that_the_application_overwrote_before_the_newest_snapshot_come_ba
     place.snapshots(written(3, 2, 1), written(9))
     place.holds(torn(10, 9)).repair()
     assert place.found() == [10, 9, 3, 2, 1]
+
+
+def test_an_overwritten_history_is_seen_though_no_snapshot_believed_what_stat_said(
+    place: Place,
+) -> None:
+    user = place.data.folder / f"users/{USER}.json"
+    os.utime(user, (4_000_000_000, 4_000_000_000))  # of a time to come: never settled
+    place.snapshots(written(3, 2, 1), written(9))
+    assert len(place.shrunken()) == 1
+    place.repair()
+    assert place.found() == [9, 3, 2, 1]
 
 
 def test_chats_come_back_over_any_number_of_accidents(place: Place) -> None:

@@ -39,6 +39,8 @@ from shenyu_data.repository.repository import Repository
 LOOK_BACK = 100
 """So many snapshots are looked at, the newest ones."""
 
+_NEVER = bytes(16)  # the signature of what was still being written: it is like no other
+
 SHRUNKEN = "shrunken-history"
 """The code of a history that is whole, and that lost chats by accident."""
 
@@ -270,7 +272,9 @@ def _rows(
 
 
 def _put(rows: list[tuple[Row, Moment]], row: Row, moment: Moment) -> None:
-    if rows and row.length and rows[-1][0].length and rows[-1][0].signature == row.signature:
+    last = rows[-1][0] if rows else None
+    same = last is not None and last.signature == row.signature != _NEVER
+    if same and row.length and last is not None and last.length:
         rows[-1] = row, moment
     else:
         rows.append((row, moment))
