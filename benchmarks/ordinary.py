@@ -24,6 +24,7 @@ from benchmarks.documents import application_user, json_text
 from benchmarks.draws import Draws
 from shenyu_data.model.monitor import CollectingMonitor
 from shenyu_data.operations import backup as backup_module
+from shenyu_data.operations.alarms import acknowledge
 from shenyu_data.operations.backup import BackupOptions, BackupStats, backup
 from shenyu_data.operations.tripwires import Watch
 from shenyu_data.repository.crypto import Secrets
@@ -105,7 +106,7 @@ class Year:
 
     def live(self, days: int) -> list[BackupStats]:
         """Live so many days with a snapshot after each, but for those at which the machine is off;
-        return what was said of them.
+        return what was said of them. Somebody acknowledges each alarm on the next morning.
         """
         taken = []
         self.back_up()
@@ -114,6 +115,8 @@ class Year:
             self.live_a_day()
             if not off:
                 taken.append(self.back_up())
+                names = [alarm.hex() for alarm in taken[-1].alarms]
+                acknowledge(self.repository, names, "", now_ms=self.now_ms)
         return taken
 
 

@@ -153,6 +153,26 @@ def test_nothing_is_pruned_before_it_is_acknowledged(people: Application, shenyu
     assert shenyu("prune", "--keep-last", "1", "--yes").status == 0
 
 
+def test_beside_a_damaged_snapshot_alarms_are_listed_and_acknowledged(
+    people: Application, shenyu: Shenyu, backed_up: Path
+) -> None:
+    first = shenyu("snapshots", "--json").json["snapshots"][0]["id"]
+    overwrite(people)
+    shenyu("backup")
+    for copy in (backed_up / "repo" / "snapshots").glob(f"{first}*"):
+        copy.chmod(0o600)
+        copy.write_bytes(b"damaged")
+    said = shenyu("alerts", "list")
+    assert said.status == 4
+    assert "cannot be told" in said.err
+    assert "1 history is whole and lost chats at once" in said.out
+    drop = ["prune", "--keep-last", "1", "--drop", first[:8], "--yes"]
+    assert shenyu(*drop).status == 3
+    assert shenyu("alerts", "ack", "--all").status == 0
+    assert shenyu(*drop).status == 0
+    assert shenyu("alerts", "list").status == 0
+
+
 @pytest.mark.parametrize("words", [[], ["00", "--all"], ["zz"]])
 def test_what_is_to_be_acknowledged_must_be_said(
     people: Application, shenyu: Shenyu, words: list[str]

@@ -7,6 +7,7 @@ import json
 import os
 import random
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,7 +23,8 @@ from shenyu_data.model.errors import (
 )
 from shenyu_data.model.monitor import CollectingMonitor, SilentMonitor
 from shenyu_data.model.retention import Retention
-from shenyu_data.model.tripwires import Limits
+from shenyu_data.model.tripwires import DAY_MS, LEARNED_DAYS, Limits
+from shenyu_data.operations import backup as backup_module
 from shenyu_data.operations.alarms import acknowledge, alarms, check_no_alarm
 from shenyu_data.operations.backup import BackupOptions, BackupStats, backup
 from shenyu_data.operations.copy import CopyOptions, copy, plan_copy
@@ -235,6 +237,33 @@ def test_a_history_that_was_torn_before_it_was_overwritten_is_noticed(saved: Pla
     assert torn.snapshot in stats.pinned
 
 
+@pytest.mark.parametrize(
+    ("meanwhile", "expected"),
+    [
+        (lambda path: path.write_bytes(b"["), {"history-overwritten"}),
+        (lambda path: path.write_text(json.dumps([chat(901), chat(900)])), {"history-overwritten"}),
+        (Path.unlink, set()),
+    ],
+)
+def test_a_history_may_change_before_it_is_looked_at_closer(
+    saved: Place, meanwhile: Callable[[Path], object], expected: set[str]
+) -> None:
+    overwrite(saved)
+    done: list[str] = []
+
+    def happen(name: str) -> None:
+        if not done:
+            done.append(name)
+            meanwhile(saved.path(USERS[0]))
+
+    repository = saved.repository
+    saved.repository = Repository(
+        FaultyStorage(repository.storage, before_put=happen), repository.keys
+    )
+    assert rules(saved.back_up()) == expected
+    assert done, "it changed after it was read, before the snapshot was stored"
+
+
 def test_somebody_who_deletes_all_but_one_chat_is_no_alarm(saved: Place) -> None:
     saved.data.write(f"histories/{USERS[0]}/{KEY}.json", saved.data.chats(USERS[0])[3:4])
     saved.data.write(f"histories/{USERS[1]}/{KEY}.json", [])
@@ -372,15 +401,42 @@ def test_an_alarm_stands_if_the_acknowledgement_cannot_be_stored(saved: Place) -
     assert [item.stands for item in alarms(repository)] == [True]
 
 
-def test_what_was_acknowledged_may_be_ordinary_and_what_was_not_is_none(saved: Place) -> None:
-    """Each time somebody says that it is as it should be; after a while nobody is asked."""
-    asked = 0
-    for day in range(3):
-        overwrite(saved, USERS[day], 900 + day)
-        stats = saved.back_up()
-        asked += bool(stats.trips)
-        acknowledge(saved.repository, [stats.snapshot.hex()], "", now_ms=5)
-    assert asked == 3, "an overwritten history is never ordinary"
+class Clock:
+    """What stands for the module ``time`` in a backup."""
+
+    monotonic = staticmethod(time.monotonic)
+
+    def __init__(self) -> None:
+        self.now_ms = 1_700_000_000_000
+
+    def time_ns(self) -> int:
+        """Return the time that a backup writes into its snapshot."""
+        return self.now_ms * 1_000_000
+
+
+@pytest.mark.parametrize("acknowledging", [False, True])
+def test_what_was_acknowledged_day_after_day_is_told_and_no_alarm_any_more(
+    place: Place, monkeypatch: pytest.MonkeyPatch, acknowledging: bool
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(backup_module, "time", clock)
+    place.back_up()
+    asked = []
+    for day in range(LEARNED_DAYS + 3):
+        clock.now_ms += DAY_MS
+        user = USERS[day % 8]
+        place.data.add_user(user, [chat(day * 10 + 500 + one) for one in range(2)])
+        place.back_up()
+        clock.now_ms += 1000
+        overwrite(place, user, 900 + day)
+        stats = place.back_up()
+        assert "shrunken-history" in place.findings
+        asked.append("history-overwritten" in rules(stats))
+        if acknowledging and stats.alarms:
+            names = [item.snapshot.id.hex() for item in alarms(place.repository) if item.stands]
+            acknowledge(place.repository, names, "", now_ms=5)
+    assert asked[:LEARNED_DAYS] == [True] * LEARNED_DAYS
+    assert asked[-1] != acknowledging
 
 
 # Crashes and companions

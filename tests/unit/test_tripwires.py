@@ -32,9 +32,7 @@ NOW_MS = 1_700_000_000_000
 LARGE = Sizes(users=20_000, histories=32_000, chats=200_000, messages=2_000_000, documents=52_000)
 SMALL = Sizes(users=3, histories=3, chats=30, messages=200, documents=6)
 OFFICE = [0] * 8 + [40] * 10 + [0] * 6
-EVIDENCE = st.builds(
-    Evidence, **{name: st.integers(0, 1000) for name in COUNTED if name != "shrunken"}
-)
+EVIDENCE = st.builds(Evidence, **{name: st.integers(0, 1000) for name in COUNTED})
 
 
 def trips(
@@ -120,6 +118,20 @@ def test_until_enough_is_known_it_takes_a_share_of_everything() -> None:
     few_days = days_of(*[Evidence()] * (LEARNED_DAYS - 1))
     assert trips(Evidence(users=5000), few_days) == set()
     assert trips(Evidence(users=5001), few_days) == {"users-vanished"}
+
+
+def test_overwritten_histories_are_ordinary_only_once_somebody_went_on_saying_so() -> None:
+    now_and_then = days_of(*[Evidence(shrunken=n % 11 == 0) for n in range(60)])
+    assert trips(Evidence(shrunken=1), now_and_then) == {"history-overwritten"}
+    daily = days_of(*[Evidence(shrunken=3)] * 30)
+    assert trips(Evidence(shrunken=15), daily) == set()
+    assert trips(Evidence(shrunken=16), daily) == {"history-overwritten"}
+    assert trips(Evidence(shrunken=1), daily[: LEARNED_DAYS - 1]) == {"history-overwritten"}
+
+
+def test_what_was_overwritten_earlier_that_day_is_no_news() -> None:
+    earlier = Seen(NOW_MS - 3_600_000, 1.0, Evidence(shrunken=3))
+    assert trips(Evidence(), [*QUIET, earlier]) == set()
 
 
 def test_one_bad_day_does_not_become_what_is_ordinary() -> None:

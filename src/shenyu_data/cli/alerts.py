@@ -10,8 +10,8 @@ import click
 from shenyu_data.cli.common import Call, common
 from shenyu_data.cli.open import open_for
 from shenyu_data.cli.render import iso, local, number
-from shenyu_data.model.errors import UsageError
-from shenyu_data.model.findings import printable
+from shenyu_data.model.errors import RepositoryError, UsageError
+from shenyu_data.model.findings import Finding, printable
 from shenyu_data.model.tripwires import describe
 from shenyu_data.operations.alarms import Alarm, acknowledge, alarms, commands
 
@@ -27,15 +27,23 @@ def alerts_command() -> None:
 def list_command(call: Call, everything: bool) -> None:
     """List what tripwires noticed and nobody acknowledged: it blocks prunes.
 
-    Exits with 1 if there is any.
+    Exits with 1 if there is any, with 4 if a snapshot cannot be read.
     """
-    known = alarms(open_for(call))
+    failures: list[RepositoryError] = []
+    known = alarms(open_for(call), failures=failures)
+    for error in failures:
+        call.monitor.report(
+            Finding(
+                code=error.code, severity="error", path="", message=error.message, hint=error.hint
+            )
+        )
     standing = [item for item in known if item.stands]
     shown = known if everything else standing
     call.finish(
         {"alerts": [_document(item) for item in shown], "standing": len(standing)},
         "\n\n".join(map(_text, shown)) or "There are no alerts.",
         findings=bool(standing),
+        damaged=bool(failures),
     )
 
 
@@ -56,10 +64,12 @@ def ack_command(call: Call, ids: tuple[str, ...], everything: bool, reason: str)
         )
     repository = open_for(call)
     if everything:
-        ids = tuple(item.snapshot.id.hex() for item in alarms(repository) if item.stands)
+        ids = tuple(
+            item.snapshot.id.hex() for item in alarms(repository, failures=[]) if item.stands
+        )
     now_ms = time.time_ns() // 1_000_000
     done = acknowledge(repository, ids, reason, now_ms=now_ms)
-    standing = sum(item.stands for item in alarms(repository))
+    standing = sum(item.stands for item in alarms(repository, failures=[]))
     text = f"Acknowledged {number(len(done), 'alert')}; " + (
         f"{number(standing, 'alert')} still to be looked at: `shenyu-data alerts list`."
         if standing

@@ -150,6 +150,7 @@ def judge(
     days = max(days, today.days if today is not None else 0.0)
     rules = _Rules(whole, before, limits, days)
     trips = [
+        rules.check_overwritten(evidence.shrunken, sizes.histories, code="history-overwritten"),
         rules.check("users", limits.users, sizes.users, code="users-vanished"),
         rules.check("histories", limits.histories, sizes.histories, code="histories-vanished"),
         rules.check_texts("chats", limits.chats, sizes.chats, sizes.users, code="chats-vanished"),
@@ -167,16 +168,7 @@ def judge(
         rules.check("noisy", limits.noise, sizes.users, code="text-turned-to-noise", scaled=False),
         rules.check_hours(limits, sizes.histories, code="odd-hours"),
     ]
-    found = [trip for trip in trips if trip is not None]
-    if evidence.shrunken:
-        found.insert(
-            0, _overwritten(evidence.shrunken, sizes.histories, code="history-overwritten")
-        )
-    return found
-
-
-def _overwritten(count: int, total: int, *, code: str) -> Trip:
-    return Trip(code, "alarm", count, 1, total)  # one is none that is ordinary
+    return [trip for trip in trips if trip is not None]
 
 
 class _Rules:
@@ -196,6 +188,17 @@ class _Rules:
             return None
         limit = self._limit(name, least, total, scaled=scaled)
         return Trip(code, "alarm", count, limit, total) if count >= limit else None
+
+    def check_overwritten(self, count: int, total: int, *, code: str) -> Trip | None:
+        """Histories that were overwritten, ``count`` of them since the snapshot before. One is too
+        many, unless somebody went on saying that so many are as it should be: of very many people
+        some delete all chats of a history and begin a new one.
+        """
+        limit = 1
+        if len(self._before) >= LEARNED_DAYS:
+            limit += int(self._limits.times * self._normal("shrunken") * self._days)
+        found = self._evidence.shrunken
+        return Trip(code, "alarm", found, limit, total) if count and found >= limit else None
 
     def check_texts(
         self, name: str, least: int, total: int, users: int, *, code: str
@@ -234,14 +237,18 @@ class _Rules:
         three quarters of them are too many.
         """
         if len(self._before) >= LEARNED_DAYS:
-            rates = sorted(getattr(day.evidence, name) / day.days for day in self._before)
-            normal = rates[ceil(0.9 * len(rates)) - 1]
+            normal = self._normal(name)
             # Half of all is not ordinary, whatever was.
             usual = min(self._limits.times * normal * self._days, total / 2)
         else:
             usual = total * self._limits.percent * self._days / 100
         few = min(least, max(1, ceil(total * 3 / 4))) if scaled else least
         return max(few, int(usual) + 1)
+
+    def _normal(self, name: str) -> float:
+        """Return what nine of ten days showed at most."""
+        rates: list[float] = sorted(getattr(day.evidence, name) / day.days for day in self._before)
+        return rates[ceil(0.9 * len(rates)) - 1]
 
 
 def _by_day(past: Iterable[Seen], now_ms: int) -> tuple[_Day | None, list[_Day]]:

@@ -38,20 +38,30 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
         return self.acknowledgement is None
 
 
-def alarms(repository: Repository, snapshots: Iterable[Snapshot] | None = None) -> list[Alarm]:
+def alarms(
+    repository: Repository,
+    snapshots: Iterable[Snapshot] | None = None,
+    failures: list[RepositoryError] | None = None,
+) -> list[Alarm]:
     """Return all alarms, oldest first; ``snapshots`` are all there are, if they are at hand.
 
-    Raise RepositoryError if a snapshot cannot be read: whether something was noticed at it is not
-    known then.
+    Whether something was noticed at a snapshot that cannot be read is not known: that is added to
+    ``failures``; without such a list, RepositoryError is raised.
     """
     if snapshots is None:
-        failures: list[RepositoryError] = []
-        snapshots = repository.snapshots(failures)
-        for failure in failures:
-            raise RepositoryError(
-                f"whether tripwires noticed something cannot be told: {failure.message}",
+        unreadable: list[RepositoryError] = []
+        snapshots = repository.snapshots(unreadable)
+        errors = [
+            RepositoryError(
+                f"whether tripwires noticed something cannot be told: {error.message}",
                 hint="`shenyu-data verify` says what is wrong.",
             )
+            for error in unreadable
+        ]
+        if errors and failures is None:
+            raise errors[0]
+        if failures is not None:
+            failures += errors
     everything = list(snapshots)
     alarmed = [item for item in everything if item.alarmed]
     if not alarmed:
@@ -104,7 +114,7 @@ def acknowledge(
     repository: Repository, names: Sequence[str], reason: str, *, now_ms: int
 ) -> list[Alarm]:
     """Acknowledge the alarms of these snapshots, named by the beginnings of their ids; return them
-    as they are now. One that was acknowledged stays as it was.
+    as they are now. One that was acknowledged stays as it was, and what is damaged is passed over.
 
     Raise UsageError, with nothing done, if a name is not that of one alarm.
     """
@@ -113,7 +123,7 @@ def acknowledge(
             "the reason must be printable text, of one line",
             hint=f"At most {MOST_REASON} characters.",
         )
-    known = alarms(repository)
+    known = alarms(repository, failures=[])
     chosen = [_find(known, name) for name in names]
     done = []
     for alarm in chosen:

@@ -136,7 +136,7 @@ def look(
         days=days_between(parent.time_ms, time_ms),
     )
     if not any(trip.is_alarm for trip in trips):
-        return Verdict(evidence, trips, (), _told(trips, b"", data, []))
+        return Verdict(evidence, trips, (), _told(trips, b"", data, overwritten))
     holders = [item.snapshot for item in overwritten[:MOST_TOLD] if item.snapshot]
     pinned = _pinned(parent, snapshots, holders)
     return Verdict(evidence, trips, pinned, _told(trips, pinned[0], data, overwritten))
