@@ -27,7 +27,7 @@ help: ## say what can be made
 demo: $(VENV)/base-ready ## tour the program on a small data directory in a temporary folder
 	@$(BIN)/shenyu-data demo $(ARGS)
 
-test: $(VENV)/dev-ready ## run all tests
+test: $(VENV)/dev-ready $(VENV)/parts-ready ## run all tests
 	$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 lint: $(VENV)/dev-ready ## check style, types and the direction of imports
@@ -77,6 +77,11 @@ $(VENV)/base-ready: $(VENV)/made-for requirements/build.txt requirements/base.tx
 $(VENV)/dev-ready: $(VENV)/base-ready requirements/dev.txt
 	@echo "Installing what the tests need into $(VENV) ..."
 	@$(PIP_INSTALL) -r requirements/dev.txt
+	@touch $@
+
+# What the tests need and no wheel holds; a part that cannot be had is no reason to stop.
+$(VENV)/parts-ready: $(VENV)/made-for tools/get-prometheus
+	@tools/get-prometheus $(VENV)/parts
 	@touch $@
 
 $(VENV)/fuzz-ready: $(VENV)/dev-ready requirements/fuzz.txt

@@ -64,6 +64,7 @@ CALLS = {
     "schedule show": ["schedule", "show"],
     "schedule run": ["schedule", "run", "validate"],
     "serve": ["serve", "--once"],
+    "metrics": ["metrics"],
     "config show": ["config", "show"],
     "config check": ["config", "check"],
     "demo": ["demo"],

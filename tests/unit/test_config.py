@@ -19,6 +19,7 @@ from shenyu_data.model.config import (
     parse_config,
     sample,
 )
+from shenyu_data.model.config_metrics import METRICS_DESCRIPTIONS
 from shenyu_data.model.config_schedule import SCHEDULE_DESCRIPTIONS
 from shenyu_data.model.config_tripwires import TRIPWIRES_DESCRIPTIONS
 from shenyu_data.model.errors import ConfigError
@@ -32,6 +33,7 @@ TABLES = {
     "service": SERVICE_DESCRIPTIONS,
     "schedule": SCHEDULE_DESCRIPTIONS,
     "tripwires": TRIPWIRES_DESCRIPTIONS,
+    "metrics": METRICS_DESCRIPTIONS,
 }
 
 

@@ -110,6 +110,7 @@ def _effective(call: Call) -> dict[str, Any]:
         "service": (_service(settings.service), sources["service"]),
         "schedule": (_schedule(settings.schedule), sources["schedule"]),
         "tripwires": (_changed(settings.tripwires), sources["tripwires"]),
+        "metrics": (_metrics(settings.metrics_textfile), sources["metrics"]),
         "passphrase": (passphrase, source),
     }
     return {key: {"value": value, "source": source} for key, (value, source) in values.items()}
@@ -158,6 +159,10 @@ def _schedule(table: ScheduleTable | None) -> dict[str, Any]:
     values = {"timezone": table.timezone, "jitter": table.jitter}
     shown = {name: value for name, value in values.items() if value is not None}
     return shown | {"jobs": [f"{job.name}: {job.cron.text}" for job in table.all_jobs()]}
+
+
+def _metrics(textfile: str | None) -> dict[str, str] | None:
+    return {"textfile": textfile} if textfile is not None else None
 
 
 def _service(table: ServiceTable | None) -> dict[str, Any] | None:

@@ -47,6 +47,7 @@ VERBS = {
     "key": "key",
     "schedule": "schedule",
     "serve": "serve",
+    "metrics": "metrics",
     "config": "config",
 }
 """Every verb, in the order of the help, and the module of this package it lives in."""
@@ -83,6 +84,7 @@ _ABOUT = {
     "key": "List, add, remove, rotate and export the keys that open the repository.",
     "schedule": "Show which jobs run when, run one that is due, install timers.",
     "serve": "Run the jobs of the data directory until it is told to stop.",
+    "metrics": "Print figures for Prometheus, or write them into a file for node_exporter.",
     "config": "Check or show the configuration.",
 }
 

@@ -13,6 +13,7 @@ from shenyu_data.cli.common import Call, common
 from shenyu_data.cli.render import number
 from shenyu_data.cli.schedule import asked_repository, own_program
 from shenyu_data.cli.terminal import say
+from shenyu_data.health.metrics_out import metrics_page
 from shenyu_data.health.schedule import open_schedule
 from shenyu_data.health.scheduler import Scheduler, Work
 from shenyu_data.health.serve import ServeOptions, only_one, serve
@@ -75,7 +76,8 @@ def serve_command(call: Call, host: str, port: int, once: bool) -> None:
         )
         manager = Manager(os.environ)
         stats = serve(
-            scheduler, options, wakeups, manager, call.monitor, work, tell, _now_ms, pages={}
+            *(scheduler, options, wakeups, manager, call.monitor, work, tell, _now_ms),
+            pages={"/metrics": lambda: metrics_page(state, scheduler.work, _now_ms())},
         )
     call.finish(
         {

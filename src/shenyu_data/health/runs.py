@@ -201,6 +201,45 @@ def runs(
         return [run_of_row(row) for row in connection.execute(query, (*values, limit))]
 
 
+def last_run(
+    store: Store,
+    now_ms: int,
+    *,
+    verb: str | None = None,
+    job: str | None = None,
+    outcomes: Iterable[Outcome],
+) -> Run | None:
+    """Return the newest run of a verb or a job that ended so; None if there is none. One that is
+    dated in the future says nothing. Raise StateUnusable.
+    """
+    column, value = ("job", job) if job is not None else ("verb", verb)
+    wanted = list(outcomes)
+    query = (
+        f"SELECT {RUN_COLUMNS} FROM runs WHERE {column} = ? "  # noqa: S608 - our words
+        f"AND outcome IN ({', '.join('?' * len(wanted))}) AND started_ms <= ? AND ended_ms <= ? "
+        "ORDER BY started_ms DESC, rowid DESC LIMIT 1"
+    )
+    with store.reading() as connection:
+        row = connection.execute(query, (value, *wanted, now_ms, now_ms)).fetchone()
+    return None if row is None else run_of_row(row)
+
+
+def run_counts(store: Store, job: str) -> dict[str, int]:
+    """Return how many runs of a job ended how, forgotten ones among them, so that a number never
+    falls. Raise StateUnusable.
+    """
+    with store.reading() as connection:
+        return dict(
+            connection.execute(
+                "SELECT outcome, sum(count) FROM ("
+                "SELECT outcome, count(*) AS count FROM runs "
+                "WHERE job = ? AND ended_ms IS NOT NULL GROUP BY outcome UNION ALL "
+                "SELECT outcome, count FROM runs_forgotten WHERE job = ?) GROUP BY outcome",
+                (job, job),
+            )
+        )
+
+
 def run_with_id(store: Store, run_id: str) -> Run | None:
     """Return a run by its id; None if there is none. Raise StateUnusable."""
     with store.reading() as connection:
@@ -215,14 +254,22 @@ def forget_old_runs(store: Store, now_ms: int) -> int:
     """Forget runs that began before KEPT_MS, but for the last ones of each verb and job; return
     how many. Raise StateUnusable.
     """
+    old = (
+        "FROM runs WHERE ended_ms IS NOT NULL AND started_ms < ? AND id NOT IN ("
+        "SELECT id FROM (SELECT id, row_number() OVER (PARTITION BY verb, job, "
+        "outcome IN ('good', 'findings') ORDER BY started_ms DESC) AS place FROM runs) "
+        "WHERE place <= ?)"
+    )
+    values = (now_ms - KEPT_MS, _KEPT_EACH)
     with store.writing() as connection:
-        return connection.execute(
-            "DELETE FROM runs WHERE ended_ms IS NOT NULL AND started_ms < ? AND id NOT IN ("
-            "SELECT id FROM (SELECT id, row_number() OVER (PARTITION BY verb, job, "
-            "outcome IN ('good', 'findings') ORDER BY started_ms DESC) AS place FROM runs) "
-            "WHERE place <= ?)",
-            (now_ms - KEPT_MS, _KEPT_EACH),
-        ).rowcount
+        connection.execute(
+            "INSERT INTO runs_forgotten (job, outcome, count) "
+            f"SELECT job, outcome, count(*) {old} AND job IS NOT NULL "
+            "GROUP BY job, outcome "
+            "ON CONFLICT (job, outcome) DO UPDATE SET count = count + excluded.count",
+            values,
+        )
+        return connection.execute(f"DELETE {old}", values).rowcount
 
 
 def forget_in_runs(store: Store, text: str) -> None:

@@ -43,6 +43,9 @@ CREATE TABLE IF NOT EXISTS runs (
 CREATE INDEX IF NOT EXISTS runs_by_verb ON runs (verb, started_ms);
 CREATE INDEX IF NOT EXISTS runs_by_job ON runs (job, due_ms, attempt);
 CREATE INDEX IF NOT EXISTS runs_unended ON runs (id) WHERE ended_ms IS NULL;
+CREATE TABLE IF NOT EXISTS runs_forgotten (
+    job TEXT, outcome TEXT, count INTEGER NOT NULL, PRIMARY KEY (job, outcome)
+) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS jobs (
     job TEXT PRIMARY KEY,
     at TEXT NOT NULL,

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from shenyu_data.model.ages import parse_age
+from shenyu_data.model.config_metrics import METRICS_DESCRIPTIONS, MetricsTable
 from shenyu_data.model.config_schedule import SCHEDULE_DESCRIPTIONS, ScheduleTable
 from shenyu_data.model.config_tripwires import TRIPWIRES_DESCRIPTIONS, TripwiresTable
 from shenyu_data.model.errors import ConfigError, UsageError
@@ -189,6 +190,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     service: ServiceTable | None = None
     schedule: ScheduleTable | None = None
     tripwires: TripwiresTable | None = None
+    metrics: MetricsTable | None = None
 
     def __post_init__(self) -> None:
         for rate in (self.upload_limit, self.download_limit):
@@ -219,6 +221,7 @@ DESCRIPTIONS = {
     "service": "How recover stops and starts the application.",
     "schedule": "Which jobs run by themselves, and when. Without: a usual set of them.",
     "tripwires": "From when on a backup says that something is no ordinary use.",
+    "metrics": "Where figures are written for node_exporter.",
 }
 """What each key of the configuration file means."""
 
@@ -272,6 +275,7 @@ _TABLES = {
     "service": SERVICE_DESCRIPTIONS,
     "schedule": SCHEDULE_DESCRIPTIONS,
     "tripwires": TRIPWIRES_DESCRIPTIONS,
+    "metrics": METRICS_DESCRIPTIONS,
 }
 
 _OF_TABLES = ("histories", "jobs")

@@ -50,6 +50,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     service: ServiceTable | None
     schedule: ScheduleTable | None
     tripwires: Limits
+    metrics_textfile: str | None
     storage: StorageOptions
     sources: dict[str, Source]
 
@@ -103,6 +104,8 @@ def load_settings(
     sources["tripwires"] = "file" if config.tripwires else "default"
     sources["service"] = "file" if config.service else "default"
     sources["schedule"] = "file" if config.schedule else "default"
+    textfile = config.metrics.textfile if config.metrics else None
+    sources["metrics"] = "file" if textfile else "default"
     return Settings(
         config_file=path,
         data=choose("data", data, "SHENYU_DATA_DIR", config.data),
@@ -120,6 +123,7 @@ def load_settings(
         service=config.service,
         schedule=config.schedule,
         tripwires=config.tripwires.limits() if config.tripwires else Limits(),
+        metrics_textfile=os.path.join(base, textfile) if textfile else None,
         storage=StorageOptions(
             cache=os.path.join(base, config.cache) if config.cache else None,
             upload_limit=parse_rate(config.upload_limit) if config.upload_limit else None,
