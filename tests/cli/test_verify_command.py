@@ -1,10 +1,17 @@
 """``shenyu-data verify`` and ``validate``: what they print and what they exit with."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
+from shenyu_data.health.store import STORE_NAME, open_store
+from shenyu_data.model.monitor import SilentMonitor
+from shenyu_data.operations.places import state_folder, state_of
+from shenyu_data.operations.verify import VerifyOptions, verify
+from shenyu_data.repository.repository import open_repository
+from shenyu_data.storage.local import LocalStorage
 from tests.cli.conftest import Shenyu
 
 VERIFY_KEYS = {
@@ -17,6 +24,8 @@ VERIFY_KEYS = {
     "documents",
     "segments",
     "read_bytes",
+    "read_parts",
+    "stalest_read_s",
     "unused_objects",
     "unused_bytes",
     "damaged_objects",
@@ -33,6 +42,52 @@ def test_a_sound_repository_is_verified(flags: list[str], backed_up: Path, sheny
     assert said.json["verified"] is True
     assert (said.json["snapshots"], said.json["documents"]) == (1, 4)
     assert "Verified 1 snapshot" in shenyu("verify", *flags).out
+
+
+def a_day_passes(place: Path) -> None:
+    state = state_of(state_folder(os.environ), str(place / "data"))
+    with open_store(state) as store, store.writing() as connection:
+        connection.execute("UPDATE verify_parts SET read_ms = read_ms - 86400000")
+
+
+def test_regular_runs_read_everything(backed_up: Path, shenyu: Shenyu) -> None:
+    everything = shenyu("verify", "--read-data", "--json").json["read_bytes"]
+    first = shenyu("verify", "--read-every", "2d", "--json").json
+    assert (first["read_parts"], first["stalest_read_s"]) == (128, None)
+    a_day_passes(backed_up)
+    second = shenyu("verify", "--read-every", "2d", "--json").json
+    assert second["read_parts"] in (128, 129)  # a little more than a day
+    assert 86_400 <= second["stalest_read_s"] < 2 * 86_400
+    assert first["read_bytes"] + second["read_bytes"] >= everything
+    assert "all were within 1.0 days" in shenyu("verify", "--read-every", "2d").out
+
+
+def test_damage_in_a_part_is_found_when_it_is_read_and_again_until_it_is_mended(
+    damaged: Path, shenyu: Shenyu
+) -> None:
+    for _ in range(2):
+        said = shenyu("verify", "--read-every", "1d", "--json")
+        assert (said.status, said.json["read_parts"]) == (4, 256)
+        assert said.json["stalest_read_s"] is None
+        a_day_passes(damaged)
+
+
+def test_parts_are_read_though_none_can_be_remembered(backed_up: Path, shenyu: Shenyu) -> None:
+    folder = Path(state_of(state_folder(os.environ), str(backed_up / "data")))
+    shutil.rmtree(folder)
+    (folder / STORE_NAME).mkdir(parents=True)
+    said = shenyu("verify", "--read-every", "1d", "--json")
+    assert said.json["read_bytes"] > 0
+    assert {item["code"] for item in said.json["findings"]} == {"run-not-noted", "parts-not-kept"}
+
+
+@pytest.mark.parametrize(
+    "flags", [["--read-every", "0d"], ["--read-every", "x"], ["--read-every", "1d", "--read-data"]]
+)
+def test_a_rotation_that_makes_no_sense_is_refused(
+    flags: list[str], backed_up: Path, shenyu: Shenyu
+) -> None:
+    assert shenyu("verify", *flags).status == 2
 
 
 def test_read_data_reads_every_document(backed_up: Path, shenyu: Shenyu) -> None:
@@ -118,3 +173,31 @@ def test_validate_takes_another_data_directory(place: Path, shenyu: Shenyu) -> N
     said = shenyu("validate", "elsewhere", "--json")
     assert (said.status, said.json["documents"]) == (0, 0)
     assert shenyu("validate", "nowhere").status == 3
+
+
+def test_damage_is_found_by_reading_the_part_it_lies_in_and_no_other(
+    backed_up: Path, shenyu: Shenyu
+) -> None:
+    """Also in a document whose pieces lie in several parts, of which one is read."""
+    history = backed_up / "data/histories/ben/chat-history.json"
+    text = history.read_bytes()
+    history.write_bytes(text[:-1] + b", " + text[1:])
+    before = set((backed_up / "repo/packs").iterdir())
+    assert shenyu("backup").status == 0
+    after = set((backed_up / "repo/packs").iterdir())
+    assert after - before
+    broken = sorted(before)
+    for pack in broken:
+        data = bytearray(pack.read_bytes())
+        data[len(data) // 2] ^= 1
+        pack.write_bytes(data)
+    repository = open_repository(
+        LocalStorage(str(backed_up / "repo")), (backed_up / "recovery").read_text()
+    )
+    packs = {pack.name: int(pack.name[:2], 16) for pack in after}
+    for part in sorted({*packs.values(), (max(packs.values()) + 1) % 256}):
+        options = VerifyOptions(read_parts=frozenset({part}))
+        found = verify(repository, options, SilentMonitor())
+        hit = {name for name, lies_in in packs.items() if lies_in == part}
+        assert found.damaged_objects == len(hit & {pack.name for pack in broken})
+        assert found.damaged_parts == ({part} if found.damaged_objects else set())

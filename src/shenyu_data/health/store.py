@@ -51,6 +51,12 @@ CREATE TABLE IF NOT EXISTS jobs (
     at TEXT NOT NULL,
     since_ms INTEGER NOT NULL
 ) STRICT;
+CREATE TABLE IF NOT EXISTS verify_parts (
+    repository TEXT NOT NULL,
+    part INTEGER NOT NULL,
+    read_ms INTEGER NOT NULL,
+    PRIMARY KEY (repository, part)
+) STRICT;
 """
 
 DRILL_TABLES = """

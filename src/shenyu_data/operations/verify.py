@@ -15,11 +15,13 @@ import msgspec
 from shenyu_data.model.errors import StorageError
 from shenyu_data.model.findings import Finding, printable
 from shenyu_data.model.monitor import Monitor
+from shenyu_data.model.read_parts import PARTS
 from shenyu_data.operations.verify_objects import Affected, ObjectCheck, is_id
 from shenyu_data.operations.verify_tasks import (
     Damage,
     SnapshotNumbers,
     VerifyTask,
+    part_of,
     verify_buckets,
 )
 from shenyu_data.operations.workers import open_executor, run_tasks
@@ -37,18 +39,23 @@ from shenyu_data.storage.cache import fetched_anew
 
 _SMALL = 1000  # documents: below, starting processes costs more than it saves
 _EXAMPLES = 5
+ALL_PARTS = frozenset(range(PARTS))
 
 
 class VerifyOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """``read_percent`` of the segments are read and compared, 0 to 100."""
+    """``read_percent`` of the segments are read and compared, 0 to 100; or all of the packs in
+    ``read_parts``, as model/read_parts.py deals them.
+    """
 
     read_percent: float = 0.0
+    read_parts: frozenset[int] | None = None
     jobs: int = 1
 
 
 class VerifyStats(msgspec.Struct, frozen=True, kw_only=True):
     """What was checked. ``erased_records`` are of users who were erased, as they should be;
-    ``unused_bytes`` belong to no snapshot: an interrupted backup left them.
+    ``unused_bytes`` belong to no snapshot: an interrupted backup left them. ``damaged_parts``:
+    those of ``read_parts`` in which something was found.
     """
 
     snapshots: int
@@ -62,6 +69,7 @@ class VerifyStats(msgspec.Struct, frozen=True, kw_only=True):
     unused_objects: int
     unused_bytes: int
     damaged_objects: int
+    damaged_parts: frozenset[int]
     elapsed_s: float
 
 
@@ -123,7 +131,7 @@ class _Verify:
             or (name.startswith(f"{MOVED}/") and bytes.fromhex(name[6:]) not in used_moves)
         ]
         self._report(unused)
-        if self._options.read_percent >= 100:
+        if self._options.read_percent >= 100 or self._options.read_parts == ALL_PARTS:
             self._keep_proof()
         return VerifyStats(
             snapshots=len(self._snapshots),
@@ -137,11 +145,14 @@ class _Verify:
             unused_objects=len(unused),
             unused_bytes=sum(size for _, size in unused),
             damaged_objects=len(self._affected),
+            damaged_parts=frozenset(
+                part_of(name) for name in self._affected if name.startswith(f"{PACKS}/")
+            ),
             elapsed_s=time.monotonic() - started,
         )
 
     def _check_objects(self, sizes: dict[str, int]) -> None:
-        packs = self._options.read_percent > 0
+        packs = self._options.read_percent > 0 or self._options.read_parts is not None
         check = ObjectCheck(self._repository, sizes, self._monitor, packs=packs)
         check.run()
         self._affected, self._snapshots = check.affected, check.snapshots
@@ -175,6 +186,7 @@ class _Verify:
 
     def _tasks(self, pack_bytes: dict[bytes, int], count: int) -> Iterator[VerifyTask]:
         share = self._options.read_percent / 100
+        parts = self._options.read_parts
         sequences = [item.sequence for item in self._snapshots]
         moved = moved_packs(self._storage)
         numbers: dict[frozenset[int], SnapshotNumbers] = {}
@@ -186,10 +198,12 @@ class _Verify:
                 for layer, users in layers.items()
             }
             if len(batch) >= size:
-                yield VerifyTask(self._repository, batch, pack_bytes, share, moved, sequences)
+                yield VerifyTask(
+                    self._repository, batch, pack_bytes, share, parts, moved, sequences
+                )
                 batch = {}
         if batch:
-            yield VerifyTask(self._repository, batch, pack_bytes, share, moved, sequences)
+            yield VerifyTask(self._repository, batch, pack_bytes, share, parts, moved, sequences)
 
     def _note(self, damage: Damage) -> None:
         affected = self._affected.setdefault(damage.name, Affected(damage.error))

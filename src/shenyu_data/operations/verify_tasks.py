@@ -15,6 +15,7 @@ from shenyu_data.model.layout import path_of
 from shenyu_data.repository.crypto import OwnerKeys
 from shenyu_data.repository.documents import DocumentReader
 from shenyu_data.repository.format import (
+    PACKS,
     FileEntry,
     LastGood,
     ObjectKind,
@@ -35,13 +36,14 @@ class VerifyTask(msgspec.Struct):
     """Buckets to check: their distinct layers, each with the snapshots (by number) that use it.
 
     ``pack_bytes`` are the sizes of the packs that are there. ``share`` of the segments are read, 0
-    to 1.
+    to 1; or those of the packs in ``parts``.
     """
 
     repository: Repository
     work: dict[int, dict[Layer, SnapshotNumbers]]
     pack_bytes: dict[bytes, int]
     share: float
+    parts: frozenset[int] | None
     moved: frozenset[bytes]
     """Packs of which something moved away."""
     sequences: list[int]
@@ -150,7 +152,8 @@ class _Verify:
         checked: dict[tuple[object, ...], list[Damage]],
     ) -> None:
         lie_in, bad = self._places(record.segments)
-        chosen = self._choose(len(record.segments))
+        chosen = self._choose(lie_in)
+        read: set[int] = set()
         documents = DocumentReader(record.segments, keys, self._segments)
         for entry in record.entries:
             if not isinstance(entry, FileEntry):
@@ -168,7 +171,12 @@ class _Verify:
                 self._result.documents += 1
                 used = {index for index, _, _ in version.extents}
                 errors: dict[str, RepositoryError] = {}
-                if bad or not self._is_sound(version, documents, chosen.issuperset(used)):
+                if chosen.issuperset(used):
+                    sound = self._is_sound(version, documents)
+                else:
+                    sound = self._are_sound((used & chosen) - read, documents, record.segments)
+                    read |= used & chosen if sound else set()
+                if bad or not sound:
                     errors = self._errors(version, documents, lie_in, bad, chosen)
                 checked[identity] = []
                 if errors:
@@ -180,15 +188,26 @@ class _Verify:
                     ]
                     self._result.damages += checked[identity]
 
-    def _is_sound(
-        self, version: FileEntry | LastGood, documents: DocumentReader, readable: bool
+    def _is_sound(self, version: FileEntry | LastGood, documents: DocumentReader) -> bool:
+        """Whether a document can be read whole."""
+        try:
+            self._result.read_bytes += documents.check(version)
+        except RepositoryError:
+            return False
+        return True
+
+    def _are_sound(
+        self, indexes: set[int], documents: DocumentReader, segments: list[Segment]
     ) -> bool:
-        """Whether a document can be read whole; True if not all of its segments are to be read."""
-        if readable:
-            try:
-                self._result.read_bytes += documents.check(version)
-            except RepositoryError:
-                return False
+        """Whether segments can be read of documents that are not to be read whole."""
+        if self._task.parts is None:
+            return True  # a share of documents is enough to see a share of damage
+        try:
+            for index in sorted(indexes):
+                documents.check_segment(index)
+                self._result.read_bytes += segments[index].plain_bytes
+        except RepositoryError:
+            return False
         return True
 
     def _errors(
@@ -256,8 +275,21 @@ class _Verify:
         self._result.used_packs.add(located.pack)
         return segment if segment.pack in self._task.pack_bytes else located
 
-    def _choose(self, count: int) -> set[int]:
-        share = self._task.share
+    def _choose(self, lie_in: list[str]) -> set[int]:
+        """Return which of the segments that lie in these objects are to be read."""
+        share, parts = self._task.share, self._task.parts
+        if parts is not None:
+            packs = f"{PACKS}/"
+            return {
+                index
+                for index, name in enumerate(lie_in)
+                if name.startswith(packs) and part_of(name) in parts
+            }
         if share >= 1:
-            return set(range(count))
-        return {index for index in range(count) if random.random() < share}  # noqa: S311 - a sample
+            return set(range(len(lie_in)))
+        return {index for index in range(len(lie_in)) if random.random() < share}  # noqa: S311 - a sample
+
+
+def part_of(pack: str) -> int:
+    """Return which part a pack is in, by its name."""
+    return int(pack.partition("/")[2][:2], 16)
