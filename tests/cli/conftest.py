@@ -128,6 +128,9 @@ def place(made_once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     base = tmp_path / "place"
     shutil.copytree(made_once, base, symlinks=True)
     (base / "shenyu-data.toml").write_text('data = "data"\nrepository = "repo"\njobs = 1\n')
+    shutil.copy(base / "shenyu-data.toml", base / "timers.toml")
+    with open(base / "timers.toml", "a") as file:
+        file.write('passphrase_file = "new-passphrase"\n')
     (base / "new-passphrase").write_text("another one\n")
     (base / "new-passphrase").chmod(0o600)
     monkeypatch.chdir(base)

@@ -18,6 +18,8 @@ from tests.cli.conftest import Said, Shenyu
 COMMON = {"--config", "--data", "--repo", "--json", "--quiet", "--verbose", "--no-progress"}
 COMMON |= {"--jobs"}
 
+TIMERS = ["--systemd", "--scope", "user", "--config", "timers.toml"]
+
 CALLS = {
     "backup": ["backup"],
     "snapshots": ["snapshots"],
@@ -63,6 +65,8 @@ CALLS = {
     "key export": ["key", "export", "exported", "--yes"],
     "schedule show": ["schedule", "show"],
     "schedule run": ["schedule", "run", "validate"],
+    "schedule install": ["schedule", "install", *TIMERS, "--dry-run"],
+    "schedule remove": ["schedule", "remove", *TIMERS],
     "serve": ["serve", "--once"],
     "metrics": ["metrics"],
     "config show": ["config", "show"],

@@ -347,6 +347,8 @@ def test_the_json_of_every_verb_has_the_shape_that_is_shown(
     given["serve"] = call("serve", "--once")
     given["metrics"] = call("metrics")
     given["metrics"]["metrics"].sort(key=lambda metric: len(metric["labels"]))
+    for name in ("schedule install", "schedule remove"):
+        given[name] = call(*name.split(), "--systemd", "--scope", "user", "--dry-run")
     given["schedule show"]["jobs"].sort(key=lambda job: job["last"] is None)
     user.chmod(0o604)
     given["permissions check"] = call("permissions", "check")

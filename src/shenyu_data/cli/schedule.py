@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from typing import Any
 
 import click
 
 from shenyu_data.cli.common import Call, common
+from shenyu_data.cli.own_program import own_program
 from shenyu_data.cli.render import iso, table
-from shenyu_data.health.jobs import Program, report_unnoted
+from shenyu_data.cli.schedule_install import install_command, remove_command
+from shenyu_data.health.jobs import report_unnoted
 from shenyu_data.health.runs import Run
 from shenyu_data.health.schedule import (
     Schedule,
@@ -32,6 +33,10 @@ from shenyu_data.operations.places import state_folder, state_of
 @click.group("schedule", context_settings={"help_option_names": ["-h", "--help"]})
 def schedule_command() -> None:
     """Show which jobs run when; make a run that is due; install timers."""
+
+
+schedule_command.add_command(install_command)
+schedule_command.add_command(remove_command)
 
 
 @schedule_command.command("show")
@@ -117,22 +122,6 @@ def run_command(call: Call, job: str, at_once: bool) -> None:
     }
     call.finish(document, text)
     raise click.exceptions.Exit(result.exit_status)
-
-
-def own_program(call: Call) -> Program:
-    """Return how this program is called for the same data directory and configuration."""
-    flags = []
-    for name, value in call.flags.items():
-        if name == "config":
-            value = call.settings.config_file
-        if value is not None and not (name == "repo" and "://" in value):
-            value = os.path.abspath(value)
-        if value is not None:
-            flags += [f"--{name}", value]
-    if call.jobs_flag is not None:
-        flags += ["--jobs", str(call.jobs_flag)]
-    # -P: a module that lies in the current folder must not stand in for one of ours.
-    return Program(words=[sys.executable, "-P", "-m", "shenyu_data.cli.main"], flags=flags)
 
 
 def open_or_report(call: Call, state: str) -> Store | None:

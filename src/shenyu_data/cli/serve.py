@@ -10,8 +10,9 @@ import click
 import msgspec
 
 from shenyu_data.cli.common import Call, common
+from shenyu_data.cli.own_program import own_program
 from shenyu_data.cli.render import number
-from shenyu_data.cli.schedule import asked_repository, own_program
+from shenyu_data.cli.schedule import asked_repository
 from shenyu_data.cli.terminal import say
 from shenyu_data.health.metrics_out import metrics_page
 from shenyu_data.health.schedule import open_schedule

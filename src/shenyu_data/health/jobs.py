@@ -90,13 +90,13 @@ class Running:
         self.due_ms = due_ms
         self.attempt = attempt
         self.run_id = run_id
-        self._process = process
+        self.process = process
         self._told = 0
         self._told_s = 0.0
 
     def ended(self) -> bool:
         """Whether its process has come to its end."""
-        return self._process.poll() is not None
+        return self.process.poll() is not None
 
     def stop(self, asked: int) -> None:
         """Have it stop, now that this was asked for so many times. To be called again and again
@@ -109,25 +109,25 @@ class Running:
             self._told, self._told_s = level, now_s
             number = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)[level - 1]
             with suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._process.pid, number)
+                os.killpg(self.process.pid, number)
 
     @property
     def exit_status(self) -> int:
         """What the verb exited with; 3 if it was ended by a signal."""
-        status = self._process.wait()
+        status = self.process.wait()
         return status if status >= 0 else EXIT_FAILED
 
     @property
     def outcome(self) -> Outcome:
         """How it ended, as far as its exit status tells."""
-        status = self._process.wait()
+        status = self.process.wait()
         if status >= 0:
             return outcome_of(status)
         return "interrupted" if -status in (signal.SIGINT, signal.SIGTERM) else "killed"
 
     def attempt_made(self, now_ms: int) -> Attempt:
         """Return the attempt as it has ended, for what cannot be noted."""
-        status = self._process.wait()
+        status = self.process.wait()
         return Attempt(
             due_ms=self.due_ms,
             attempt=self.attempt,
@@ -140,7 +140,7 @@ class Running:
         """Note how it ended, if the verb has not done so itself. Raise StateUnusable."""
         if self.run_id is None:
             return
-        status = self._process.wait()
+        status = self.process.wait()
         error = ""
         if status < 0:
             error = f"ended by signal {-status}"
@@ -163,10 +163,10 @@ def begin_job(
     attempt: int,
     program: Program,
     now_ms: int,
-    monitor: Monitor,
+    unnoted: Callable[[StateUnusable], None],
     start: Launch = launch,
 ) -> Running:
-    """Begin a run of a job. One that cannot be noted is made all the same, and that is a finding.
+    """Begin a run of a job. One that cannot be noted is made all the same; ``unnoted`` is told.
 
     Raise AlreadyRun if somebody else began it, or ShenyuDataError if no process can be started.
     """
@@ -177,7 +177,7 @@ def begin_job(
                 store, job.verb, now_ms, job=job.name, due_ms=due_ms, attempt=attempt
             )
         except StateUnusable as error:
-            report_unnoted(monitor, error)
+            unnoted(error)
     environment = {name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"}
     environment.pop(RUN_VARIABLE, None)
     if run_id is not None:

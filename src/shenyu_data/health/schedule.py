@@ -12,7 +12,7 @@ from datetime import tzinfo
 import msgspec
 
 from shenyu_data.health.runs import RUN_COLUMNS as COLUMNS
-from shenyu_data.health.runs import Outcome, Run, end_killed_runs, run_of_row, skip_run
+from shenyu_data.health.runs import Run, end_killed_runs, run_of_row, skip_run
 from shenyu_data.health.store import Store
 from shenyu_data.health.zones import open_zone
 from shenyu_data.model.config_schedule import ScheduleTable
@@ -20,7 +20,7 @@ from shenyu_data.model.errors import AlreadyRun, ShenyuDataError, UsageError
 from shenyu_data.model.findings import printable
 from shenyu_data.model.schedule import Attempt, Clock, Decision, Job, Missed, decide
 
-UNDER_WAY: Outcome = "running"
+_YEAR_MS = 400 * 86_400_000
 
 
 class Schedule(msgspec.Struct, frozen=True, kw_only=True):
@@ -155,6 +155,22 @@ def tell_missed(missed: Missed, schedule: Schedule) -> str:
     many = f"more than {MOST_COUNTED}" if missed.count >= MOST_COUNTED else f"{missed.count}"
     until = moment(missed.due_ms, schedule.zone)
     return f"{many} runs that were due from {since} to {until} were missed: {missed.why}"
+
+
+def leapt_over(job: Job, schedule: Schedule, now_ms: int) -> int | None:
+    """Return when, in about a year, a change of the clock leaps over a fixed time of a job, so that
+    it is due right after; None if never.
+    """
+    from datetime import datetime
+
+    time_ms: int | None = now_ms
+    while job.cron.fixed and time_ms is not None and time_ms < now_ms + _YEAR_MS:
+        time_ms = job.cron.after(time_ms, schedule.zone)
+        if time_ms is not None:
+            local = datetime.fromtimestamp(time_ms / 1000, schedule.zone)
+            if local.hour not in job.cron.hours or local.minute not in job.cron.minutes:
+                return time_ms
+    return None
 
 
 def moment(time_ms: int, zone: tzinfo) -> str:

@@ -79,7 +79,15 @@ def run_job(
             continue
         if decision.action == "wait" or decision.due_ms is None:
             break
-        last = begin_job(store, job, decision.due_ms, decision.attempt, program, now_ms, monitor)
+        last = begin_job(
+            store,
+            job,
+            decision.due_ms,
+            decision.attempt,
+            program,
+            now_ms,
+            lambda error: report_unnoted(monitor, error),
+        )
         _tell(store, settings, monitor, clock(), last, "begin")
         while not last.ended():
             wakeups.wait(1.0 if wakeups.stops() else _LONGEST_WAIT_S)

@@ -7,7 +7,7 @@ remembered, and noted when that is possible again.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import msgspec
@@ -33,6 +33,7 @@ from shenyu_data.operations.configuration import Settings
 TICK_MS = 60_000
 """At most so long after one look at the clock follows the next: somebody may have set it."""
 
+_LONGEST_MS = 86_400_000
 _FEWEST_HOOKS_MS = 50_000
 _MOST_PENDING = 10_000
 
@@ -61,6 +62,8 @@ class Scheduler:
         *,
         started_ms: int,
         start: Launch = launch,
+        open_log: Callable[[str], Store] = open_store,
+        hooks: Sequence[str] | None = None,
     ) -> None:
         self.work = work
         self.running: Running | None = None
@@ -73,6 +76,8 @@ class Scheduler:
         self._tell = tell
         self._started_ms = started_ms
         self._start = start
+        self._hooks = hooks
+        self._open_log = open_log
         self._store: Store | None = None
         self._complained = False
         self._known: dict[str, Remembered] = {}
@@ -85,9 +90,9 @@ class Scheduler:
         self.last_tick_ms = now_ms
         self._finish(now_ms)
         store = self._usable_store()
-        wake_ms = now_ms + TICK_MS
+        wake_ms = now_ms + _LONGEST_MS
         if self.running is None:
-            wake_ms = min(wake_ms, self._begin_next(store, now_ms))
+            wake_ms = self._begin_next(store, now_ms)
         last_ms = self._hooks_ms
         if last_ms is None or not last_ms <= now_ms < last_ms + _FEWEST_HOOKS_MS:
             self._hooks_ms = now_ms
@@ -114,7 +119,7 @@ class Scheduler:
         """Return the log, with all noted that could not be; None if it cannot be written."""
         try:
             if self._store is None:
-                self._store = open_store(self._state)
+                self._store = self._open_log(self._state)
             while self._pending:
                 self._pending[0](self._store)
                 self._pending.pop(0)
@@ -157,7 +162,7 @@ class Scheduler:
 
     def _begin_next(self, store: Store | None, now_ms: int) -> int:
         """Begin the run that was due first; return when the next one is to begin."""
-        wake_ms = now_ms + TICK_MS
+        wake_ms = now_ms + _LONGEST_MS
         found = self._standings(store, now_ms)
         due = []
         for number, item in enumerate(found):
@@ -169,17 +174,19 @@ class Scheduler:
             elif decision.when_ms is not None:
                 wake_ms = min(wake_ms, max(decision.when_ms, now_ms))
         if any(item.decision.action == "running" for item in found):
-            return wake_ms  # a job that outlived the last scheduler, or that a person called
+            # A job that outlived the last scheduler, or that a person called.
+            return min(wake_ms, now_ms + TICK_MS)
         for due_ms, number in sorted(due):
             if self._begin(store, found[number], due_ms, now_ms):
-                break
+                return wake_ms
+            wake_ms = min(wake_ms, now_ms + TICK_MS)  # somebody else began it, or nobody can
         return wake_ms
 
     def _begin(self, store: Store | None, item: Standing, due_ms: int, now_ms: int) -> bool:
         job, attempt = item.job, item.decision.attempt
         try:
             self.running = begin_job(
-                store, job, due_ms, attempt, self.work.program, now_ms, self._monitor, self._start
+                store, job, due_ms, attempt, self.work.program, now_ms, self._complain, self._start
             )
         except AlreadyRun:
             return False
@@ -288,7 +295,8 @@ class Scheduler:
                 now_ms=now_ms,
                 monitor=self._monitor,
                 run=run,
-            )
+            ),
+            self._hooks,
         )
 
 

@@ -16,7 +16,7 @@ import msgspec
 
 from shenyu_data.health.http import Endpoint, Page, Pages
 from shenyu_data.health.jobs import report_unnoted
-from shenyu_data.health.scheduler import Scheduler, Work
+from shenyu_data.health.scheduler import TICK_MS, Scheduler, Work
 from shenyu_data.health.systemd import Manager
 from shenyu_data.health.wakeups import Wakeups
 from shenyu_data.model.errors import AlreadyServing, ShenyuDataError, StateUnusable
@@ -138,7 +138,8 @@ def _loop(
         manager.tell("WATCHDOG=1")
         if options.once and scheduler.running is None and wake_ms > clock():
             return
-        wait_s = (wake_ms - clock()) / 1000
+        # A clock that is set is noticed, and hooks are called.
+        wait_s = min(wake_ms - clock(), TICK_MS) / 1000
         if manager.watchdog_s is not None:
             wait_s = min(wait_s, manager.watchdog_s / 2)
         wakeups.wait(wait_s)

@@ -104,9 +104,13 @@ class Cron(msgspec.Struct, frozen=True, kw_only=True):
     def _days(self, now_ms: int, zone: tzinfo, step: int) -> Iterator[date]:
         """Give the days that match, from the one before, or after, that of ``now_ms``."""
         day = _local(now_ms, zone).date() - timedelta(days=step)
-        for _ in range(_FAR):
-            if not _FIRST <= day <= _LAST:
-                return
+        far = day + timedelta(days=step * _FAR)
+        while _FIRST <= day <= _LAST and (day <= far if step > 0 else day >= far):
+            if day.month not in self.months:  # on to the next month, or back to the last
+                edge = day.replace(day=1)
+                day = edge + timedelta(days=32) if step > 0 else edge
+                day = day.replace(day=1) - timedelta(days=step < 0)
+                continue
             if self.matches(day):
                 yield day
             day += timedelta(days=step)

@@ -1,0 +1,293 @@
+"""A year of the scheduler in seconds: every run that was due happened, or a row says why not, and
+none happened twice; whatever clocks, power and disks do.
+"""
+
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shenyu_data.health.jobs import Process, Program
+from shenyu_data.health.runs import RUN_COLUMNS, Run, run_of_row
+from shenyu_data.health.schedule import open_schedule
+from shenyu_data.health.scheduler import Scheduler, Work
+from shenyu_data.health.store import Store, open_store
+from shenyu_data.model.config_schedule import JobTable, ScheduleTable
+from shenyu_data.model.findings import Finding
+from shenyu_data.model.monitor import SilentMonitor, Task
+from shenyu_data.operations.configuration import load_settings
+
+MINUTE_MS = 60_000
+HOUR_MS = 60 * MINUTE_MS
+DAY_MS = 24 * HOUR_MS
+
+
+class Machine:
+    """A machine: its clock, its power, the disk of its state folder, and how jobs end on it."""
+
+    def __init__(self, state: Path, table: ScheduleTable, start: datetime) -> None:
+        self.now_ms = int(start.timestamp()) * 1000
+        """What its clock says."""
+        self.true_ms = self.now_ms
+        """The time as it passes, whatever the clock says."""
+        self.began: list[tuple[str, int]] = []
+        """The verb and the true time of every process that was started."""
+        self.status = 0
+        """What jobs exit with from now on."""
+        self.takes_ms = 10 * MINUTE_MS
+        self.findings: list[Finding] = []
+        self._state = str(state)
+        self._disk_full = False
+        self.schedule = open_schedule(table, self._state, {})
+        self._scheduler: Scheduler | None = None
+        self.power_on()
+
+    def task(self, title: str, total: int | None, unit: str) -> Task:
+        return SilentMonitor().task(title, total, unit)
+
+    def report(self, finding: Finding) -> None:
+        self.findings.append(finding)
+
+    def start(self, command: Sequence[str], environment: Mapping[str, str]) -> Process:
+        self.began.append((command[1], self.true_ms))
+        return Simulated(self, self.true_ms + self.takes_ms, self.status)
+
+    def power_on(self) -> None:
+        nothing = load_settings(
+            config_file=None, data="/data", repository=None, jobs=None, environment={}
+        )
+        program = Program(words=["program"], flags=[])
+        self._scheduler = Scheduler(
+            self._state,
+            Work(settings=nothing, schedule=self.schedule, program=program),
+            self,
+            lambda: False,
+            lambda _: None,
+            started_ms=self.now_ms,
+            start=self.start,
+            open_log=self.open_log,
+            hooks=(),
+        )
+
+    def power_off(self) -> None:
+        """Every process is gone at once; none has noted its end."""
+        assert self._scheduler is not None
+        self._scheduler.close()
+        self._scheduler = None
+        with self.open_log(self._state) as store, store.writing() as connection:
+            connection.execute("UPDATE runs SET born = '' WHERE ended_ms IS NULL")
+
+    def fill_disk(self, full: bool) -> None:
+        """Have the log refuse every change, as on a full disk."""
+        self._disk_full = full
+        if self._scheduler is not None:
+            self._scheduler.close()
+
+    def open_log(self, state: str) -> Store:
+        """Open the log, and wait for no disk: no power is lost really."""
+        store = open_store(state)
+        store.connection.execute("PRAGMA synchronous = OFF")
+        if self._disk_full:
+            store.connection.execute("PRAGMA query_only = ON")
+        return store
+
+    def set_clock(self, by_ms: int) -> None:
+        self.now_ms += by_ms
+
+    def pass_time(self, length_ms: int) -> None:
+        """Let time pass: the scheduler sleeps as long as it says, or until its job has ended."""
+        until_ms = self.true_ms + length_ms
+        while self.true_ms < until_ms:
+            step_ms = until_ms - self.true_ms
+            if self._scheduler is not None:
+                wake_ms = self._scheduler.tick(self.now_ms)
+                running = self._scheduler.running
+                if running is not None:
+                    assert isinstance(running.process, Simulated)
+                    step_ms = min(step_ms, running.process.ends_ms - self.true_ms)
+                else:
+                    step_ms = min(step_ms, wake_ms - self.now_ms)
+            step_ms = max(step_ms, 1000)
+            self.true_ms += step_ms
+            self.now_ms += step_ms
+
+    def rows(self) -> list[Run]:
+        with self.open_log(self._state) as store, store.reading() as connection:
+            rows = connection.execute(f"SELECT {RUN_COLUMNS} FROM runs ORDER BY rowid").fetchall()
+        return [run_of_row(row) for row in rows]
+
+
+class Simulated:
+    """A process that ends at a time. Its number is that of these tests: it lives."""
+
+    def __init__(self, machine: Machine, ends_ms: int, status: int) -> None:
+        self.pid = os.getpid()
+        self.ends_ms = ends_ms
+        self._machine = machine
+        self._status = status
+
+    def poll(self) -> int | None:
+        return self._status if self._machine.true_ms >= self.ends_ms else None
+
+    def wait(self) -> int:
+        return self._status
+
+
+def check(machine: Machine, since_ms: int) -> None:
+    """Every time that was due has a row or lies before one that says it was missed; and each row
+    stands for one process.
+    """
+    rows = machine.rows()
+    for job in machine.schedule.jobs:
+        ours = sorted(
+            (row.due_ms, row.attempt, row.outcome)
+            for row in rows
+            if row.job == job.name and row.due_ms is not None
+        )
+        due = {due_ms for due_ms, _, _ in ours}
+        missed = {due_ms for due_ms, _, outcome in ours if outcome == "skipped"}
+        # What is due now may wait for its share of the spread, or for another job to end.
+        until_ms = machine.now_ms - 3 * HOUR_MS
+        time_ms = since_ms
+        while (time_ms := job.cron.after(time_ms, machine.schedule.zone) or until_ms) < until_ms:
+            following = min((one for one in due if one >= time_ms), default=None)
+            assert following == time_ms or following in missed, (job.name, time_ms, following)
+        done = Counter(due_ms for due_ms, _, outcome in ours if outcome == "good")
+        assert not done or max(done.values()) == 1
+    made = [row for row in rows if row.outcome != "skipped"]
+    assert len(made) == len(machine.began)
+    assert all(row.ended_ms is not None for row in made[:-1])
+
+
+ZONES = ("Europe/Berlin", "America/New_York", "Australia/Lord_Howe")
+LEAP_YEAR = datetime(2028, 1, 1, 12, tzinfo=UTC)
+
+
+def test_a_leap_year_of_the_usual_jobs(tmp_path: Path) -> None:
+    machine = Machine(tmp_path, ScheduleTable(timezone="Europe/Berlin"), LEAP_YEAR)
+    since_ms = machine.now_ms
+    machine.pass_time(366 * DAY_MS)
+    check(machine, since_ms)
+    rows = machine.rows()
+    assert {row.outcome for row in rows} == {"good"}
+    counts = Counter(row.job for row in rows)
+    assert counts == {
+        "backup": 366,
+        "backup-full": 53,
+        "prune": 366,
+        "verify": 366,
+        "validate": 366,
+        "drill": 52,
+    }
+    assert machine.findings == []
+
+
+AWKWARD = {
+    "leapt": JobTable(run=["backup"], at="30 2 * * *"),
+    "midnight": JobTable(run=["validate"], at="0 0 * * *"),
+}
+
+
+@pytest.mark.parametrize("zone", ZONES[1:])
+def test_a_leap_year_of_awkward_times(zone: str, tmp_path: Path) -> None:
+    machine = Machine(tmp_path, ScheduleTable(timezone=zone, jobs=AWKWARD), LEAP_YEAR)
+    since_ms = machine.now_ms
+    machine.pass_time(366 * DAY_MS)
+    check(machine, since_ms)
+    assert Counter(row.job for row in machine.rows()) == {"leapt": 366, "midnight": 366}
+
+
+def test_a_leap_day_comes_once_in_four_years(tmp_path: Path) -> None:
+    jobs = {"leap-day": JobTable(run=["verify"], at="0 2 29 2 *")}
+    machine = Machine(tmp_path, ScheduleTable(timezone="UTC", jobs=jobs), LEAP_YEAR)
+    machine.pass_time(4 * 366 * DAY_MS)
+    assert [
+        datetime.fromtimestamp(row.due_ms / 1000, UTC).date().isoformat()
+        for row in machine.rows()
+        if row.due_ms
+    ] == ["2028-02-29"]
+
+
+def test_power_that_is_off_and_runs_that_fail_and_a_disk_that_is_full(tmp_path: Path) -> None:
+    machine = Machine(tmp_path, ScheduleTable(timezone="Europe/Berlin"), LEAP_YEAR)
+    since_ms = machine.now_ms
+    for number in range(26):  # a fortnight each
+        machine.pass_time(9 * DAY_MS + number * HOUR_MS)
+        if number % 3 == 0:
+            machine.power_off()
+            machine.pass_time((1 + number % 7 * 20) * HOUR_MS)
+            machine.power_on()
+        elif number % 3 == 1:
+            machine.status = (1, 2, 3, 4, -9, 130)[number // 3 % 6]
+            machine.pass_time(2 * DAY_MS)
+            machine.status = 0
+        else:
+            before = len(machine.began)
+            machine.fill_disk(True)
+            machine.pass_time(3 * DAY_MS)
+            assert len(machine.began) - before >= 3 * 4  # four jobs a day, noted or not
+            machine.fill_disk(False)
+    machine.pass_time(DAY_MS)
+    check(machine, since_ms)
+    assert {row.outcome for row in machine.rows()} >= {"good", "findings", "failed", "skipped"}
+    # A disk that is full is told once, not at each run.
+    assert Counter(item.code for item in machine.findings) == {"run-not-noted": 8}
+
+
+def test_a_clock_that_jumps_silences_nothing_and_doubles_nothing(tmp_path: Path) -> None:
+    table = ScheduleTable(timezone="UTC", jobs={"daily": AWKWARD["leapt"]})
+    machine = Machine(tmp_path, table, LEAP_YEAR)
+    machine.pass_time(10 * DAY_MS)
+    jumps = (5 * 365 * DAY_MS, -5 * 365 * DAY_MS, HOUR_MS, -HOUR_MS, -3 * DAY_MS, 3 * DAY_MS)
+    for jump_ms in jumps:
+        before = len(machine.began)
+        machine.set_clock(jump_ms)
+        machine.pass_time(10 * DAY_MS)
+        runs = len(machine.began) - before
+        # Set back by three days, these are lived again: they have their runs.
+        expected = 7 if jump_ms == -3 * DAY_MS else 10
+        assert expected <= runs <= 11, (jump_ms, runs)
+    assert max(Counter((row.due_ms, row.attempt) for row in machine.rows()).values()) == 1
+
+
+EVENTS = st.lists(
+    st.tuples(
+        st.sampled_from(("pass", "off", "fail", "slow", "full")), st.integers(1, 5 * 24 * 60)
+    ),
+    max_size=8,
+)
+TIMES = st.sampled_from(("30 2 * * *", "*/20 * * * *", "0 */7 * * *", "0 3 * * sun", "@hourly"))
+
+
+@settings(max_examples=25)
+@given(st.lists(TIMES, min_size=1, max_size=3), EVENTS, st.sampled_from(ZONES))
+def test_whatever_happens_every_due_time_is_accounted_for(
+    times: list[str], events: list[tuple[str, int]], zone: str
+) -> None:
+    jobs = {
+        f"job-{number}": JobTable(run=["validate"], at=at, retries=1)
+        for number, at in enumerate(times)
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        start = datetime(2026, 3, 20, 12, tzinfo=UTC)  # clocks change soon
+        machine = Machine(Path(folder), ScheduleTable(timezone=zone, jobs=jobs), start)
+        since_ms = machine.now_ms
+        for event, minutes in events:
+            if event == "off":
+                machine.power_off()
+            machine.fill_disk(event == "full")
+            machine.status = 3 if event == "fail" else 0
+            machine.takes_ms = (100 if event == "slow" else 5) * MINUTE_MS
+            machine.pass_time(minutes * MINUTE_MS)
+            if event == "off":
+                machine.power_on()
+        machine.fill_disk(False)
+        machine.status, machine.takes_ms = 0, 5 * MINUTE_MS
+        machine.pass_time(DAY_MS)
+        check(machine, since_ms)
