@@ -51,8 +51,8 @@ def _place_options(verb: F) -> F:
     @click.option(
         "--scope",
         type=click.Choice(["system", "user"]),
-        metavar="system|user",
-        help="Whose service manager has the timers. Default: the system's for root.",
+        metavar="WHOSE",
+        help="Whose timers: system or user. Default: the system's for root, else the user's.",
     )
     @click.option("--dry-run", is_flag=True, help="Say what would be done, and stop.")
     @wraps(verb)
