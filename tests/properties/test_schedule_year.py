@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -44,7 +45,8 @@ class Machine:
         self.findings: list[Finding] = []
         self._state = str(state)
         self._disk_full = False
-        self.schedule = open_schedule(table, self._state, {})
+        # What spreads jobs elsewhere, the machine and the folder, must be the same each time here.
+        self.schedule = msgspec.structs.replace(open_schedule(table, "", {}), salt="")
         self._scheduler: Scheduler | None = None
         self.power_on()
 
@@ -262,7 +264,7 @@ EVENTS = st.lists(
 TIMES = st.sampled_from(("30 2 * * *", "*/20 * * * *", "0 */7 * * *", "0 3 * * sun", "@hourly"))
 
 
-@settings(max_examples=settings.default.max_examples // 4)
+@settings(max_examples=15)
 @given(st.lists(TIMES, min_size=1, max_size=3), EVENTS, st.sampled_from(ZONES))
 def test_whatever_happens_every_due_time_is_accounted_for(
     times: list[str], events: list[tuple[str, int]], zone: str

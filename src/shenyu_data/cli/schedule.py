@@ -55,7 +55,7 @@ def show_command(call: Call) -> None:
     }
     if store is not None:
         with store:
-            known = remember(store, schedule, now_ms, note=False)
+            known = remember(store, schedule, now_ms)
             for item in standings(schedule, known, schedule.clock(now_ms), asked_repository(call)):
                 last = next(iter(last_runs(store, item.job.name, 1)), None)
                 found[item.job.name] = (item, last)

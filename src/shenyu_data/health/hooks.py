@@ -41,20 +41,33 @@ HOOKS: tuple[str, ...] = ("shenyu_data.health.metrics_out:write_after",)
 """The hooks, in the order in which they are called."""
 
 
-def call_hooks(occasion: Occasion, hooks: Sequence[str] | None = None) -> None:
-    """Call the hooks, by default all; whatever one of them raises is reported."""
+def call_hooks(
+    occasion: Occasion, hooks: Sequence[str] | None = None, failing: set[str] | None = None
+) -> None:
+    """Call the hooks, by default all; whatever one of them raises is reported.
+
+    Of those that are named in ``failing`` it is not, until they have succeeded again: who calls
+    them every minute keeps that set.
+    """
+    failing = set() if failing is None else failing
     for name in HOOKS if hooks is None else hooks:
         module, _, function = name.partition(":")
         try:
             hook: Hook = getattr(import_module(module), function)
             hook(occasion)
         except Exception as error:
-            occasion.monitor.report(
-                Finding(
-                    code="hook-failed",
-                    severity="warning",
-                    path="",
-                    message=f"{function} failed after a job: {type(error).__name__}: {error}",
-                    hint="The job itself is not affected; run it with --verbose, and report it.",
-                )
-            )
+            if name not in failing:
+                failing.add(name)
+                occasion.monitor.report(_failed(function, error))
+        else:
+            failing.discard(name)
+
+
+def _failed(function: str, error: Exception) -> Finding:
+    return Finding(
+        code="hook-failed",
+        severity="warning",
+        path="",
+        message=f"{function} failed beside the jobs: {type(error).__name__}: {error}",
+        hint="The jobs themselves are not affected. Report it.",
+    )

@@ -12,11 +12,11 @@ from datetime import tzinfo
 import msgspec
 
 from shenyu_data.health.runs import RUN_COLUMNS as COLUMNS
-from shenyu_data.health.runs import Run, end_killed_runs, run_of_row, skip_run
+from shenyu_data.health.runs import Run, birth_of, end_killed_runs, run_of_row, skip_run
 from shenyu_data.health.store import Store
 from shenyu_data.health.zones import open_zone
 from shenyu_data.model.config_schedule import ScheduleTable
-from shenyu_data.model.errors import AlreadyRun, ShenyuDataError, UsageError
+from shenyu_data.model.errors import AlreadyRun, ShenyuDataError, StateUnusable, UsageError
 from shenyu_data.model.findings import printable
 from shenyu_data.model.schedule import Attempt, Clock, Decision, Job, Missed, decide
 
@@ -43,6 +43,10 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
             salt=self.salt,
             started_ms=started_ms,
         )
+
+    def names(self) -> set[str]:
+        """Return the names of the jobs."""
+        return {job.name for job in self.jobs}
 
     def job(self, name: str) -> Job:
         """Return a job. Raise UsageError if there is none of that name."""
@@ -93,14 +97,28 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def remember(
-    store: Store, schedule: Schedule, now_ms: int, *, note: bool = True
+    store: Store,
+    schedule: Schedule,
+    now_ms: int,
+    *,
+    new_ms: int | None = None,
+    unnoted: Callable[[StateUnusable], None] | None = None,
 ) -> dict[str, Remembered]:
-    """Return what is known of each job, by its name. With ``note``, which jobs are known since when
-    is noted, and which runs were killed. Raise StateUnusable.
+    """Return what is known of each job, by its name. Raise StateUnusable if nothing can be told.
+
+    With ``unnoted``, which jobs are known since when is noted, and which runs were killed; it is
+    told if that is not possible. New jobs are then known since ``new_ms``, by default now.
     """
-    if note:
-        end_killed_runs(store, now_ms)
-    since = _known_since(store, schedule, now_ms, note)
+    since, changes = _known_since(store, schedule, now_ms)
+    if unnoted is not None:
+        try:
+            end_killed_runs(store, now_ms)
+            _note_since(store, changes, now_ms)
+            new_ms = now_ms
+        except StateUnusable as error:
+            unnoted(error)
+    for name in schedule.names() - since.keys():
+        since[name] = now_ms if new_ms is None else new_ms
     backed_up = _ever(store, "backup")
     return {
         job.name: Remembered(
@@ -181,8 +199,8 @@ def moment(time_ms: int, zone: tzinfo) -> str:
 
 
 def attempts_of(store: Store, job: str, now_ms: int) -> list[Attempt]:
-    """Return the attempts at the newest due time of a job that is not in the future. Raise
-    StateUnusable.
+    """Return the attempts at the newest due time of a job that is not in the future. One that has
+    not ended counts as killed: a job that runs is not asked about. Raise StateUnusable.
     """
     with store.reading() as connection:
         rows = connection.execute(
@@ -192,7 +210,13 @@ def attempts_of(store: Store, job: str, now_ms: int) -> list[Attempt]:
             (job, job, now_ms),
         ).fetchall()
     return [
-        Attempt(due_ms=due, attempt=attempt, outcome=outcome, ended_ms=ended, exit_status=status)
+        Attempt(
+            due_ms=due,
+            attempt=attempt,
+            outcome="killed" if outcome == "running" else outcome,
+            ended_ms=ended,
+            exit_status=status,
+        )
         for due, attempt, outcome, ended, status in rows
     ]
 
@@ -209,13 +233,12 @@ def last_runs(store: Store, job: str, count: int) -> list[Run]:
 
 
 def is_running(store: Store, job: str) -> bool:
-    """Whether a run of a job has begun and not ended. Raise StateUnusable."""
+    """Whether a process is at work on a run of a job. Raise StateUnusable."""
     with store.reading() as connection:
-        return bool(
-            connection.execute(
-                "SELECT 1 FROM runs WHERE job = ? AND ended_ms IS NULL LIMIT 1", (job,)
-            ).fetchone()
-        )
+        rows = connection.execute(
+            "SELECT pid, born FROM runs WHERE job = ? AND ended_ms IS NULL", (job,)
+        ).fetchall()
+    return any(born and birth_of(pid) == born for pid, born in rows)
 
 
 def _ever(store: Store, verb: str) -> bool:
@@ -228,23 +251,30 @@ def _ever(store: Store, verb: str) -> bool:
         )
 
 
-def _known_since(store: Store, schedule: Schedule, now_ms: int, note: bool) -> dict[str, int]:
-    """Return since when each job is known as it is; what is new or changed, since now."""
+def _known_since(
+    store: Store, schedule: Schedule, now_ms: int
+) -> tuple[dict[str, int], dict[str, str | None]]:
+    """Return since when jobs are known as they are; and how those that are not are to be noted,
+    None for such as are no more.
+    """
     wanted = {job.name: f"{job.cron.text} {schedule.zone_name}" for job in schedule.jobs}
     with store.reading() as connection:
         rows = connection.execute("SELECT job, at, since_ms FROM jobs").fetchall()
     known = {name: since for name, at, since in rows if wanted.get(name) == at and since <= now_ms}
-    if note and (len(known) < len(rows) or len(known) < len(wanted)):
-        with store.writing() as connection:
-            connection.executemany(
-                "DELETE FROM jobs WHERE job = ?",
-                [(name,) for name, *_ in rows if name not in known],
-            )
-            connection.executemany(
-                "INSERT OR REPLACE INTO jobs (job, at, since_ms) VALUES (?, ?, ?)",
-                [(name, at, now_ms) for name, at in wanted.items() if name not in known],
-            )
-    return {name: known.get(name, now_ms) for name in wanted}
+    changes = {name: wanted.get(name) for name, *_ in rows if name not in known}
+    return known, changes | {name: at for name, at in wanted.items() if name not in known}
+
+
+def _note_since(store: Store, changes: Mapping[str, str | None], now_ms: int) -> None:
+    if not changes:
+        return
+    with store.writing() as connection:
+        for name, at in changes.items():
+            connection.execute("DELETE FROM jobs WHERE job = ?", (name,))
+            if at is not None:
+                connection.execute(
+                    "INSERT INTO jobs (job, at, since_ms) VALUES (?, ?, ?)", (name, at, now_ms)
+                )
 
 
 def repository_is_empty(list_snapshots: Callable[[], Sequence[object]]) -> Callable[[], bool]:

@@ -77,6 +77,7 @@ class Scheduler:
         self._started_ms = started_ms
         self._start = start
         self._hooks = hooks
+        self._failing_hooks: set[str] = set()
         self._open_log = open_log
         self._store: Store | None = None
         self._complained = False
@@ -123,7 +124,7 @@ class Scheduler:
             while self._pending:
                 self._pending[0](self._store)
                 self._pending.pop(0)
-            self._complained = False
+                self._complained = False
         except StateUnusable as error:
             self._complain(error)
         return self._store
@@ -141,7 +142,9 @@ class Scheduler:
         schedule = self.work.schedule
         if store is not None:
             try:
-                self._known = remember(store, schedule, now_ms)
+                self._known = remember(
+                    store, schedule, now_ms, new_ms=self._started_ms, unnoted=self._complain
+                )
             except StateUnusable as error:
                 self._complain(error)
         if not self._pending:
@@ -194,6 +197,8 @@ class Scheduler:
             self._remember_made(job, due_ms, attempt, now_ms, "failed", 3)
             self._monitor.report(_not_begun(error))
             return False
+        if self.running.run_id is not None:
+            self._complained = False
         self.runs += 1
         self._tell(f"{job.name}: begins{f', attempt {attempt}' if attempt > 1 else ''}")
         self._call_hooks("begin", now_ms, self.running.run_id)
@@ -207,17 +212,23 @@ class Scheduler:
         self.running = None
         outcome = running.outcome
         self.failed += outcome in ("failed", "killed")
-        if running.run_id is None or self._store is None:
+        if running.run_id is None:
             self._remember_run(running, now_ms)
-        else:
-            try:
-                running.note_end(self._store, now_ms)
-            except StateUnusable as error:
-                self._complain(error)
-                self._made.setdefault(running.job.name, []).append(running.attempt_made(now_ms))
-                self._later(lambda store: running.note_end(store, now_ms))
+        elif not self._note_end(running, now_ms):
+            self._made.setdefault(running.job.name, []).append(running.attempt_made(now_ms))
+            self._later(lambda store: running.note_end(store, now_ms))
         self._tell(f"{running.job.name}: {outcome}")
         self._call_hooks("end", now_ms, running.run_id)
+
+    def _note_end(self, running: Running, now_ms: int) -> bool:
+        """Note how a run ended; return whether that was possible."""
+        try:
+            if self._store is not None:
+                running.note_end(self._store, now_ms)
+        except StateUnusable as error:
+            self._complain(error)
+            return False
+        return self._store is not None
 
     def _remember_run(self, running: Running, now_ms: int) -> None:
         made = running.attempt_made(now_ms)
@@ -297,6 +308,7 @@ class Scheduler:
                 run=run,
             ),
             self._hooks,
+            self._failing_hooks,
         )
 
 

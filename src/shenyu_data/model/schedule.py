@@ -179,7 +179,7 @@ def _again(job: Job, attempts: Sequence[Attempt], clock: Clock) -> Decision:
         or too_old
     ):
         return _wait(job, clock)
-    ended_ms = last.ended_ms if last.ended_ms is not None else clock.now_ms
+    ended_ms = last.ended_ms if last.ended_ms is not None else last.due_ms
     doubled_ms = job.retry_after_ms << min(max(failures - 1, 0), 20)
     when_ms = ended_ms + min(doubled_ms, max(LONGEST_WAIT_MS, job.retry_after_ms))
     if ended_ms > clock.now_ms:
