@@ -199,7 +199,7 @@ def options(system: bool, **values: object) -> UnitOptions:
         "prefix": "shenyu-data",
         "data": "/srv/a b%c",
         "command": ["/bin/echo", "50%", "$HOME", 'a "b" \\c', "schedule", "run"],
-        "environment": {"HOME": "/root/a b", "TZ": "Europe/Berlin"},
+        "environment": {"HOME": "/home of/a b", "TZ": "Europe/Berlin"},
         "writable": ["/srv/a b%c", "/var/lib/shenyu-data"],
         "zone": "Europe/Berlin",
         "jitter_s": 300,
