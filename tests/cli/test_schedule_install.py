@@ -1,6 +1,7 @@
 """``schedule install`` and ``schedule remove``: timers and crontab lines, and only ours."""
 
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -70,8 +71,9 @@ def test_timers_are_installed_once_and_removed_without_a_trace(
     assert (again.status, again.json["changed"], again.json["files"]) == (0, False, [])
     folder = Path(os.environ["XDG_CONFIG_HOME"]) / "systemd/user"
     (folder / "other.timer").write_text("[Timer]\n")
+    os.mkfifo(folder / "pipe.timer")  # nobody ever writes into it
     assert shenyu("schedule", "remove", *SYSTEMD, "--yes").status == 0
-    assert unit_names() == ["other.timer"]
+    assert unit_names() == ["other.timer", "pipe.timer"]
     assert "--user disable --now shenyu-data-checked.timer" in (timers / "systemctl").read_text()
     assert shenyu("schedule", "remove", *SYSTEMD, "--json").json["changed"] is False
 
@@ -236,6 +238,17 @@ def test_the_units_are_what_systemd_understands(system: bool, tmp_path: Path) ->
 
 
 @needs_analyze
+def test_the_unit_for_serve_in_the_documentation_is_one(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs/schedule.md").read_text(encoding="utf-8")
+    (unit,) = re.findall(r"^```ini\n(.*?)```", page, re.MULTILINE | re.DOTALL)
+    path = tmp_path / "shenyu-data-serve.service"
+    path.write_text(unit.replace("/usr/local/bin/shenyu-data", "/bin/echo"))
+    done = subprocess.run(["systemd-analyze", "verify", str(path)], capture_output=True, text=True)
+    noise = [line for line in done.stderr.splitlines() if "shenyu-data" in line]
+    assert (done.returncode, noise) == (0, [])
+
+
+@needs_analyze
 @pytest.mark.parametrize(
     "text",
     [
@@ -287,6 +300,11 @@ def test_a_name_that_could_add_a_line_is_in_no_unit_and_no_crontab() -> None:
             units(jobs, options(True, data=data))
         with pytest.raises(ConfigError, match="data directory"):
             lines_for(jobs, ["x"], {}, data)
+    for command in (["/x\n* * * * * y"], ["/srv/\udcff"]):
+        with pytest.raises(ConfigError, match="no crontab can hold"):
+            lines_for(jobs, command, {}, "/srv")
+    with pytest.raises(ConfigError, match="no crontab can hold"):
+        lines_for(jobs, ["x"], {"TZ": "UTC\n* * * * * y"}, "/srv")
     with pytest.raises(ConfigError, match="no unit can hold"):
         units(jobs, options(True, command=["/x\n[Service]"]))
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from shenyu_data.health.units import owner_line
 from shenyu_data.model.cron import SHORTHANDS
+from shenyu_data.model.errors import ConfigError
+from shenyu_data.model.findings import printable
 from shenyu_data.model.schedule import Job
 
 _BEGIN = "# >>> shenyu-data schedule install: do not edit between these lines"
@@ -23,6 +25,11 @@ def lines_for(
         words = [*(["env", *settings] if settings else []), *command, job.name]
         # cron takes an unescaped % for the end of the line.
         text = shlex.join(words).replace("%", "\\%")
+        if printable(text) != text:
+            raise ConfigError(
+                f"no crontab can hold {printable(text)}",
+                hint="Give what it names names without control characters.",
+            )
         at = SHORTHANDS.get(job.cron.text.strip().lower(), job.cron.text)
         lines.append(f"{' '.join(at.split())} {text}")
     owner = owner_line(data)

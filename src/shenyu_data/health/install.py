@@ -8,6 +8,7 @@ is touched.
 from __future__ import annotations
 
 import os
+import stat
 import subprocess
 from collections.abc import Mapping, Sequence
 from typing import Literal
@@ -96,17 +97,23 @@ def _our_units(folder: str, data: str) -> dict[str, str]:
     except OSError:
         return {}
     for name in names:
-        path = os.path.join(folder, name)
-        if not name.endswith((".service", ".timer")) or os.path.islink(path):
-            continue
-        try:
-            with open(path, encoding="utf-8") as file:
-                text = file.read(_MOST_BYTES)
-        except (OSError, UnicodeDecodeError):
-            continue
-        if text.split("\n")[:2] == [MARK, owner_line(data)]:
-            found[name] = text
+        if name.endswith((".service", ".timer")):
+            text = _text_of(os.path.join(folder, name))
+            if text.split("\n")[:2] == [MARK, owner_line(data)]:
+                found[name] = text
     return found
+
+
+def _text_of(path: str) -> str:
+    """Return what a file holds; nothing of what is no file. A pipe is not waited for."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return ""
+    with open(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return ""
+        return file.read(_MOST_BYTES).decode("utf-8", "replace")
 
 
 def apply_units(plan: UnitPlan) -> None:
