@@ -166,6 +166,12 @@ KINDS = (
         _newest("prunes"),
     ),
     Kind(
+        "acknowledgement",
+        "`acknowledgements/*`. What a [tripwire](tripwires.md) noticed counts as not seen: nothing "
+        "is pruned until somebody acknowledges it again.",
+        _newest("acknowledgements"),
+    ),
+    Kind(
         "proofs",
         "`proofs/*`. Snapshots count as unverified, until they are verified again.",
         _newest("proofs"),

@@ -16,9 +16,12 @@ import pytest
 
 from shenyu_data.model.monitor import CollectingMonitor
 from shenyu_data.model.retention import Retention
+from shenyu_data.operations.alarms import alarms
 from shenyu_data.operations.key_rotation import begin_rotation, finish_rotation, plan_rotation
 from shenyu_data.operations.prune import PruneStats, prune
 from shenyu_data.operations.prune_plan import PruneOptions, plan_prune
+from shenyu_data.operations.tripwires import Watch
+from shenyu_data.repository.acknowledgements import Acknowledgement, write_acknowledgement
 from shenyu_data.repository.crypto import OVERHEAD_BYTES
 from shenyu_data.repository.erasure import destroy_keys
 from shenyu_data.repository.format import KEYRING_ROW, MOVED
@@ -145,7 +148,7 @@ class _Making:
         for number in (0, 1, 2, 4, 5):
             data.write(f"histories/{number:064x}/chat-history.json", [chat(950 + number)])
             data.write(f"users/{number:064x}.json", {"id": f"{number:064x}", "lastSeen": "later"})
-        data.write("histories/bob/chat-history.json", [chat(909)])
+        data.write("histories/bob/chat-history.json", [chat(909), chat(908), chat(907)])
         data.write("histories/bob/old/deep/kept.bin", bytes(300))
         data.add_user("frida", [chat(960)])
         whole.append(self._take())
@@ -156,7 +159,8 @@ class _Making:
         data.write("histories/bob/chat-history.json", b'[{"id": 1700, "messa')
         older = self._take().snapshot
         data.write("histories/bob/chat-history.json", [chat(910), chat(911)])
-        whole.append(self._take())
+        whole.append(self._take(watch=Watch()))  # which notices that bob's history was overwritten
+        self._acknowledge()
         self._erase(ERASED[1])
         for _ in range(2):
             begun = begin_rotation(
@@ -196,10 +200,21 @@ class _Making:
         for info in storage.list(""):
             self._seen.setdefault(info.name, storage.read(info.name))
 
-    def _take(self) -> Taken:
-        taken = take(self.repository, self._data)
+    def _take(self, watch: Watch | None = None) -> Taken:
+        taken = take(self.repository, self._data, watch=watch)
         self._look()
         return taken
+
+    def _acknowledge(self) -> None:
+        """Acknowledge the alarm there is, twice; the first time is forgotten."""
+        storage, keys = self.repository.storage, self.repository.keys
+        (alarm,) = alarms(self.repository)
+        names = [
+            write_acknowledgement(storage, keys, Acknowledgement(alarm.snapshot.id, number, "seen"))
+            for number in range(2)
+        ]
+        self._look()
+        storage.delete(names[0])
 
     def _erase(self, user: str) -> None:
         self._look()

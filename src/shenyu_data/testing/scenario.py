@@ -14,6 +14,7 @@ from shenyu_data.model.findings import Finding
 from shenyu_data.model.monitor import CollectingMonitor
 from shenyu_data.operations.backup import BackupOptions, BackupStats, backup
 from shenyu_data.operations.restore import RestoreOptions, RestoreStats, restore
+from shenyu_data.operations.tripwires import Watch
 from shenyu_data.operations.verify import VerifyOptions, VerifyStats, verify
 from shenyu_data.repository.crypto import Secrets
 from shenyu_data.repository.receipts import (
@@ -67,14 +68,21 @@ class Verified(NamedTuple):
         return {item.path: item for item in self.findings if item.severity == "error"}
 
 
-def take(repository: Repository, data: Application, *, full: bool = False, jobs: int = 1) -> Taken:
-    """Let the data directory settle and back it up. No tripwire looks: tests do on purpose what
-    would trip them.
+def take(
+    repository: Repository,
+    data: Application,
+    *,
+    full: bool = False,
+    jobs: int = 1,
+    watch: Watch | None = None,
+) -> Taken:
+    """Let the data directory settle and back it up. By default no tripwire looks: tests do on
+    purpose what would trip them.
     """
     settle(data.folder)
     tree = read_tree(data.folder)
     monitor = CollectingMonitor()
-    options = BackupOptions(full=full, jobs=jobs, watch=None)
+    options = BackupOptions(full=full, jobs=jobs, watch=watch)
     stats = backup(str(data.folder), repository, options, monitor)
     return Taken(stats.snapshot, tree, stats, monitor.findings)
 
