@@ -20,7 +20,7 @@ import pytest
 from shenyu_data.datadir import exchange as exchange_module
 from shenyu_data.datadir import replace
 from shenyu_data.model.monitor import CollectingMonitor
-from shenyu_data.operations import live_document
+from shenyu_data.operations import live_watch
 from shenyu_data.operations.live_document import QUIET_S
 from shenyu_data.operations.restore_live import (
     LiveOptions,
@@ -494,7 +494,7 @@ def test_a_displaced_file_that_is_still_written_to_is_not_removed_however_late_i
         return exchange(folder, one, other)
 
     monkeypatch.setattr(replace, "exchange", hold_and_exchange)
-    monkeypatch.setattr(live_document, "_MOST_S", -1.0)
+    monkeypatch.setattr(live_watch, "_MOST_S", -1.0)
     _, codes = place.restore(chat=str(T0 + 250), quiet_s=0.0)
     assert codes == ["live-busy", "displaced-kept"]
     os.ftruncate(descriptors[0], 0)
