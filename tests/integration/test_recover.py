@@ -35,7 +35,7 @@ from shenyu_data.storage.memory import MemoryStorage
 from shenyu_data.testing.application import Application, chat, settle
 from shenyu_data.testing.failing import Death, fill_up
 from shenyu_data.testing.faulty import Crash, FaultyStorage
-from shenyu_data.testing.scenario import PASSPHRASE, take
+from shenyu_data.testing.scenario import PASSPHRASE, copy_in_memory, take
 
 USER, OTHER = f"{7:064x}", f"{8:064x}"
 PATH = f"histories/{USER}/chat-history.json"
@@ -98,10 +98,7 @@ class Place(NamedTuple):
 
     def anew(self) -> Place:
         """Give the same with a copy of the repository, which then does not grow, spoilt again."""
-        storage = MemoryStorage()
-        assert isinstance(self.repository.storage, MemoryStorage)
-        storage.objects.update(self.repository.storage.objects)
-        place = self._replace(repository=Repository(storage, self.repository.keys))
+        place = self._replace(repository=copy_in_memory(self.repository))
         place.spoil()
         return place
 

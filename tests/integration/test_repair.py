@@ -25,7 +25,7 @@ from shenyu_data.storage.memory import MemoryStorage
 from shenyu_data.testing.application import Application, chat
 from shenyu_data.testing.failing import Death
 from shenyu_data.testing.faulty import Crash
-from shenyu_data.testing.scenario import PASSPHRASE, take
+from shenyu_data.testing.scenario import PASSPHRASE, copy_in_memory, take
 
 USER = f"{7:064x}"
 OTHER = f"{8:064x}"
@@ -98,10 +98,7 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> Place:
 def place(made_once: Place, tmp_path: Path) -> Place:
     """Give a copy of it: many tests, one key derivation."""
     shutil.copytree(made_once.data.folder, tmp_path / "data")
-    storage = MemoryStorage()
-    assert isinstance(made_once.repository.storage, MemoryStorage)
-    storage.objects.update(made_once.repository.storage.objects)
-    repository = Repository(storage, made_once.repository.keys)
+    repository = copy_in_memory(made_once.repository)
     return Place(repository, Application(tmp_path / "data"), tmp_path / "state")
 
 

@@ -19,7 +19,7 @@ from shenyu_data.operations.validate import ValidateOptions, validate
 from shenyu_data.repository.repository import Repository, create_repository
 from shenyu_data.storage.memory import MemoryStorage
 from shenyu_data.testing.application import Application, chat
-from shenyu_data.testing.scenario import PASSPHRASE, take
+from shenyu_data.testing.scenario import PASSPHRASE, copy_in_memory, take
 
 USER = f"{7:064x}"
 PATH = f"histories/{USER}/chat-history.json"
@@ -138,10 +138,7 @@ def keys() -> Repository:
 
 @pytest.fixture
 def place(keys: Repository, tmp_path: Path) -> Place:
-    storage = MemoryStorage()
-    assert isinstance(keys.storage, MemoryStorage)
-    storage.objects.update(keys.storage.objects)
-    return Place(Repository(storage, keys.keys), tmp_path)
+    return Place(copy_in_memory(keys), tmp_path)
 
 
 @ROWS
