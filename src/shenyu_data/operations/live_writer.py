@@ -106,6 +106,9 @@ class LiveWriter:
             self._refuse(path, refused, later)
         except OSError as error:
             self._fail(path, error)
+        except BaseException:
+            document.close()
+            raise
         else:
             result = self._count(change is None, change is not None and change.remove)
             if change is not None:
