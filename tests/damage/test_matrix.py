@@ -21,6 +21,7 @@ from shenyu_data.testing.scenario import (
     look,
     rich_past,
 )
+from tests.damage.trial import explanations
 
 TWICE = ("keys", "snapshots")
 UNNEEDED = ("repository", "dictionary-1", "slots")
@@ -73,33 +74,12 @@ def affected_snapshots(message: str) -> list[str]:
     return found[1].split(", ") if found else []
 
 
-def owner_of(path: bytes) -> bytes | None:
-    """Return the user a path belongs to, or None: the application's own layout only."""
-    parts = path.split(b"/")
-    if parts[0] == b"users" and len(parts) == 2:
-        return parts[1].removesuffix(b".json")
-    if parts[0] == b"histories" and len(parts) > 2:
-        return parts[1]
-    return None
-
-
 def check_explained(past: Past, restored: Restored, lost: set[bytes]) -> None:
     """Assert that the restore said of every missing path that it is missing, and of no other."""
     keys = past.repository.keys
     said = {finding.path for finding in restored.findings}
     for path in lost:
-        owner = owner_of(path)
-        if owner is None:
-            bucket = keys.shared_bucket(path)
-            pseudonym = keys.shared_pseudonym(bucket)
-        else:
-            bucket, pseudonym = keys.user_bucket(owner), keys.user_pseudonym(owner)
-        explanations = {
-            printable(path),
-            f"one user (pseudonym {pseudonym.hex()})",
-            f"bucket {bucket} of the snapshot",
-        }
-        assert explanations & said, f"{path!r} was lost without a word"
+        assert explanations(keys, path) & said, f"{path!r} was lost without a word"
     for finding in restored.findings:
         if not finding.path.startswith(("one user", "bucket")):
             assert finding.path in {printable(path) for path in lost}

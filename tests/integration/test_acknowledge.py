@@ -5,7 +5,6 @@ passed over for them.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,7 +24,7 @@ from shenyu_data.operations.key_rotation import begin_rotation, finish_rotation,
 from shenyu_data.operations.shrunken import Scope, report_shrunken
 from shenyu_data.repository.repository import Repository, create_repository
 from shenyu_data.storage.memory import MemoryStorage
-from shenyu_data.testing.scenario import PASSPHRASE
+from shenyu_data.testing.scenario import PASSPHRASE, copy_in_memory
 from tests.integration.overwritten import PATH, USER, Place, torn, written
 
 
@@ -35,11 +34,8 @@ def keys() -> Repository:
 
 
 @pytest.fixture
-def place(keys: Repository, tmp_path: Path) -> Iterator[Place]:
-    storage = MemoryStorage()
-    assert isinstance(keys.storage, MemoryStorage)
-    storage.objects.update(keys.storage.objects)
-    yield Place(Repository(storage, keys.keys), tmp_path)
+def place(keys: Repository, tmp_path: Path) -> Place:
+    return Place(copy_in_memory(keys), tmp_path)
 
 
 def ack(place: Place, user: str = USER, path: bytes = b"") -> list[Acknowledgement]:

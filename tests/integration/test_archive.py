@@ -20,7 +20,7 @@ from shenyu_data.model.chats import read_history
 from shenyu_data.model.errors import ShenyuDataError
 from shenyu_data.model.monitor import CollectingMonitor
 from shenyu_data.operations import archive as archive_module
-from shenyu_data.operations import live_document, live_writer
+from shenyu_data.operations import live_document, live_watch, live_writer
 from shenyu_data.operations.archive import ArchiveStats, archive, plan_archive
 from shenyu_data.operations.archive_task import ArchiveOptions
 from shenyu_data.operations.live_document import QUIET_S
@@ -441,7 +441,7 @@ class SlowWriter:
             time=time.time,
             time_ns=time.time_ns,
         )
-        for module in (live_document, live_writer):
+        for module in (live_document, live_watch, live_writer):
             patches.setattr(module, "time", clock)
 
 
@@ -490,7 +490,7 @@ def test_an_archive_stays_if_its_history_does_not_become_quiet(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place.run()
-    monkeypatch.setattr(live_document, "_MOST_S", -1.0)
+    monkeypatch.setattr(live_watch, "_MOST_S", -1.0)
     before = in_archive(place)
     stats = place.run(None)
     assert (stats.chats, stats.busy) == (0, 2)

@@ -5,7 +5,6 @@ what is known to have been removed is neither.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ from shenyu_data.operations.restore_undo import undo
 from shenyu_data.operations.shrunken import Scope, report_shrunken
 from shenyu_data.repository.repository import Repository, create_repository
 from shenyu_data.storage.memory import MemoryStorage
-from shenyu_data.testing.scenario import PASSPHRASE, look
+from shenyu_data.testing.scenario import PASSPHRASE, copy_in_memory, look
 from tests.integration.overwritten import ARCHIVE, PATH, T0, USER, Place, torn, written
 
 USER_PATH = f"users/{USER}.json"
@@ -40,11 +39,8 @@ def keys() -> Repository:
 
 
 @pytest.fixture
-def place(keys: Repository, tmp_path: Path) -> Iterator[Place]:
-    storage = MemoryStorage()
-    assert isinstance(keys.storage, MemoryStorage)
-    storage.objects.update(keys.storage.objects)
-    yield Place(Repository(storage, keys.keys), tmp_path)
+def place(keys: Repository, tmp_path: Path) -> Place:
+    return Place(copy_in_memory(keys), tmp_path)
 
 
 def plan(place: Place, **more: Any) -> RepairPlan:

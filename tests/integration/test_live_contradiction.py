@@ -11,6 +11,7 @@ from shenyu_data.datadir.folder import open_folder, open_root
 from shenyu_data.datadir.replace import Live
 from shenyu_data.operations.journal import Began, Digests, open_journals
 from shenyu_data.operations.live_document import Change, LiveDocument, kept_attributes
+from shenyu_data.operations.live_watch import DocumentWatch
 
 PATH = "histories/ben/chat-history.json"
 
@@ -42,18 +43,19 @@ def test_what_was_merged_is_kept_if_the_application_contradicts_it(tmp_path: Pat
     with open_journals(state) as journals, open_root(data) as root:
         folder = open_folder(root, os.path.dirname(PATH).encode())
         document = LiveDocument(
-            root, folder, PATH.encode(), "history", journals.begin(began), Digests(b"k" * 32), 0.2
+            folder, PATH.encode(), "history", journals.begin(began), Digests(b"k" * 32), 0.2
         )
+        watch = DocumentWatch(root, document)
         document.change(edit)
         os.pwrite(first, text(chat(1, "a", "x", "first")), 0)
         os.close(first)
-        document.look()
+        watch.look()
         assert "first" in path.read_text()
         path.write_bytes(text(chat(2, "back"), chat(1, "a", "second")))
-        while not document.look():
+        while not watch.look():
             pass
         document.close()
-    codes = [finding.code for finding in document.findings]
+    codes = [finding.code for finding in watch.findings]
     kept = list(path.parent.glob(".shenyu-data-kept-*"))
     everything = path.read_text() + "".join(one.read_text() for one in kept)
     assert "second" in path.read_text()

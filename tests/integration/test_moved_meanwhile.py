@@ -15,7 +15,7 @@ import pytest
 
 from shenyu_data.model.layout import Place, kind_of
 from shenyu_data.model.monitor import CollectingMonitor, SilentMonitor
-from shenyu_data.operations import backup_owner, backup_tasks, export_task
+from shenyu_data.operations import backup_owner, backup_tasks, export_source, export_task
 from shenyu_data.operations.archive import archive
 from shenyu_data.operations.archive_task import ArchiveOptions
 from shenyu_data.operations.backup import BackupOptions, backup
@@ -147,7 +147,7 @@ def test_an_export_holds_every_chat_that_moves_while_it_is_made(
     for number in range(1, MOST_LOOKS):
         folder = tmp_path / str(number)
         setting = Setting(folder, *MOVES[name])
-        moved = at_look(monkeypatch, number, [export_task], setting.move)
+        moved = at_look(monkeypatch, number, [export_source, export_task], setting.move)
         path = str(folder / "export")
         options = ExportOptions(form=form)
         stats = export(str(setting.folder), path, BytesIO(), options, SilentMonitor())
@@ -171,7 +171,7 @@ def test_of_a_user_with_very_much_an_export_says_that_chats_may_be_missing(
     for number in range(1, MOST_LOOKS):
         folder = tmp_path / str(number)
         setting = Setting(folder, [], pack)
-        moved = at_look(monkeypatch, number, [export_task], setting.move)
+        moved = at_look(monkeypatch, number, [export_source, export_task], setting.move)
         monitor = CollectingMonitor()
         options = ExportOptions(form="native")
         export(str(setting.folder), str(folder / "export"), BytesIO(), options, monitor)
@@ -220,8 +220,8 @@ def test_a_file_too_large_for_memory_that_vanishes_before_it_is_read_is_told(
     data.write(f"histories/{USER}/other.json", [chat(9)])
     huge = tmp_path / f"data/histories/{USER}/chat-history.json"
     monkeypatch.setattr(export_task, "MOST_TASK_BYTES", 10)
-    monkeypatch.setattr(export_task, "MOST_BYTES", huge.stat().st_size - 1)
-    monkeypatch.setattr(export_task, "kind_of", exchanged(huge, becomes))
+    monkeypatch.setattr(export_source, "MOST_BYTES", huge.stat().st_size - 1)
+    monkeypatch.setattr(export_source, "kind_of", exchanged(huge, becomes))
     monitor = CollectingMonitor()
     path = str(tmp_path / "export")
     stats = export(str(data.folder), path, BytesIO(), ExportOptions(), monitor)

@@ -4,7 +4,6 @@ process dies or is interrupted.
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import shutil
@@ -34,8 +33,9 @@ from shenyu_data.operations.restore_undo import undo
 from shenyu_data.repository.repository import Repository, create_repository
 from shenyu_data.storage.memory import MemoryStorage
 from shenyu_data.testing.application import Application, chat, settle
+from shenyu_data.testing.failing import Death, fill_up
 from shenyu_data.testing.faulty import Crash, FaultyStorage
-from shenyu_data.testing.scenario import PASSPHRASE, take
+from shenyu_data.testing.scenario import PASSPHRASE, copy_in_memory, take
 
 USER, OTHER = f"{7:064x}", f"{8:064x}"
 PATH = f"histories/{USER}/chat-history.json"
@@ -98,10 +98,7 @@ class Place(NamedTuple):
 
     def anew(self) -> Place:
         """Give the same with a copy of the repository, which then does not grow, spoilt again."""
-        storage = MemoryStorage()
-        assert isinstance(self.repository.storage, MemoryStorage)
-        storage.objects.update(self.repository.storage.objects)
-        place = self._replace(repository=Repository(storage, self.repository.keys))
+        place = self._replace(repository=copy_in_memory(self.repository))
         place.spoil()
         return place
 
@@ -575,29 +572,6 @@ def unsynced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 
-WRITES = ("rename", "unlink", "link", "write", "writev", "fsync", "mkdir", "ftruncate", "fchmod")
-
-
-class Death:
-    """The process dies at call number ``at`` that writes something; afterwards nothing works."""
-
-    def __init__(self, at: int, patches: pytest.MonkeyPatch) -> None:
-        self.calls = 0
-        self._at = at
-        for name in WRITES:
-            patches.setattr(os, name, self._around(getattr(os, name)))
-        patches.setattr("shenyu_data.datadir.replace.exchange", self._around(exchange))
-
-    def _around(self, call: Callable[..., Any]) -> Callable[..., Any]:
-        def around(*words: Any, **more: Any) -> Any:
-            self.calls += 1
-            if self.calls > self._at:
-                raise Crash
-            return call(*words, **more)
-
-        return around
-
-
 def test_killed_at_every_write_the_next_run_goes_on_and_starts_what_was_stopped(
     place: Place, unsynced: None
 ) -> None:
@@ -722,9 +696,6 @@ def test_documents_that_a_killed_run_was_changing_are_in_the_report(place: Place
     assert "before it was cut off" in Path(str(stats.report)).with_suffix(".txt").read_text()
 
 
-CALLS = ("write", "writev", "fsync", "link", "mkdir", "pwrite")
-
-
 def test_on_a_disk_that_is_full_the_service_is_never_left_down(
     place: Place, unsynced: None
 ) -> None:
@@ -750,27 +721,6 @@ def test_on_a_disk_that_is_full_the_service_is_never_left_down(
             break
         failures += 1
     assert failures > 20
-
-
-def fill_up(patches: pytest.MonkeyPatch, room: int) -> list[str]:
-    """Let all calls that take room fail from number ``room`` on; return which did."""
-    failed: list[str] = []
-    calls = iter(range(10**9))
-
-    def around(name: str) -> Any:
-        real = getattr(os, name)
-
-        def call(*words: Any, **more: Any) -> Any:
-            if next(calls) >= room:
-                failed.append(name)
-                raise OSError(errno.ENOSPC, "No space left on device")
-            return real(*words, **more)
-
-        return call
-
-    for name in CALLS:
-        patches.setattr(os, name, around(name))
-    return failed
 
 
 class Watching(CollectingMonitor):

@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
-from shenyu_data.datadir.exchange import exchange
 from shenyu_data.model.errors import NothingToTakeBack, UsageError
 from shenyu_data.model.monitor import CollectingMonitor, Task
 from shenyu_data.operations.backup import backup
@@ -25,8 +23,9 @@ from shenyu_data.operations.validate import ValidateOptions, validate
 from shenyu_data.repository.repository import Repository, create_repository
 from shenyu_data.storage.memory import MemoryStorage
 from shenyu_data.testing.application import Application, chat
+from shenyu_data.testing.failing import Death
 from shenyu_data.testing.faulty import Crash
-from shenyu_data.testing.scenario import PASSPHRASE, take
+from shenyu_data.testing.scenario import PASSPHRASE, copy_in_memory, take
 
 USER = f"{7:064x}"
 OTHER = f"{8:064x}"
@@ -99,10 +98,7 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> Place:
 def place(made_once: Place, tmp_path: Path) -> Place:
     """Give a copy of it: many tests, one key derivation."""
     shutil.copytree(made_once.data.folder, tmp_path / "data")
-    storage = MemoryStorage()
-    assert isinstance(made_once.repository.storage, MemoryStorage)
-    storage.objects.update(made_once.repository.storage.objects)
-    repository = Repository(storage, made_once.repository.keys)
+    repository = copy_in_memory(made_once.repository)
     return Place(repository, Application(tmp_path / "data"), tmp_path / "state")
 
 
@@ -354,29 +350,6 @@ def test_what_is_kept_of_a_user_is_erased_with_the_user(place: Place) -> None:
     ]
     held = [path.read_bytes() for path in place.state.rglob("*") if path.is_file()]
     assert not any(b"secret words" in text for text in held)
-
-
-WRITES = ("rename", "unlink", "link", "write", "writev", "fsync", "mkdir", "ftruncate", "fchmod")
-
-
-class Death:
-    """The process dies at call number ``at`` that writes something; afterwards nothing works."""
-
-    def __init__(self, at: int, patches: pytest.MonkeyPatch) -> None:
-        self.calls = 0
-        self._at = at
-        for name in WRITES:
-            patches.setattr(os, name, self._around(getattr(os, name)))
-        patches.setattr("shenyu_data.datadir.replace.exchange", self._around(exchange))
-
-    def _around(self, call: Callable[..., Any]) -> Callable[..., Any]:
-        def around(*words: Any, **more: Any) -> Any:
-            self.calls += 1
-            if self.calls > self._at:
-                raise Crash
-            return call(*words, **more)
-
-        return around
 
 
 @pytest.mark.parametrize("alone", [False, True], ids=["with snapshots", "alone"])

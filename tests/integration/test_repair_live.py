@@ -4,7 +4,6 @@ disk that is full.
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import random
@@ -22,6 +21,7 @@ from shenyu_data.operations.restore_wanted import Saved
 from shenyu_data.repository.repository import Repository, create_repository
 from shenyu_data.storage.memory import MemoryStorage
 from shenyu_data.testing.application import Application, chat
+from shenyu_data.testing.failing import fill_up
 from shenyu_data.testing.interleaving import T0, Interleaving
 from shenyu_data.testing.scenario import PASSPHRASE, take
 
@@ -126,9 +126,6 @@ def test_a_shrunken_history_is_filled_up_beside_a_writer(
     assert [text for text in writer.messages if text not in everything] == [], codes
 
 
-CALLS = ("write", "writev", "fsync", "link", "mkdir")
-
-
 @pytest.mark.parametrize("alone", [False, True], ids=["with snapshots", "alone"])
 def test_on_a_disk_that_is_full_nothing_is_lost_and_with_room_it_is_mended(
     place: Place, tmp_path: Path, alone: bool
@@ -138,7 +135,7 @@ def test_on_a_disk_that_is_full_nothing_is_lost_and_with_room_it_is_mended(
         place.tear()
         state = tmp_path / str(room)
         with pytest.MonkeyPatch.context() as patches:
-            full = _fill_up(patches, room)
+            full = fill_up(patches, room)
             with suppress(OSError, ShenyuDataError):
                 place.repair(state, alone=alone, quiet_s=0.01)
         there = place.path.read_bytes()
@@ -156,24 +153,3 @@ def test_on_a_disk_that_is_full_nothing_is_lost_and_with_room_it_is_mended(
             break
         failures += 1
     assert failures > 3
-
-
-def _fill_up(patches: pytest.MonkeyPatch, room: int) -> list[str]:
-    """Let all calls that take room fail from number ``room`` on; return which did."""
-    failed: list[str] = []
-    calls = iter(range(10**9))
-
-    def around(name: str) -> Any:
-        real = getattr(os, name)
-
-        def call(*words: Any, **more: Any) -> Any:
-            if next(calls) >= room:
-                failed.append(name)
-                raise OSError(errno.ENOSPC, "No space left on device")
-            return real(*words, **more)
-
-        return call
-
-    for name in CALLS:
-        patches.setattr(os, name, around(name))
-    return failed

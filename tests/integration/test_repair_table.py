@@ -8,7 +8,7 @@ import json
 import os
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
 
@@ -19,22 +19,10 @@ from shenyu_data.operations.validate import ValidateOptions, validate
 from shenyu_data.repository.repository import Repository, create_repository
 from shenyu_data.storage.memory import MemoryStorage
 from shenyu_data.testing.application import Application, chat
-from shenyu_data.testing.scenario import PASSPHRASE, take
+from shenyu_data.testing.scenario import PASSPHRASE, copy_in_memory, take
+from tests.integration.overwritten import PATH, T0, USER, USER_DOCUMENT, chats
 
-USER = f"{7:064x}"
-PATH = f"histories/{USER}/chat-history.json"
-USER_DOCUMENT = {
-    "id": USER,
-    "fingerprint": {"userAgent": "x"},
-    "firstSeen": "2026-01-02T03:04:05.678Z",
-    "lastSeen": "2026-01-02T03:04:05.678Z",
-}
-T0 = 1_700_000_000_000
 MIB = 1 << 20
-
-
-def chats(*numbers: int) -> list[dict[str, Any]]:
-    return [chat(number, 2) for number in numbers]
 
 
 def written(value: object) -> bytes:
@@ -138,10 +126,7 @@ def keys() -> Repository:
 
 @pytest.fixture
 def place(keys: Repository, tmp_path: Path) -> Place:
-    storage = MemoryStorage()
-    assert isinstance(keys.storage, MemoryStorage)
-    storage.objects.update(keys.storage.objects)
-    return Place(Repository(storage, keys.keys), tmp_path)
+    return Place(copy_in_memory(keys), tmp_path)
 
 
 @ROWS

@@ -20,7 +20,7 @@ import pytest
 from shenyu_data.datadir import exchange as exchange_module
 from shenyu_data.datadir import replace
 from shenyu_data.model.monitor import CollectingMonitor
-from shenyu_data.operations import live_document
+from shenyu_data.operations import live_watch
 from shenyu_data.operations.live_document import QUIET_S
 from shenyu_data.operations.restore_live import (
     LiveOptions,
@@ -336,13 +336,10 @@ def test_what_stands_in_the_way_is_never_followed_nor_replaced(
     assert (stats.changed, stats.refused) == (0, 1)
 
 
-def test_what_is_written_into_the_displaced_file_is_merged_back(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The application has the file open across the exchange and writes afterwards."""
-    delete_chat(place, 250)
-    path = place.data.folder / PATH
-    chats = [chat(777), *place.data.chats(USER)]
+def held_open(patches: pytest.MonkeyPatch, path: Path) -> list[int]:
+    """Let the application open the file right before it is exchanged; return a list that gets the
+    descriptor then.
+    """
     descriptors: list[int] = []
     exchange = exchange_module.exchange
 
@@ -351,7 +348,18 @@ def test_what_is_written_into_the_displaced_file_is_merged_back(
             descriptors.append(os.open(path, os.O_WRONLY))
         return exchange(folder, one, other)
 
-    monkeypatch.setattr(replace, "exchange", hold_and_exchange)
+    patches.setattr(replace, "exchange", hold_and_exchange)
+    return descriptors
+
+
+def test_what_is_written_into_the_displaced_file_is_merged_back(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The application has the file open across the exchange and writes afterwards."""
+    delete_chat(place, 250)
+    path = place.data.folder / PATH
+    chats = [chat(777), *place.data.chats(USER)]
+    descriptors = held_open(monkeypatch, path)
     looked = exchange_module.is_open_for_writing
     looks: list[bool | None] = []
 
@@ -485,16 +493,8 @@ def test_a_displaced_file_that_is_still_written_to_is_not_removed_however_late_i
 ) -> None:
     delete_chat(place, 250)
     path = place.data.folder / PATH
-    descriptors: list[int] = []
-    exchange = exchange_module.exchange
-
-    def hold_and_exchange(folder: int, one: bytes, other: bytes) -> bool:
-        if not descriptors:
-            descriptors.append(os.open(path, os.O_WRONLY))
-        return exchange(folder, one, other)
-
-    monkeypatch.setattr(replace, "exchange", hold_and_exchange)
-    monkeypatch.setattr(live_document, "_MOST_S", -1.0)
+    descriptors = held_open(monkeypatch, path)
+    monkeypatch.setattr(live_watch, "_MOST_S", -1.0)
     _, codes = place.restore(chat=str(T0 + 250), quiet_s=0.0)
     assert codes == ["live-busy", "displaced-kept"]
     os.ftruncate(descriptors[0], 0)

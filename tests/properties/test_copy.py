@@ -15,8 +15,8 @@ from shenyu_data.repository.crypto import Secrets
 from shenyu_data.repository.repository import Repository, create_repository
 from shenyu_data.storage.memory import MemoryStorage
 from shenyu_data.testing.strategies import trees
-from shenyu_data.testing.tree import Item, build_tree, read_tree
-from tests.properties.test_restore import folder, new_repository
+from shenyu_data.testing.tree import Item, build_tree, read_tree, tree_folder
+from tests.properties.test_restore import new_repository
 
 
 class There(MemoryStorage):
@@ -55,7 +55,7 @@ def bring(source: Repository, destination: Repository, wanted: bytes) -> None:
 def test_copies_of_two_snapshots_restore_as_the_snapshots_do(
     first: dict[bytes, Item], second: dict[bytes, Item]
 ) -> None:
-    with folder() as base:
+    with tree_folder() as base:
         source, destination = new_repository(), another_repository()
         data = base / "data"
         build_tree(base / "first", first)

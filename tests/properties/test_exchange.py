@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -25,21 +23,9 @@ from shenyu_data.operations.import_data import ImportStats, import_data
 from shenyu_data.operations.import_plan import ImportOptions, plan_import
 from shenyu_data.testing.strategies import trees
 from shenyu_data.testing.tree import Item as Planned
-from shenyu_data.testing.tree import Tree, build_tree, read_tree
+from shenyu_data.testing.tree import Tree, build_tree, read_tree, tree_folder
 
 OURS = {"torn-document", "special-file"}
-
-
-@contextmanager
-def folder() -> Iterator[Path]:
-    """Give a folder that is gone afterwards, whatever modes were set in it."""
-    with tempfile.TemporaryDirectory(prefix="tree-", ignore_cleanup_errors=True) as path:
-        yield Path(path)
-        for top, folders, _ in os.walk(os.fsencode(path)):
-            for name in folders:
-                full = os.path.join(top, name)
-                if not os.path.islink(full):
-                    os.chmod(full, 0o700)
 
 
 def export_of(data: Path, **options: object) -> tuple[bytes, ExportStats, set[str]]:
@@ -68,7 +54,7 @@ def without_special(tree: Tree) -> Tree:
 def test_an_export_imported_into_an_empty_directory_is_the_same_directory(
     plan: dict[bytes, Planned],
 ) -> None:
-    with folder() as base:
+    with tree_folder() as base:
         build_tree(base / "data", plan)
         before = read_tree(base / "data")
         text, stats, codes = export_of(base / "data")
@@ -88,7 +74,7 @@ def test_an_export_imported_into_an_empty_directory_is_the_same_directory(
 
 @given(plan=trees(special=False))
 def test_without_exact_nothing_gets_rights_or_leads_out(plan: dict[bytes, Planned]) -> None:
-    with folder() as base:
+    with tree_folder() as base:
         build_tree(base / "data", plan)
         text, _, _ = export_of(base / "data")
         done = bring_in(text, base / "new", base / "state")
@@ -121,7 +107,7 @@ def test_a_reader_of_anything_ends_with_an_error_of_ours(text: bytes, head: byte
 
 @st.composite
 def damaged_exports(draw: st.DrawFn) -> tuple[bytes, bytes]:
-    with folder() as base:
+    with tree_folder() as base:
         build_tree(
             base,
             {
@@ -150,7 +136,7 @@ def test_every_damage_to_an_export_is_noticed_before_anything_is_written(
     both: tuple[bytes, bytes],
 ) -> None:
     _, damaged = both
-    with folder() as base:
+    with tree_folder() as base:
         with pytest.raises(ArchiveError):
             bring_in(damaged, base / "new", base / "state")
         assert not (base / "new").exists()

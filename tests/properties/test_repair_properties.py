@@ -22,7 +22,7 @@ from shenyu_data.operations.repair import RepairOptions, repair
 from shenyu_data.repository.repository import Repository, create_repository
 from shenyu_data.storage.memory import MemoryStorage
 from shenyu_data.testing.application import Application, settle
-from shenyu_data.testing.scenario import PASSPHRASE
+from shenyu_data.testing.scenario import PASSPHRASE, copy_in_memory
 from tests.properties.lives import Life, told, whole_in
 
 NAME = b"chat-history.json"
@@ -103,10 +103,7 @@ def test_a_whole_repair_loses_no_chat_that_nobody_removed(
     keys: Repository, tmp_path: Path, seed: int
 ) -> None:
     chance = random.Random(seed)
-    assert isinstance(keys.storage, MemoryStorage)
-    storage = MemoryStorage()
-    storage.objects.update(keys.storage.objects)
-    repository = Repository(storage, keys.keys)
+    repository = copy_in_memory(keys)
     data = Application(tmp_path / "data")
     data.add_user(USER, [])
     path = data.folder / f"histories/{USER}/chat-history.json"

@@ -18,7 +18,7 @@ from shenyu_data.datadir.folder import open_root
 from shenyu_data.datadir.replace import Attributes, Live
 from shenyu_data.model.findings import Finding
 from shenyu_data.model.layout import Kind
-from shenyu_data.operations import live_document, live_writer
+from shenyu_data.operations import live_document, live_watch, live_writer
 from shenyu_data.operations.journal import Began, Digests, open_journals
 from shenyu_data.operations.live_document import QUIET_S, Change, Edit
 from shenyu_data.operations.live_writer import LiveWriter
@@ -44,7 +44,7 @@ class Clock:
         clock = SimpleNamespace(
             monotonic=lambda: self.now_s, sleep=self.sleep, time=time.time, time_ns=time.time_ns
         )
-        for module in (live_document, live_writer):
+        for module in (live_document, live_watch, live_writer):
             patches.setattr(module, "time", clock)
 
 
@@ -174,7 +174,7 @@ def test_one_that_is_written_all_the_time_keeps_nobody_waiting(place: Place) -> 
 def test_what_did_not_become_quiet_is_told_to_what_follows(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(live_document, "_MOST_S", -10.0)
+    monkeypatch.setattr(live_watch, "_MOST_S", -10.0)
     told: list[bool] = []
     place.change(1, told.append)
     place.writer.drain()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -137,6 +138,7 @@ def _clean_up(
         findings=bool(stats.refused) or _is_left(plan) or call.monitor.count("error") > 0,
         failed=bool(stats.failed or stats.busy),
         damaged=bool(stats.damaged),
+        lists=_lists(plan),
     )
 
 
@@ -147,8 +149,9 @@ def _finish_plan(call: Call, options: CleanupOptions, plan: CleanupPlan, *, dry_
     """Say what was planned: nothing more is done."""
     call.finish(
         _document(plan, None, dry_run=dry_run),
-        _describe(plan, options, printable(call.data)),
+        "" if call.as_json else _describe(plan, options, printable(call.data)),
         findings=_is_left(plan) or call.monitor.count("error") > 0,
+        lists=_lists(plan),
     )
 
 
@@ -163,24 +166,23 @@ def _describe(plan: CleanupPlan, options: CleanupOptions, where: str) -> str:
     if plan.empty:
         head = f"There is nothing to clean up in {where}"
     lines = [f"{head}, of {number(plan.users_losing, 'user')} of {plan.users_seen:,}."]
-    losing = [item for item in plan.users if item.amounts.documents or item.amounts.folders]
-    if losing:
-        rows = [
-            (
-                item.user,
-                f"{item.amounts.chats:,}",
-                f"{item.amounts.messages:,}",
-                size(item.amounts.size_bytes),
-                f"{item.amounts.files:,}",
-            )
-            for item in losing[:_SHOWN]
-        ]
+    losing = (item for item in plan.users if item.amounts.documents or item.amounts.folders)
+    rows = [
+        (
+            item.user,
+            f"{item.amounts.chats:,}",
+            f"{item.amounts.messages:,}",
+            size(item.amounts.size_bytes),
+            f"{item.amounts.files:,}",
+        )
+        for item in islice(losing, _SHOWN)
+    ]
+    if rows:
         header = ("user", "chats", "messages", "bytes", "files removed")
         lines += ["  " + line for line in table(header, rows).split("\n")]
         lines += _more(len(rows), plan.users_losing, "user")
-    going = [item for item in plan.chats if item.kept is None]
-    if going:
-        rows = [_chat_row(item) for item in going[:_SHOWN]]
+    going = (item for item in plan.chats if item.kept is None)
+    if rows := [_chat_row(item) for item in islice(going, _SHOWN)]:
         header = ("history", "chat", "last active", "by", "because")
         lines += ["  " + line for line in table(header, rows).split("\n")]
         lines += _more(len(rows), total.chats, "chat")
@@ -261,25 +263,10 @@ def _summary(plan: CleanupPlan, stats: CleanupStats, where: str) -> str:
 
 
 def _document(plan: CleanupPlan, stats: CleanupStats | None, *, dry_run: bool) -> dict[str, Any]:
+    """Return the JSON document; what the lists hold is told by :func:`_lists`."""
     return {
-        "users": [
-            {"user": item.user, **_amounts_json(item.amounts), **_kept_json(item.amounts)}
-            for item in plan.users
-        ],
-        "chats": [
-            {
-                "user": item.user,
-                "path": item.path,
-                "chat": item.chat,
-                "messages": item.messages,
-                "size_bytes": item.size_bytes,
-                "last_active": iso(item.active_ms),
-                "clock": item.source,
-                "reasons": item.reasons,
-                "kept": item.kept,
-            }
-            for item in plan.chats
-        ],
+        "users": [],
+        "chats": [],
         "planned": {**_amounts_json(plan.total), **_kept_json(plan.total)},
         "removed": _amounts_json(stats.done) if stats is not None else None,
         "users_losing": plan.users_losing,
@@ -293,6 +280,29 @@ def _document(plan: CleanupPlan, stats: CleanupStats | None, *, dry_run: bool) -
         "elapsed_s": round(stats.elapsed_s if stats else plan.elapsed_s, 3),
         "dry_run": dry_run,
     }
+
+
+def _lists(plan: CleanupPlan) -> tuple[Iterator[dict[str, Any]], Iterator[dict[str, Any]]]:
+    """Yield the users and the chats of the JSON document: there may be millions."""
+    users = (
+        {"user": item.user, **_amounts_json(item.amounts), **_kept_json(item.amounts)}
+        for item in plan.users
+    )
+    chats = (
+        {
+            "user": item.user,
+            "path": item.path,
+            "chat": item.chat,
+            "messages": item.messages,
+            "size_bytes": item.size_bytes,
+            "last_active": iso(item.active_ms),
+            "clock": item.source,
+            "reasons": item.reasons,
+            "kept": item.kept,
+        }
+        for item in plan.chats
+    )
+    return users, chats
 
 
 def _amounts_json(item: Amounts) -> dict[str, Any]:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import wraps
-from itertools import chain
 from typing import Any, TypeVar
 
 import click
@@ -147,15 +146,17 @@ class Call:
         findings: bool = False,
         failed: bool = False,
         damaged: bool = False,
+        lists: Sequence[Iterable[Mapping[str, Any]]] = (),
     ) -> None:
-        """Print the result, as ``document`` or as ``text``, and exit.
+        """Print the result, as ``document`` or as ``text``, and exit. ``lists`` are what the last
+        empty lists of the document hold.
 
         With 4 if something is damaged, else 3 if something failed, else 1 if there were findings.
         """
         self.document = document
         if self.as_json:
             seen = (msgspec.structs.asdict(item) for item in self.monitor.findings)
-            print_json({**document, "findings": []}, seen)
+            print_json({**document, "findings": []}, *lists, seen)
         elif text and not self.quiet:
             say(text)
         if damaged or failed or findings:
@@ -285,33 +286,39 @@ def _explain(raised: Exception) -> ShenyuDataError:
     )
 
 
-def print_json(document: Mapping[str, Any], items: Iterable[Mapping[str, Any]] = ()) -> None:
+def print_json(document: Mapping[str, Any], *lists: Iterable[Mapping[str, Any]]) -> None:
     """Print one JSON document on standard output. A name that is no text comes out with escapes.
 
-    ``items`` are what the last list of the document holds, which is empty in it: they are printed
-    one after the other, as there may be millions.
+    ``lists`` are what the last lists of the document hold, which are empty in it: their items are
+    printed one after the other, as there may be millions.
     """
-    for piece in json_pieces(document, items):
+    for piece in json_pieces(document, *lists):
         sys.stdout.buffer.write(piece)
     sys.stdout.buffer.flush()
 
 
-def json_pieces(document: Mapping[str, Any], items: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:
+# Text that ends like this, too, is followed by its quotation mark.
+_empty_lists = re.compile(rb"^( *).*\[(?=\],?$)", re.MULTILINE).finditer
+
+
+def json_pieces(
+    document: Mapping[str, Any], *lists: Iterable[Mapping[str, Any]]
+) -> Iterator[bytes]:
     """Yield the text of a JSON document piece by piece, as :func:`print_json` prints it."""
     text = _json_text(document)
-    first = next(iterator := iter(items), None)
-    if first is None:
-        yield text + b"\n"
-        return
-    head, _, rest = text.rpartition(b"[]")
-    line = head[head.rfind(b"\n") + 1 :]
-    indent = b"\n" + b" " * (len(line) - len(line.lstrip(b" ")))
-    yield head + b"["
-    separator = b""
-    for item in chain([first], iterator):
-        yield separator + indent + b"  " + _json_text(item).replace(b"\n", indent + b"  ")
-        separator = b","
-    yield indent + b"]" + rest + b"\n"
+    places = list(_empty_lists(text))[-len(lists) :]
+    done = 0
+    for place, items in zip(places, lists, strict=False):
+        indent = b"\n" + place[1]
+        yield text[done : place.end()]
+        done = place.end()
+        separator = b""
+        for item in items:
+            yield separator + indent + b"  " + _json_text(item).replace(b"\n", indent + b"  ")
+            separator = b","
+        if separator:
+            yield indent
+    yield text[done:] + b"\n"
 
 
 def _json_text(value: Mapping[str, Any]) -> bytes:

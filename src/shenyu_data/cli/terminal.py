@@ -10,9 +10,9 @@ from collections import Counter
 from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
-from shenyu_data.cli.kept import KeptFindings
 from shenyu_data.model.findings import Finding, printable
 from shenyu_data.model.monitor import SilentMonitor, Task
+from shenyu_data.operations.kept import Kept
 
 if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn
@@ -27,7 +27,7 @@ class TerminalMonitor:
     """
 
     def __init__(self, *, quiet: bool, silent: bool, progress: bool, detailed: bool) -> None:
-        self.findings = KeptFindings()
+        self.findings = Kept(Finding)
         self.codes: set[str] = set()
         """The codes of all that was reported, kept or not."""
         self._counts: Counter[str] = Counter()

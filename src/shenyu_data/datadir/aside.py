@@ -19,9 +19,8 @@ from shenyu_data.datadir.folder import FILE_FLAGS, FOLDER_FLAGS, open_folder
 from shenyu_data.datadir.made import look_of
 from shenyu_data.datadir.replace import Attributes
 from shenyu_data.model.layout import NEW_PREFIX, is_passing
-from shenyu_data.storage.atomic import set_attributes, write_all
+from shenyu_data.storage.atomic import passing_file, set_attributes, write_all
 
-_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 _OWNERS = 0o700
 _FIRST = 1 << 31  # the numbers below are those of files that are written where they belong
 
@@ -237,19 +236,11 @@ def sweep_asides(root: int, runs: Collection[str]) -> None:
 def _write(
     folder: int, name: bytes, data: bytes, attributes: Attributes, *, look: bool
 ) -> os.stat_result | None:
-    descriptor = os.open(name, _NEW_FILE, 0o600, dir_fd=folder)
-    try:
-        try:
-            write_all(descriptor, [data])
-            mode, owner, mtime_ns = attributes
-            set_attributes(descriptor, mode=mode, owner=owner, mtime_ns=mtime_ns)
-            return os.fstat(descriptor) if look else None
-        finally:
-            os.close(descriptor)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(name, dir_fd=folder)
-        raise
+    with passing_file(name, folder=folder) as descriptor:
+        write_all(descriptor, [data])
+        mode, owner, mtime_ns = attributes
+        set_attributes(descriptor, mode=mode, owner=owner, mtime_ns=mtime_ns)
+        return os.fstat(descriptor) if look else None
 
 
 def _read(folder: int, name: bytes, path: bytes) -> Back:

@@ -19,6 +19,7 @@ TEXT_NAME = "catalog-text.db"
 MATCHING = "c.id IN (SELECT rowid FROM text.words WHERE words MATCH ?)"
 
 _APPLICATION_ID = 0x53485458  # "SHTX"
+_CACHE_KIB = 4096
 _LEAST_ALIVE = 0.5  # of the chats it holds; else it is made anew
 
 # No positions and no copy of the text; the pieces are ASCII, whatever they are pieces of.
@@ -63,6 +64,7 @@ def begin(catalog: Catalog, folder: str) -> int:
     """
     path = os.path.join(folder, TEXT_NAME)
     run = catalog.connection.execute
+    run(f"PRAGMA main.cache_size = -{_CACHE_KIB}")  # it is gone through once, in its order
     if _attached(catalog, folder):
         try:
             birth, last = _holds(catalog)

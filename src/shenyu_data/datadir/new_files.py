@@ -18,12 +18,11 @@ from shenyu_data.datadir.folder import make_folder, open_folder
 from shenyu_data.datadir.made import look_of
 from shenyu_data.datadir.replace import Attributes
 from shenyu_data.model.layout import NEW_PREFIX, is_passing
-from shenyu_data.storage.atomic import set_attributes, write_all
+from shenyu_data.storage.atomic import passing_file, set_attributes, write_all
 
 _BATCH_FILES = 4096
 _BATCH_BYTES = 64 << 20
 _REMEMBERED_FOLDERS = 4096
-_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 class Waiting(NamedTuple):
@@ -135,19 +134,11 @@ class NewFiles:
         folder = self.folder(above)
         temporary = NEW_PREFIX + b"%b%08x" % (self._run.encode(), self._count & 0xFFFFFFFF)
         self._count += 1
-        descriptor = os.open(temporary, _NEW_FILE, 0o600, dir_fd=folder)
-        try:
-            try:
-                fill(lambda piece: self._write(descriptor, piece))
-                mode, owner, mtime_ns = attributes
-                set_attributes(descriptor, mode=mode, owner=owner, mtime_ns=mtime_ns)
-                look = look_of(name, os.fstat(descriptor), named=False)
-            finally:
-                os.close(descriptor)
-        except BaseException:
-            with suppress(OSError):
-                os.unlink(temporary, dir_fd=folder)
-            raise
+        with passing_file(temporary, folder=folder) as descriptor:
+            fill(lambda piece: self._write(descriptor, piece))
+            mode, owner, mtime_ns = attributes
+            set_attributes(descriptor, mode=mode, owner=owner, mtime_ns=mtime_ns)
+            look = look_of(name, os.fstat(descriptor), named=False)
         self._batch.append(Waiting(path, temporary, note, look))
         self._pending.add(path)
         if len(self._batch) >= _BATCH_FILES or self._bytes >= _BATCH_BYTES:

@@ -26,12 +26,10 @@ from shenyu_data.model.layout import (
     folder_for_kept,
 )
 from shenyu_data.model.records import MAX_PARSED_BYTES
-from shenyu_data.storage.atomic import set_attributes, write_all
+from shenyu_data.storage.atomic import NEW_FILE_FLAGS, set_attributes, write_all
 
 MOST_BYTES = 2 * MAX_PARSED_BYTES
 """A document larger than this is never in memory whole."""
-
-_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 class Changed(Exception):
@@ -116,7 +114,7 @@ def put(
     """
     new = NEW_PREFIX + token.encode()
     try:
-        descriptor = os.open(new, _NEW_FILE, 0o600, dir_fd=folder)
+        descriptor = os.open(new, NEW_FILE_FLAGS, 0o600, dir_fd=folder)
         try:
             fill(lambda piece: write_all(descriptor, [piece]))
             mode, owner, mtime_ns = attributes

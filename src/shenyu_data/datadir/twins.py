@@ -36,13 +36,12 @@ from shenyu_data.model.layout import (
     is_passing,
 )
 from shenyu_data.model.records import gunzip
-from shenyu_data.storage.atomic import set_attributes, write_all
+from shenyu_data.storage.atomic import NEW_FILE_FLAGS, set_attributes, write_all
 
 MOST_WAITING = 10_000
 MOST_WAITING_BYTES = 256 << 20
 """So much is made durable at a time; of what waits, only digests are in memory."""
 
-_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 QUIET_S = 2.0
 """How long a twin that the application reads is left beside its document."""
 
@@ -242,7 +241,7 @@ class Twins:
 
 def _write(folder: int, temporary: bytes, found: os.stat_result, data: bytes) -> os.stat_result:
     """Write a file with another's attributes, and read it back."""
-    descriptor = os.open(temporary, _NEW_FILE, 0o600, dir_fd=folder)
+    descriptor = os.open(temporary, NEW_FILE_FLAGS, 0o600, dir_fd=folder)
     try:
         write_all(descriptor, [data])
         set_attributes(

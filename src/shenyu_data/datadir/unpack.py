@@ -17,7 +17,7 @@ from shenyu_data.datadir.folder import make_folder, open_folder
 from shenyu_data.datadir.tar import Member, TarReader
 from shenyu_data.model.errors import ArchiveError
 from shenyu_data.model.findings import printable
-from shenyu_data.storage.atomic import set_attributes, write_all
+from shenyu_data.storage.atomic import NEW_FILE_FLAGS, set_attributes, write_all
 
 MAX_DEPTH = 100
 """Folders nested deeper are refused: the data directory itself may have 64."""
@@ -29,7 +29,6 @@ MIN_FREE_FILES = 1000
 _MOST_SHOWN_BYTES = 300
 _CHECK_EVERY = 64 << 20  # bytes, and each member counts for a few kB
 _MEMBER_BYTES = 16 << 10
-_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 _OUR_FAULT = (ENOSPC, EDQUOT, EIO, EMFILE, ENFILE, EROFS)
 
 
@@ -253,7 +252,7 @@ def safe_path(name: bytes) -> bytes | None:
 
 def _create(folder: int, name: bytes) -> int:
     try:
-        return os.open(name, _NEW_FILE, 0o600, dir_fd=folder)
+        return os.open(name, NEW_FILE_FLAGS, 0o600, dir_fd=folder)
     except FileExistsError:  # the last of two wins
         os.unlink(name, dir_fd=folder)
-        return os.open(name, _NEW_FILE, 0o600, dir_fd=folder)
+        return os.open(name, NEW_FILE_FLAGS, 0o600, dir_fd=folder)

@@ -7,12 +7,11 @@ checksum. ``code`` says what is acknowledged, so that other checks may keep thei
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
-from typing import Any
 
 import msgspec
 
+from shenyu_data.model.checked_text import decode_checked, encode_checked
 from shenyu_data.model.errors import AcknowledgementsDamaged
 
 _FORMAT = "shenyu-data-acknowledgements"
@@ -46,18 +45,13 @@ def encode(kept: Iterable[Acknowledgement]) -> bytes:
         "version": _VERSION,
         "acknowledgements": [msgspec.structs.asdict(one) for one in kept],
     }
-    return json.dumps({**body, "check": _check(body)}, indent=2).encode() + b"\n"
+    return encode_checked(body)
 
 
 def decode(data: bytes, name: str) -> list[Acknowledgement]:
     """Return the acknowledgements of a file. Raise AcknowledgementsDamaged."""
     try:
-        document = json.loads(data)
-        check = document.pop("check")
-        if document["format"] != _FORMAT or document["version"] != _VERSION:
-            raise ValueError
-        if check != _check(document):
-            raise ValueError
+        document = decode_checked(data, _FORMAT, _VERSION)
         return msgspec.convert(document["acknowledgements"], list[Acknowledgement])
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise AcknowledgementsDamaged(
@@ -65,10 +59,3 @@ def decode(data: bytes, name: str) -> list[Acknowledgement]:
             hint="Put it back from a backup, or remove it and acknowledge again what was meant. "
             "Only `shenyu-data findings` may change it.",
         ) from None
-
-
-def _check(body: dict[str, Any]) -> str:
-    import hashlib  # late: it takes 5 ms
-
-    text = json.dumps(body, sort_keys=True, separators=(",", ":"))
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

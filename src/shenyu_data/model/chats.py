@@ -222,6 +222,14 @@ def canonical(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
 
+def as_written(value: object) -> bytes:
+    """Return a JSON value as the application writes it."""
+    try:
+        return json.dumps(value, ensure_ascii=False, indent=2).encode()
+    except UnicodeEncodeError:  # half a character
+        return json.dumps(value, indent=2).encode()
+
+
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(name)
 

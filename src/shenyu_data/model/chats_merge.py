@@ -7,7 +7,6 @@ a chat that is there once too often is better than one that is gone.
 
 from __future__ import annotations
 
-import json
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -15,6 +14,7 @@ from shenyu_data.model.chats import (
     Chat,
     History,
     Identity,
+    as_written,
     canonical,
     read_history,
     same_value,
@@ -59,7 +59,7 @@ def merge(base: bytes, theirs: bytes, ours: bytes) -> Merged:
             if value is None:
                 conflicts.append(chat)
                 continue
-            both = read_history(_written([value]))
+            both = read_history(as_written([value]))
             ours = replace(history, index, both, both.chats[0])
     return Merged(ours, conflicts)
 
@@ -98,14 +98,6 @@ def _longer(base: Any, one: Any, two: Any) -> list[Any] | None:
     if not same_value(one[:size], base) or not same_value(two[:size], base):
         return None
     return [*one, *two[size:]]
-
-
-def _written(value: object) -> bytes:
-    """Return a value as the application writes it."""
-    try:
-        return json.dumps(value, ensure_ascii=False, indent=2).encode()
-    except UnicodeEncodeError:  # half a character
-        return json.dumps(value, indent=2).encode()
 
 
 _ABSENT = object()

@@ -8,10 +8,9 @@ own.
 from __future__ import annotations
 
 import hashlib
-import json
 from typing import Any
 
-from shenyu_data.model.chats import Chat, History, canonical, read_history, same_value
+from shenyu_data.model.chats import Chat, History, as_written, canonical, read_history, same_value
 from shenyu_data.model.chats_edit import insert, place_of, replace
 
 
@@ -92,8 +91,4 @@ def _renamed(chat: Chat) -> History:
     value: dict[str, Any] = dict(chat.value) if isinstance(chat.value, dict) else {}
     digest = hashlib.blake2b(canonical(chat.value).encode("utf-8", "surrogatepass"), digest_size=4)
     value["id"] = f"{chat.key or 'chat'}-imported-{digest.hexdigest()}"
-    try:
-        text = json.dumps([value], ensure_ascii=False, indent=2).encode()
-    except UnicodeEncodeError:  # half a character
-        text = json.dumps([value], indent=2).encode()
-    return read_history(text)
+    return read_history(as_written([value]))

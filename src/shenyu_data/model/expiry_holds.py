@@ -5,12 +5,11 @@ They are kept as one text with a checksum: a damaged one must never pass for few
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
-from typing import Any
 
 import msgspec
 
+from shenyu_data.model.checked_text import decode_checked, encode_checked
 from shenyu_data.model.errors import HoldsDamaged
 
 _FORMAT = "shenyu-data-holds"
@@ -88,7 +87,7 @@ def encode(holds: Iterable[Hold], twin: str, data: str = "") -> bytes:
         "data": data,
         "holds": [msgspec.structs.asdict(hold) for hold in sorted(holds, key=lambda h: h.what)],
     }
-    return json.dumps({**body, "check": _check(body)}, indent=2).encode() + b"\n"
+    return encode_checked(body)
 
 
 def decode(data: bytes, name: str) -> tuple[list[Hold], str]:
@@ -100,12 +99,7 @@ def decode(data: bytes, name: str) -> tuple[list[Hold], str]:
 def decode_placed(data: bytes, name: str) -> tuple[list[Hold], str, str]:
     """As :func:`decode`, with the data directory it is about; that is empty in an old file."""
     try:
-        document = json.loads(data)
-        check = document.pop("check")
-        if document["format"] != _FORMAT or document["version"] != _VERSION:
-            raise ValueError
-        if check != _check(document):
-            raise ValueError
+        document = decode_checked(data, _FORMAT, _VERSION)
         holds = msgspec.convert(document["holds"], list[Hold])
         return holds, str(document["twin"]), str(document.get("data", ""))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
@@ -114,10 +108,3 @@ def decode_placed(data: bytes, name: str) -> tuple[list[Hold], str, str]:
             hint="Put it back from its copy or from a backup. Only `shenyu-data cleanup hold` may "
             "change it.",
         ) from None
-
-
-def _check(body: dict[str, Any]) -> str:
-    import hashlib  # late: it takes 5 ms
-
-    text = json.dumps(body, sort_keys=True, separators=(",", ":"))
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

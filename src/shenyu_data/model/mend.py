@@ -8,12 +8,11 @@ counts, since it is newer; one that is cut off in the document only adds message
 from __future__ import annotations
 
 import gzip
-import json
 import zlib
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from shenyu_data.model.chats import canonical, read_history, same_value
+from shenyu_data.model.chats import as_written, canonical, read_history, same_value
 from shenyu_data.model.documents import Unparsable, parse
 from shenyu_data.model.layout import GZIP_SUFFIX, Kind
 from shenyu_data.model.records import MAX_PARSED_BYTES
@@ -146,18 +145,9 @@ class _Entry:
     def put(self, messages: list[Any]) -> None:
         """Give it more messages."""
         self.value = {**self.value, "messages": messages}
-        text = _dumped(self.value)
+        text = as_written(self.value).replace(b"\n", b"\n  ")  # it stands in an array
         self.piece = self.piece._replace(data=text, messages=len(messages))
         self.extended = True
-
-
-def _dumped(value: object) -> bytes:
-    """Return a chat as the application writes it in an array."""
-    try:
-        text = json.dumps(value, ensure_ascii=False, indent=2).encode()
-    except UnicodeEncodeError:  # half a character
-        text = json.dumps(value, indent=2).encode()
-    return text.replace(b"\n", b"\n  ")
 
 
 def mend(pieces: list[Piece], like: bytes, good: bytes | None) -> Mended | None:

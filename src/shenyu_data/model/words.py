@@ -92,12 +92,12 @@ def _is_other(character: str) -> bool:
     return not character.isascii() and character.isalnum()
 
 
-@lru_cache(maxsize=1 << 16)
+@lru_cache(maxsize=1 << 14)  # 6 MB
 def _threes(run: str) -> tuple[str, ...]:
     return tuple(map("".join, zip(run, run[1:], run[2:], strict=False)))
 
 
-@lru_cache(maxsize=1 << 18)
+@lru_cache(maxsize=1 << 15)  # 7 MB
 def _other(two: str) -> str:
     """Return how two characters are written if they are neighbours of the other letters, or how
     the first is if it is the last of a row; empty if it is none of them.

@@ -39,7 +39,9 @@ if TYPE_CHECKING:
 
 _CHATS_A_TASK = 200
 _FEW_CHATS = 2_000
-_CHATS_A_TRANSACTION = 5_000
+_BYTES_A_TASK = 1 << 20  # of chats; what is handed back of them may be three times as much
+_BYTES_A_TRANSACTION = 4 << 20  # of pieces of words, each chat's with so many more:
+_BYTES_A_ROW = 200
 _FIRST_CANDIDATES = 100
 _MOST_CANDIDATES = 20_000
 _WAITING_A_JOB = 4
@@ -193,12 +195,14 @@ def _update_index(catalog: Catalog, options: CatalogOptions, monitor: Monitor) -
     numbers: deque[int] = deque()
 
     def tasks() -> Iterator[_Look]:
-        for chats in chats_after(catalog, last, _CHATS_A_TASK):
-            numbers.extend(number for number, _, _ in chats)
-            yield _Look(options.data, (), [(owner, piece) for _, owner, piece in chats])
+        for read in chats_after(catalog, last, _CHATS_A_TASK):
+            for chats in _cut(read):
+                numbers.extend(number for number, _, _ in chats)
+                yield _Look(options.data, (), [(owner, piece) for _, owner, piece in chats])
 
     jobs = options.jobs or default_jobs()
     waiting: list[tuple[int, str]] = []
+    waiting_bytes = 0
     with (
         open_executor(jobs if count >= _FEW_CHATS else 1) as executor,
         monitor.task("Indexing words", count, "chats") as progress,
@@ -206,10 +210,24 @@ def _update_index(catalog: Catalog, options: CatalogOptions, monitor: Monitor) -
         parts = run_tasks(executor, grams_of, tasks(), waiting=_WAITING_A_JOB * jobs, in_order=True)
         for part in parts:
             waiting += [(numbers.popleft(), text) for text in part]
-            if len(waiting) >= _CHATS_A_TRANSACTION:
+            waiting_bytes += sum(map(len, part)) + _BYTES_A_ROW * len(part)
+            if waiting_bytes >= _BYTES_A_TRANSACTION:
                 add(catalog, waiting)
-                waiting = []
+                waiting, waiting_bytes = [], 0
             progress.advance(len(part))
     if waiting:
         add(catalog, waiting)
     catalog.connection.execute("DETACH DATABASE text")
+
+
+def _cut(
+    chats: Sequence[tuple[int, bytes, Piece]],
+) -> Iterator[Sequence[tuple[int, bytes, Piece]]]:
+    """Yield chats in parts that are a task each; one that is large is a task of its own."""
+    start = size = 0
+    for at, (_, _, piece) in enumerate(chats):
+        if size and size + piece.length > _BYTES_A_TASK:
+            yield chats[start:at]
+            start, size = at, 0
+        size += piece.length
+    yield chats[start:]

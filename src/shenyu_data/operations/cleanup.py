@@ -95,6 +95,7 @@ def cleanup(
                 damaged=0,
                 elapsed_s=time.monotonic() - started,
             )
+        options = msgspec.structs.replace(options, every=False)  # what goes is listed already
         with DataFolders(data) as folders:
             apply = _Apply(repository, data, options, plan, journals, folder, folders, monitor)
             apply.run()

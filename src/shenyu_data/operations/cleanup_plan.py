@@ -1,13 +1,15 @@
 """The plan of a cleanup: what goes of each user, with amounts and clocks. Writes nothing.
 
 Users are dealt into the repository's buckets and go to workers in parts, so that memory grows
-neither with users nor with chats; of both lists a plan holds so many as somebody may look at.
+neither with users nor with chats; of both lists a plan holds so many as somebody may look at, or,
+if all are wanted, keeps them in files.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import NamedTuple
 
 from shenyu_data.datadir.scan import DataFolders
@@ -26,6 +28,7 @@ from shenyu_data.operations.cleanup_values import (
     PlannedChat,
     PlannedUser,
 )
+from shenyu_data.operations.kept import Kept
 from shenyu_data.operations.named_users import check_users
 from shenyu_data.operations.prune_tasks import Stack
 from shenyu_data.operations.workers import open_executor, run_tasks
@@ -39,6 +42,7 @@ _MOST_USERS = 100_000
 """So many users a plan remembers for whoever carries it out; of more, all are looked at again."""
 
 _TASK_USERS = 250
+_MOST_TASK_USERS = 1000
 _FEW_USERS = 500
 _WAITING_A_JOB = 4
 
@@ -190,15 +194,21 @@ class Planner:
     def _cut(
         self, parts: Iterable[tuple[int, list[bytes], frozenset[bytes]]]
     ) -> Iterator[CleanupTask]:
-        """Put small buckets together; a large one stays whole, as its index is read once."""
+        """Put small buckets together. A large one stays whole, as its index is read once; a very
+        large one is cut, as its plans are in memory together.
+        """
         users: dict[int, list[bytes]] = {}
         compressed: set[bytes] = set()
         count = 0
-        for bucket, mine, gzipped in parts:
-            if mine:
-                users[bucket] = mine
-                compressed |= gzipped
-                count += len(mine)
+        pieces = (
+            (bucket, mine[at : at + _MOST_TASK_USERS], gzipped)
+            for bucket, mine, gzipped in parts
+            for at in range(0, len(mine), _MOST_TASK_USERS)
+        )
+        for bucket, mine, gzipped in pieces:
+            users.setdefault(bucket, []).extend(mine)
+            compressed |= gzipped.intersection(mine)
+            count += len(mine)
             if count >= _TASK_USERS:
                 yield self.task(users, frozenset(compressed))
                 users, compressed, count = {}, set(), 0
@@ -242,12 +252,12 @@ def plan_cleanup(
 
 
 class _Collected:
-    """Adds up what the workers found; lists are kept short."""
+    """Adds up what the workers found. Lists are kept short, or wait in files."""
 
     def __init__(self, every: bool) -> None:
         self._every = every
-        self._users: list[PlannedUser] = []
-        self.chats: list[PlannedChat] = []
+        self._users = _kept_users()
+        self.chats = Kept(PlannedChat)
         self.total = Amounts()
         self.losing = self.seen = 0
         self.affected: frozenset[bytes] | None = frozenset()
@@ -263,13 +273,22 @@ class _Collected:
                     self._affected.add(plan.user)
             self._users.append(PlannedUser(user=printable(plan.user), amounts=plan.amounts))
             room = None if self._every else max(0, MOST_ITEMS - len(self.chats))
-            self.chats += plan.chats[:room]
-        if not self._every and len(self._users) > 4 * MOST_ITEMS:
+            for chat in plan.chats[:room]:
+                self.chats.append(chat)
+        if not self._every and len(self._users) > 2 * MOST_ITEMS:
             self._users = self.users()
         many = len(self._affected) > _MOST_USERS
         self.affected = None if many else frozenset(self._affected)
 
-    def users(self) -> list[PlannedUser]:
+    def users(self) -> Kept[PlannedUser]:
         """Return the users with most to lose."""
-        found = sorted(self._users, key=lambda item: (-item.amounts.size_bytes, item.user))
-        return found if self._every else found[:MOST_ITEMS]
+        if self._every:
+            return self._users
+        most = _kept_users()
+        for user in islice(self._users, MOST_ITEMS):
+            most.append(user)
+        return most
+
+
+def _kept_users() -> Kept[PlannedUser]:
+    return Kept(PlannedUser, key=lambda item: (-item.amounts.size_bytes, item.user))

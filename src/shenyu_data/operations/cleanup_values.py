@@ -10,6 +10,7 @@ from shenyu_data.model.activity import Source
 from shenyu_data.model.expiry import Policy
 from shenyu_data.model.expiry_holds import Hold
 from shenyu_data.operations.holds import HoldFiles
+from shenyu_data.operations.kept import Kept
 from shenyu_data.operations.live_document import QUIET_S
 
 
@@ -85,8 +86,8 @@ class CleanupPlan(msgspec.Struct, frozen=True, kw_only=True):
     ``verified``: in how many snapshots it was looked for, None if nothing had to be.
     """
 
-    users: list[PlannedUser]
-    chats: list[PlannedChat]
+    users: Kept[PlannedUser]
+    chats: Kept[PlannedChat]
     total: Amounts
     users_losing: int
     users_seen: int
@@ -103,8 +104,8 @@ class CleanupPlan(msgspec.Struct, frozen=True, kw_only=True):
 def nothing_expires(users_seen: int, elapsed_s: float) -> CleanupPlan:
     """Return the plan of a cleanup that has nothing to do."""
     return CleanupPlan(
-        users=[],
-        chats=[],
+        users=Kept(PlannedUser),
+        chats=Kept(PlannedChat),
         total=Amounts(),
         users_losing=0,
         users_seen=users_seen,

@@ -27,13 +27,12 @@ from shenyu_data.model.errors import OwnerNotFound
 from shenyu_data.model.findings import printable
 from shenyu_data.model.monitor import Monitor
 from shenyu_data.operations.export_guide import GuideHistories, GuideUsers
+from shenyu_data.operations.export_native import NativeForm
+from shenyu_data.operations.export_source import Counts, Source
 from shenyu_data.operations.export_task import (
-    Counts,
     ExportPart,
     ExportTask,
     Form,
-    NativeForm,
-    Source,
     export_owners,
     limit,
     scans,

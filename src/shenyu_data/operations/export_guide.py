@@ -12,7 +12,7 @@ from shenyu_data.exchange.items import Item
 from shenyu_data.exchange.json_text import indented
 from shenyu_data.model.layout import GZIP_SUFFIX, HISTORIES, USERS, Place, kind_of, path_of
 from shenyu_data.model.records import MAX_PARSED_BYTES, gunzip
-from shenyu_data.operations.export_task import Source
+from shenyu_data.operations.export_source import Source
 
 
 class GuideUsers:

@@ -12,8 +12,7 @@ from shenyu_data.datadir.aside import name_of, sweep_asides
 from shenyu_data.datadir.made import look_of
 from shenyu_data.datadir.new_files import NewFiles, Waiting
 from shenyu_data.datadir.replace import Attributes, read_live
-from shenyu_data.model.errors import DataDirectoryError
-from shenyu_data.model.findings import Finding, printable
+from shenyu_data.model.findings import Finding
 from shenyu_data.operations.erased import Gone
 from shenyu_data.operations.import_checks import Entry, Part
 from shenyu_data.operations.import_edits import (
@@ -26,6 +25,7 @@ from shenyu_data.operations.import_edits import (
     put_again,
     put_entry,
 )
+from shenyu_data.operations.import_failures import why_not_written
 from shenyu_data.operations.import_items import ImportItems
 from shenyu_data.operations.import_links import SameFiles, make_link
 from shenyu_data.operations.import_place import Placer, StepNotes
@@ -369,30 +369,10 @@ class ImportWriter:
         return self._owner
 
     def _fail(self, path: bytes, error: OSError) -> None:
-        if error.errno in _IN_THE_WAY or error.errno is None:
-            self._refused += 1
-            message = f"something stands in its way: {error.strerror or 'it is no regular file'}"
-            self._report(conflict_finding("in-the-way", path, message))
-            return
-        if error.errno in _FULL:
-            raise DataDirectoryError(
-                f"cannot write {printable(path)}: {error.strerror}",
-                hint="Make room, then import again: what is there already is recognised.",
-            ) from error
-        self._failed += 1
-        self._report(
-            Finding(
-                code="not-written",
-                severity="error",
-                path=printable(path),
-                message=f"it could not be written: {error.strerror or error}",
-                hint="Check the free space, owner and mode of the data directory.",
-            )
-        )
-
-
-_IN_THE_WAY = frozenset((20, 40, 21))  # ENOTDIR, ELOOP, EISDIR
-_FULL = frozenset((28, 122, 30))  # ENOSPC, EDQUOT, EROFS: nothing more will fit
+        failure = why_not_written(path, error)
+        self._refused += failure.refused
+        self._failed += not failure.refused
+        self._report(failure.finding)
 
 
 def _owner_of_new(root: int) -> tuple[int, int] | None:

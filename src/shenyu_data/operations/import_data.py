@@ -11,9 +11,8 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Callable
 from contextlib import closing
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
@@ -28,7 +27,7 @@ from shenyu_data.operations.import_apply import ImportWriter
 from shenyu_data.operations.import_checks import Entry, Part
 from shenyu_data.operations.import_items import Chosen, ImportItems
 from shenyu_data.operations.import_parts import work_through
-from shenyu_data.operations.import_plan import ImportOptions, ImportPlan, Source
+from shenyu_data.operations.import_plan import ImportOptions, ImportPlan, Source, items_of
 from shenyu_data.operations.import_task import WriteTask, write_part
 from shenyu_data.operations.interrupted import finish_interrupted
 from shenyu_data.operations.journal import (
@@ -137,7 +136,7 @@ def import_data(
                     later: set[bytes] = set()
                     with source() as file:
                         report = monitor.report if number == 0 else _forget
-                        items = _items(file, options, report, stretches=stretches)
+                        items = items_of(file, options, report, stretches=stretches)
                         if number == 0:
                             first = items
                         missed = None if last else later
@@ -216,24 +215,6 @@ def _take(entry: Entry, gone: Gone, writer: ImportWriter, later: set[bytes] | No
         writer.erased.add(entry.user)
     else:
         writer.take(entry, later)
-
-
-def _items(
-    file: BinaryIO,
-    options: ImportOptions,
-    report: Callable[[Finding], None],
-    *,
-    stretches: bool,
-) -> ImportItems:
-    return ImportItems(
-        file,
-        form=options.form,
-        exact=options.exact,
-        damaged_too=options.damaged_too,
-        max_bytes=options.max_bytes,
-        report=report,
-        stretches=stretches,
-    )
 
 
 def _erased(count: int) -> Finding:

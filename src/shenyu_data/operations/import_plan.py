@@ -117,6 +117,25 @@ def plan_import(
     return plan
 
 
+def items_of(
+    file: BinaryIO,
+    options: ImportOptions,
+    report: Callable[[Finding], None],
+    *,
+    stretches: bool,
+) -> ImportItems:
+    """Return what is to be taken from an open export. Raise ArchiveError if it is none."""
+    return ImportItems(
+        file,
+        form=options.form,
+        exact=options.exact,
+        damaged_too=options.damaged_too,
+        max_bytes=options.max_bytes,
+        report=report,
+        stretches=stretches,
+    )
+
+
 def _look(
     source: Source,
     data: str,
@@ -134,15 +153,7 @@ def _look(
     root = _open_if_there(data)
     try:
         with source() as file, monitor.task("Reading the export", None, "entries") as progress:
-            items = ImportItems(
-                file,
-                form=options.form,
-                exact=options.exact,
-                damaged_too=options.damaged_too,
-                max_bytes=options.max_bytes,
-                report=report,
-                stretches=stretches,
-            )
+            items = items_of(file, options, report, stretches=stretches)
 
             def task_of(part: Part) -> PlanTask:
                 return PlanTask(part, data, policy, gone, exact=options.exact, saves=saves)

@@ -19,6 +19,7 @@ from blake3 import blake3
 
 from shenyu_data.model.errors import ShenyuDataError, UsageError
 from shenyu_data.model.layout import is_path_of
+from shenyu_data.operations.alone import take_lock
 from shenyu_data.storage.atomic import (
     make_private,
     new_file,
@@ -362,21 +363,18 @@ def open_journals(folder: str) -> Iterator[Journals]:
     Raise UsageError if another one is at work, ShenyuDataError if the folder cannot be used.
     """
     try:
-        make_private(folder)
-        lock = os.open(os.path.join(folder, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = take_lock(folder)
     except OSError as error:
         raise ShenyuDataError(
             f"cannot use {folder}, where journals are kept: {error.strerror}",
             hint="Check its owner and mode, or set XDG_STATE_HOME.",
         ) from error
+    if lock is None:
+        raise UsageError(
+            "another operation is changing this data directory",
+            hint="Wait until it is done; if there is none, its process is still there.",
+        )
     try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UsageError(
-                "another operation is changing this data directory",
-                hint="Wait until it is done; if there is none, its process is still there.",
-            ) from None
         yield Journals(folder)
     finally:
         os.close(lock)

@@ -1,5 +1,5 @@
 """A document that was made where there was none, and is no history that could be merged: whether
-the application wrote over it. For ``live_document.py``.
+the application wrote over it. For ``live_document.py`` and ``live_watch.py``.
 """
 
 from __future__ import annotations

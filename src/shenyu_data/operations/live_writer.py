@@ -21,6 +21,7 @@ from shenyu_data.model.findings import Finding, printable
 from shenyu_data.model.layout import Kind
 from shenyu_data.operations.journal import Digests, Folder, Journal
 from shenyu_data.operations.live_document import Edit, LiveDocument, Refused, conflict_finding
+from shenyu_data.operations.live_watch import DocumentWatch
 
 _MOST_WATCHED = 512
 _MOST_WATCHED_BYTES = 64 << 20
@@ -35,13 +36,13 @@ Then = Callable[[bool], None]
 
 class _Waiting(NamedTuple):
     """What is to be looked at, and when, on the monotonic clock; the number keeps their order.
-    Without a document, nothing but time is to pass.
+    Without a watch, nothing but time is to pass.
     """
 
     at: float
     number: int
     held_bytes: int
-    document: LiveDocument | None
+    watch: DocumentWatch | None
     then: Then | None
 
 
@@ -97,9 +98,7 @@ class LiveWriter:
         except OSError as error:
             self._fail(path, error)
             return "left"
-        document = LiveDocument(
-            self._root, folder, path, kind, self._journal, self._digests, self._quiet_s
-        )
+        document = LiveDocument(folder, path, kind, self._journal, self._digests, self._quiet_s)
         result: Result = "left"
         try:
             change = document.change(edit)
@@ -107,10 +106,13 @@ class LiveWriter:
             self._refuse(path, refused, later)
         except OSError as error:
             self._fail(path, error)
+        except BaseException:
+            document.close()
+            raise
         else:
             result = self._count(change is None, change is not None and change.remove)
             if change is not None:
-                self._wait(document.due_at, document, then)
+                self._wait(document.due_at, DocumentWatch(self._root, document), then)
                 return result
         document.close()
         return result
@@ -127,14 +129,14 @@ class LiveWriter:
         """Wait, so that whoever read a document before has written it."""
         time.sleep(seconds)
 
-    def _wait(self, at: float, document: LiveDocument | None, then: Then | None) -> None:
-        self._push(at, document, then)
+    def _wait(self, at: float, watch: DocumentWatch | None, then: Then | None) -> None:
+        self._push(at, watch, then)
         self._work_off(everything=False)
 
-    def _push(self, at: float, document: LiveDocument | None, then: Then | None) -> None:
-        held_bytes = document.held_bytes if document is not None else 0
+    def _push(self, at: float, watch: DocumentWatch | None, then: Then | None) -> None:
+        held_bytes = watch.document.held_bytes if watch is not None else 0
         self._held_bytes += held_bytes
-        item = _Waiting(at, next(self._numbers), held_bytes, document, then)
+        item = _Waiting(at, next(self._numbers), held_bytes, watch, then)
         heapq.heappush(self._waiting, item)
 
     def _work_off(self, *, everything: bool) -> None:
@@ -159,27 +161,28 @@ class LiveWriter:
 
     def _look(self, item: _Waiting) -> None:
         """Look at what is waiting; if it is not settled, it waits on."""
-        document, early_s = item.document, item.at - time.monotonic()
-        if document is None:
+        watch, early_s = item.watch, item.at - time.monotonic()
+        if watch is None:
             time.sleep(max(0.0, early_s))
             self._follow(item.then, well=True)
             return
         if early_s > 0:  # nothing else is to be done: look more often than it must be
             time.sleep(min(_POLL_S, early_s))
+        document = watch.document
         try:
-            settled = document.look()
+            settled = watch.look()
         except BaseException:
             document.close()
             raise
         if not settled:
-            self._push(max(document.due_at, time.monotonic() + _POLL_S), document, item.then)
+            self._push(max(document.due_at, time.monotonic() + _POLL_S), watch, item.then)
             return
         document.close()
-        for finding in document.findings:
+        for finding in watch.findings:
             self.busy += finding.code == "live-busy"
             self.refused += finding.code != "live-busy"
             self._report(finding)
-        self._follow(item.then, well=not document.findings)
+        self._follow(item.then, well=not watch.findings)
 
     def _follow(self, then: Then | None, *, well: bool) -> None:
         if then is not None:

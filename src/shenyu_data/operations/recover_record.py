@@ -6,7 +6,6 @@ It holds names of users, in paths of documents, and no words of theirs.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ import msgspec
 from shenyu_data.model.config import ServiceTable
 from shenyu_data.model.errors import ShenyuDataError, UsageError
 from shenyu_data.model.findings import Finding, printable
+from shenyu_data.operations.alone import is_locked, take_lock
 from shenyu_data.operations.repair import RepairItem
 from shenyu_data.operations.service import shown
 from shenyu_data.operations.shrunken import LOSSES
@@ -33,7 +33,6 @@ ServiceState = Literal["untouched", "stopping", "stopped", "starting", "running"
 
 FOLDER = "recover"
 RECORD = "record.json"
-_LOCK = "lock"
 MOST_BYTES = 64 << 20
 """No record or report is larger."""
 
@@ -236,17 +235,7 @@ class Records:
     @property
     def is_under_way(self) -> bool:
         """Whether somebody recovers, or erases a user, just now."""
-        try:
-            lock = os.open(os.path.join(self.folder, _LOCK), os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            return False  # nobody ever did, or nothing can be told
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
-            return True
-        finally:
-            os.close(lock)
-        return False
+        return is_locked(self.folder)
 
     def check_alone(self) -> None:
         """Raise UsageError if somebody recovers, or erases a user, just now."""
@@ -259,19 +248,15 @@ class Records:
         the folder cannot be used.
         """
         try:
-            make_private(self.folder)
-            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-            lock = os.open(os.path.join(self.folder, _LOCK), flags, 0o600)
+            lock = take_lock(self.folder)
         except OSError as error:
             raise ShenyuDataError(
                 f"cannot use {self.folder}: {error.strerror}; nothing was stopped",
                 hint="Check its owner and mode, or set XDG_STATE_HOME.",
             ) from error
+        if lock is None:
+            raise _not_alone()
         try:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise _not_alone() from None
             yield
         finally:
             os.close(lock)

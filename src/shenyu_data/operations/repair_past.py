@@ -17,10 +17,6 @@ from shenyu_data.model.chats import Chat, History, Identity, read_history
 from shenyu_data.model.documents import Unparsable
 from shenyu_data.model.errors import OwnerErased, RepositoryError
 from shenyu_data.model.findings import Finding, printable
-from shenyu_data.model.layout import (
-    GZIP_SUFFIX,
-    JSON_SUFFIX,
-)
 from shenyu_data.model.mend import trouble
 from shenyu_data.model.monitor import Monitor
 from shenyu_data.model.records import MAX_PARSED_BYTES
@@ -28,50 +24,16 @@ from shenyu_data.model.vanished import HistoryPast, Kept
 from shenyu_data.operations.acknowledged import Acknowledged
 from shenyu_data.operations.conversations import read_chats
 from shenyu_data.operations.gone import Gone
-from shenyu_data.operations.journal import (
-    Journals,
-)
-from shenyu_data.operations.past import PastOwner, files, moments_of, past_user, read_roots
+from shenyu_data.operations.journal import Journals
+from shenyu_data.operations.past import PastOwner, moments_of, past_user, read_roots
 from shenyu_data.operations.repair_document import Good, Target
 from shenyu_data.operations.repair_journal import Journaled
+from shenyu_data.operations.repair_versions import Record, Version, entries_of, versions_of
 from shenyu_data.repository.format import FileEntry, FileState, LastGood, OwnerRecord, Root
 from shenyu_data.repository.repository import Repository
 
 WHOLE = ""
 """What an acknowledgement calls a document as a whole."""
-
-MOST_VERSIONS = 200
-"""Of a history with more versions, the newest ones are looked at."""
-
-
-class _Record(NamedTuple):
-    """What a snapshot says of a user; None: nothing."""
-
-    snapshot: bytes
-    safety: bool
-    record: OwnerRecord | None
-
-
-class _Version(NamedTuple):
-    """A history in a snapshot, plain or compressed, and its archive."""
-
-    snapshot: bytes
-    safety: bool
-    record: OwnerRecord | None
-    entry: FileEntry | None
-    archive: FileEntry | None
-    written: bytes | None = None
-    """Not what a snapshot holds, but the digest of what an operation wrote after this one."""
-
-    @property
-    def identity(self) -> tuple[object, ...]:
-        """Equal for versions that hold the same."""
-        entry, archive = self.entry, self.archive
-        return (
-            self.written,
-            (entry.state, entry.size, entry.digest) if entry is not None else None,
-            (archive.state, archive.digest) if archive is not None else None,
-        )
 
 
 class Lost(NamedTuple):
@@ -108,7 +70,7 @@ class LastGoods:
         self._roots: list[Root] | None = None
         self._sequences: dict[bytes, int] = {}
         self._user: bytes | None = None
-        self._records: list[_Record] = []  # newest first
+        self._records: list[Record] = []  # newest first
         self._past: PastOwner | None = None
         self._found: dict[Target, Good | None] = {}
         self._histories: dict[Target, HistoryPast] = {}
@@ -223,7 +185,7 @@ class LastGoods:
             try:
                 row = past.row(moment.layers)
                 record = past.record(row, moment.sequence) if row is not None else None
-                self._records.append(_Record(moment.snapshot, moment.safety, record))
+                self._records.append(Record(moment.snapshot, moment.safety, record))
             except OwnerErased:
                 break  # what was before is not to come back
             except RepositoryError as error:
@@ -235,7 +197,7 @@ class LastGoods:
     def _newest(self, target: Target) -> Good | None:
         tried: set[bytes] = set()
         for snapshot, _, record in self._records:
-            entry = _entries(record).get((target.place, target.name))
+            entry = entries_of(record).get((target.place, target.name))
             for version in (entry, entry.good) if entry is not None else ():
                 if version is None or version.digest in tried or _is_torn(version):
                     continue
@@ -270,11 +232,13 @@ class LastGoods:
 
     def _history(self, target: Target) -> HistoryPast:
         if target not in self._histories:
-            self._histories[target] = self._told(target, self._versions(target))
+            self._histories[target] = self._told(target)
         return self._histories[target]
 
-    def _told(self, target: Target, versions: list[_Version]) -> HistoryPast:
+    def _told(self, target: Target) -> HistoryPast:
         """Return a history's past that was told its versions."""
+        written = self._journaled.written(target.path) if self._journaled is not None else []
+        versions = versions_of(target, self._records, written)
         past = HistoryPast(every=self._every)
         wanted = {version.written for version in versions if version.written is not None}
         seen: dict[bytes, tuple[History, bytes]] = {}
@@ -289,31 +253,7 @@ class LastGoods:
                 past.whole(history, None, snapshot, telling=False, seen=version.snapshot)
         return past
 
-    def _versions(self, target: Target) -> list[_Version]:
-        """Return the versions of a history, oldest first; of those that follow each other and are
-        alike, one.
-        """
-        names = (target.name, target.name + GZIP_SUFFIX.removeprefix(JSON_SUFFIX))
-        archive_name = archive_of(target.name)
-        found: list[_Version] = []
-        written = self._journaled.written(target.path) if self._journaled is not None else []
-        for snapshot, safety, record in reversed(self._records):
-            entries = _entries(record)
-            plain, twin = (entries.get((target.place, name)) for name in names)
-            archive = entries.get((target.place, archive_name))
-            version = _Version(snapshot, safety, record, plain or twin, archive)
-            if not found or found[-1].identity != version.identity:
-                found.append(version)
-            elif found[-1].safety and not safety:
-                found[-1] = found[-1]._replace(safety=False)
-            found += [
-                _Version(snapshot, True, None, None, None, digest)
-                for saved, digest in written
-                if saved == snapshot
-            ]
-        return found[-MOST_VERSIONS:]
-
-    def _tell(self, past: HistoryPast, target: Target, version: _Version) -> None:
+    def _tell(self, past: HistoryPast, target: Target, version: Version) -> None:
         """Tell a history's past what one version says."""
         entry, record = version.entry, version.record
         archive = self._chats(target, record, version.archive)
@@ -384,10 +324,6 @@ class LastGoods:
 def chat_thing(identity: Identity) -> str:
     """Return what an acknowledgement calls a chat of a history."""
     return f"{identity[0]}\0{identity[1]}"
-
-
-def _entries(record: OwnerRecord | None) -> dict[tuple[int, bytes], FileEntry]:
-    return {(entry.place, entry.name): entry for entry in files(record)} if record else {}
 
 
 def _is_torn(version: FileEntry | LastGood) -> bool:

@@ -13,9 +13,13 @@ from blake3 import blake3
 
 from shenyu_data.repository.documents import DocumentReader
 from shenyu_data.repository.format import FileEntry, LastGood, LinkEntry
-from shenyu_data.storage.atomic import TEMPORARY_PREFIX, set_attributes, write_all, write_file
-
-_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+from shenyu_data.storage.atomic import (
+    NEW_FILE_FLAGS,
+    TEMPORARY_PREFIX,
+    set_attributes,
+    write_all,
+    write_file,
+)
 
 
 class Attributes(NamedTuple):
@@ -30,7 +34,7 @@ def write_document(folder: int, name: bytes, data: bytes, attributes: Attributes
     """Write a document that is in memory; a file or link in the way gives way to it."""
     mode, owner, mtime_ns = attributes
     try:
-        descriptor = os.open(name, _NEW_FILE, 0o600, dir_fd=folder)
+        descriptor = os.open(name, NEW_FILE_FLAGS, 0o600, dir_fd=folder)
     except FileExistsError:
         write_file(
             name, [data], folder=folder, replace=True, mode=mode, owner=owner, mtime_ns=mtime_ns
@@ -63,7 +67,7 @@ def stream_document(
     mode, owner, mtime_ns = attributes
     size, contents = 0, blake3()
     temporary = TEMPORARY_PREFIX + os.urandom(8).hex()
-    descriptor = os.open(temporary, _NEW_FILE, 0o600, dir_fd=folder)
+    descriptor = os.open(temporary, NEW_FILE_FLAGS, 0o600, dir_fd=folder)
 
     def write(piece: bytes) -> None:
         nonlocal size

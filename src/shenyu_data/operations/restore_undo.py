@@ -12,23 +12,11 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from shenyu_data.datadir.folder import open_folder, open_root
-from shenyu_data.datadir.large import LargeFile
-from shenyu_data.datadir.replace import Live, read_live
-from shenyu_data.model.chats import read_history
-from shenyu_data.model.chats_edit import remove, replace
-from shenyu_data.model.chats_merge import merge
-from shenyu_data.model.documents import MAX_PARSED_VALUES, Unparsable
+from shenyu_data.datadir.replace import read_live
 from shenyu_data.model.errors import NothingToTakeBack, RepositoryError, UsageError
 from shenyu_data.model.findings import Finding, printable
-from shenyu_data.model.layout import HISTORIES, JSON_SUFFIX, Kind
 from shenyu_data.model.monitor import Monitor
-from shenyu_data.operations.cleanup_documents import is_large, is_large_size
-from shenyu_data.operations.cleanup_undo import chats_back, make_folders, saved_attributes
-from shenyu_data.operations.cleanup_undo_large import (
-    SavedDocument,
-    large_chats_back,
-    large_document_back,
-)
+from shenyu_data.operations.cleanup_undo import make_folders
 from shenyu_data.operations.interrupted import finish_interrupted
 from shenyu_data.operations.journal import (
     Began,
@@ -47,9 +35,9 @@ from shenyu_data.operations.journal import (
     Saved as SavedIn,
 )
 from shenyu_data.operations.left_behind import left_behind, taking_over
-from shenyu_data.operations.live_document import Change, Edit, Refused, kept_attributes
+from shenyu_data.operations.live_document import Change, Edit, Refused
 from shenyu_data.operations.live_writer import LiveWriter
-from shenyu_data.operations.restore_edits import Action, Outline, chat_digest, outline_of
+from shenyu_data.operations.restore_edits import Action, Outline, outline_of
 from shenyu_data.operations.restore_live import (
     MOST_ITEMS,
     LiveItem,
@@ -58,8 +46,7 @@ from shenyu_data.operations.restore_live import (
     LiveStats,
     save_first,
 )
-from shenyu_data.operations.restore_wanted import Saved, document_at
-from shenyu_data.repository.format import FileEntry, FileState
+from shenyu_data.operations.restore_undo_edits import UndoEdits, kind_of_step
 from shenyu_data.repository.repository import Repository
 from shenyu_data.repository.snapshots import snapshot_ids
 
@@ -86,7 +73,7 @@ def plan_undo(
     damaged = 0
     with open_journals(options.state) as journals, open_root(data) as folder:
         past = _last(repository, journals)
-        edits = _Edits(repository, past, folder, options.overwrite)
+        edits = UndoEdits(repository, past.first_saved, folder, overwrite=options.overwrite)
         for step in past.steps:
             try:
                 item = _plan_step(folder, step, edits.of(step))
@@ -135,11 +122,13 @@ def undo(repository: Repository, data: str, options: LiveOptions, monitor: Monit
             data, repository, journal, monitor, only, options.jobs, tag="before-undo"
         )
         writer = LiveWriter(folder, journal, Digests(repository), options.quiet_s, monitor.report)
-        edits = _Edits(repository, past, folder, options.overwrite)
+        edits = UndoEdits(repository, past.first_saved, folder, overwrite=options.overwrite)
         make_folders(folder, past.gone)
         for step in past.steps:
             try:
-                writer.apply(step.path, _kind(step), edits.of(step), make=step.before is not None)
+                writer.apply(
+                    step.path, kind_of_step(step), edits.of(step), make=step.before is not None
+                )
             except RepositoryError as error:
                 damaged += 1
                 monitor.report(_unreadable(step, error))
@@ -221,150 +210,6 @@ def _check_there(repository: Repository, needed: set[bytes]) -> None:
         )
 
 
-class _Edits:
-    """Makes the edits that take steps back."""
-
-    def __init__(self, repository: Repository, past: _Past, root: int, overwrite: bool) -> None:
-        self._repository = repository
-        self._root = root
-        self._overwrite = overwrite
-        self._first_saved = past.first_saved
-        self._digests = Digests(repository)
-        self._snapshots: dict[bytes, Saved] = {}
-
-    def of(self, step: Step) -> Edit:
-        """Return the edit that takes one step back."""
-        return self._chat_back(step) if step.chat is not None else self._document_back(step)
-
-    def _read(self, snapshot: bytes | None, step: Step) -> tuple[FileEntry, bytes] | None:
-        if snapshot is None:
-            return None
-        return self._snapshot(snapshot).read(step.user, step.path)
-
-    def _snapshot(self, snapshot: bytes) -> Saved:
-        if snapshot not in self._snapshots:
-            self._snapshots[snapshot] = Saved(self._repository, snapshot)
-        return self._snapshots[snapshot]
-
-    def _large(self, step: Step, live: Live | None) -> SavedDocument | None:
-        """Return the document out of which chats were taken, if it is to be followed as a stream:
-        it, or what is there now, is too large for memory.
-        """
-        if step.removed is None or step.before is None or not step.path.endswith(JSON_SUFFIX):
-            return None
-        owner = self._snapshot(step.before).owner(step.user, step.path)
-        entry = document_at(owner, step.path)
-        if owner is None or entry is None or entry.state == FileState.UNREADABLE:
-            return None
-        large = live is not None and (live.data is None or is_large(live.data))
-        large = large or is_large_size(entry.size)
-        if not large and entry.size > MAX_PARSED_VALUES:  # each value takes a byte at least
-            large = is_large(owner.reader.read(entry))
-        return SavedDocument(owner, entry) if large else None
-
-    def _opened(self, step: Step) -> LargeFile:
-        above, _, name = step.path.rpartition(b"/")
-        folder = open_folder(self._root, above)
-        try:
-            return LargeFile(folder, name)
-        finally:
-            os.close(folder)
-
-    def _chat_back(self, step: Step) -> Edit:
-        key = step.chat or ""
-
-        def edit(live: Live | None) -> Change | None:
-            if live is None:
-                return None
-            try:
-                history = read_history(live.data or b"")
-            except Unparsable as error:
-                raise Refused(
-                    code="live-torn", message=f"the live history cannot be read: {error}"
-                ) from None
-            index = next(iter(history.find(key)), None)
-            if index is None or history.inside is None:
-                return None
-            now = chat_digest(self._digests, history.chats[index].value)
-            if step.before is None:
-                if now != step.wrote and not self._overwrite:
-                    raise Refused(
-                        code="changed-since",
-                        message="the chat was changed after it was restored; it is left there",
-                    )
-                if len(history.chats) == 1 and self._read(self._first_saved, step) is None:
-                    return Change(None, None)
-                return Change(remove(history, index), kept_attributes(live))
-            saved = self._read(step.before, step)
-            if saved is None:
-                raise Refused(code="not-saved", message="the safety snapshot has no such history")
-            source = read_history(saved[1])
-            old = source.chats[source.find(key)[0]]
-            if now == chat_digest(self._digests, old.value):
-                return None
-            if now != step.wrote and not self._overwrite:
-                raise Refused(
-                    code="changed-since",
-                    message="the chat was changed after it was restored; it is left as it is",
-                )
-            return Change(replace(history, index, source, old), kept_attributes(live))
-
-        return edit
-
-    def _document_back(self, step: Step) -> Edit:
-        def edit(live: Live | None) -> Change | None:
-            large = self._large(step, live)
-            if large is not None and live is None:
-                return large_document_back(large, self._digests)
-            if large is not None and live is not None:
-                return large_chats_back(
-                    step,
-                    live,
-                    lambda: self._opened(step),
-                    large,
-                    self._digests,
-                    overwrite=self._overwrite,
-                )
-            saved = self._read(step.before, step)
-            if step.before is not None and saved is None:
-                raise Refused(
-                    code="not-saved", message="the safety snapshot does not hold the document"
-                )
-            old = saved[1] if saved is not None else None
-            if live is None or (live.data is not None and live.data == old):
-                if live is not None or old is None or saved is None:
-                    return None
-                return Change(old, saved_attributes(saved[0]))
-            if step.removed is not None and saved is not None:
-                return chats_back(step, live, saved, self._digests, overwrite=self._overwrite)
-            as_written = live.data is not None and self._digests.of(live.data) == step.wrote
-            if not as_written and not self._overwrite:
-                return self._merged_back(step, live, old)
-            if saved is None:
-                return Change(None, None)
-            return Change(old, saved_attributes(saved[0]))
-
-        return edit
-
-    def _merged_back(self, step: Step, live: Live, old: bytes | None) -> Change | None:
-        """Return the old history with what the application wrote since."""
-        put = self._read(step.snapshot, step)
-        try:
-            if put is None or live.data is None or _kind(step) != "history":
-                raise ValueError
-            merged = merge(put[1], live.data, old if old is not None else b"[]")
-            if merged.conflicts:
-                raise ValueError
-        except (ValueError, Unparsable):
-            raise Refused(
-                code="changed-since",
-                message="it was changed after it was restored; it is left as it is",
-            ) from None
-        if old is None and not read_history(merged.data).chats:
-            return Change(None, None)
-        return None if merged.data == live.data else Change(merged.data, kept_attributes(live))
-
-
 def _unreadable(step: Step, error: RepositoryError) -> Finding:
     return Finding(
         code=error.code,
@@ -373,15 +218,6 @@ def _unreadable(step: Step, error: RepositoryError) -> Finding:
         message=f"it cannot be put back: {error.message}",
         hint="`shenyu-data verify --read-data` names all that is affected.",
     )
-
-
-def _kind(step: Step) -> Kind:
-    parts = step.path.split(b"/")
-    if step.user is None:
-        return "other"
-    if parts[0] == HISTORIES and len(parts) == 3 and parts[2].endswith(JSON_SUFFIX):
-        return "other" if parts[2].startswith(b".") else "history"
-    return "user" if parts[0] == b"users" else "other"
 
 
 def _plan_step(folder: int, step: Step, edit: Edit) -> LiveItem:
@@ -393,7 +229,7 @@ def _plan_step(folder: int, step: Step, edit: Edit) -> LiveItem:
     try:
         descriptor = open_folder(folder, above)
         try:
-            live = read_live(descriptor, name, _kind(step))
+            live = read_live(descriptor, name, kind_of_step(step))
         finally:
             os.close(descriptor)
     except FileNotFoundError:

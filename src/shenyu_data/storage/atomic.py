@@ -10,9 +10,12 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 TEMPORARY_PREFIX = ".tmp-"
+
+NEW_FILE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+"""How a file is opened that must not be there before."""
 
 _BUFFERS_A_CALL = 512  # below every system's IOV_MAX
 _ZEROS_BYTES = 1 << 20
@@ -42,13 +45,31 @@ def write_file(
 
 
 @contextmanager
+def passing_file(name: str | bytes, *, folder: int) -> Iterator[int]:
+    """Give a new file of a passing ``name``, open for writing and mode 0600, which is closed when
+    the block is left; left by an exception, it is removed. Nothing is durable yet.
+
+    Raises OSError, FileExistsError if there is one of that name.
+    """
+    descriptor = os.open(name, NEW_FILE_FLAGS, 0o600, dir_fd=folder)
+    try:
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(name, dir_fd=folder)
+        raise
+
+
+@contextmanager
 def new_file(name: str | bytes, *, folder: int, replace: bool) -> Iterator[int]:
     """Give a new file, open for writing and mode 0600, that gets its ``name``, durably, when the
     block is left; left by an exception, it is removed. As :func:`write_file`.
     """
     temporary = TEMPORARY_PREFIX + os.urandom(8).hex()
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-    descriptor = os.open(temporary, flags, 0o600, dir_fd=folder)
+    descriptor = os.open(temporary, NEW_FILE_FLAGS, 0o600, dir_fd=folder)
     try:
         try:
             yield descriptor

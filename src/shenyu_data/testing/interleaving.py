@@ -18,7 +18,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from shenyu_data.datadir import aside, exchange, new_files, twins
-from shenyu_data.operations import import_watch, interrupted, live_document, live_writer
+from shenyu_data.operations import import_watch, interrupted, live_document, live_watch, live_writer
 
 if TYPE_CHECKING:
     import pytest
@@ -146,12 +146,13 @@ class Interleaving:
             time=self._time,
             time_ns=lambda: int(self._time() * 1e9),
         )
-        for module in (import_watch, interrupted, live_document, live_writer, exchange, twins):
+        operations = (import_watch, interrupted, live_document, live_watch, live_writer)
+        for module in (*operations, exchange, twins):
             patches.setattr(module, "time", clock)
         for module in (aside, new_files, twins):
             patches.setattr(module, "rename_new", self._around(exchange.rename_new))
         patience_s = self._chance.choice([60.0, 60.0, 0.5, 0.02])
-        patches.setattr(live_document, "_MOST_S", patience_s)
+        patches.setattr(live_watch, "_MOST_S", patience_s)
 
     def _sleep(self, seconds: float) -> None:
         while seconds > _NAP_S:  # nobody sleeps through several steps of the writer

@@ -140,6 +140,14 @@ def some_receipt(keys: Secrets) -> SignedReceipt:
     return sign_receipt(keys, receipt)
 
 
+def copy_in_memory(repository: Repository) -> Repository:
+    """Return a repository that lies in memory anew: to be changed, and no key is derived again."""
+    assert isinstance(repository.storage, MemoryStorage)
+    storage = MemoryStorage()
+    storage.objects.update(repository.storage.objects)
+    return Repository(storage, repository.keys)
+
+
 class Past(NamedTuple):
     """A repository in memory, the data directory behind it, and its snapshots, oldest first."""
 
@@ -150,10 +158,7 @@ class Past(NamedTuple):
 
     def copy(self) -> Repository:
         """Return the repository anew, to be damaged."""
-        assert isinstance(self.repository.storage, MemoryStorage)
-        storage = MemoryStorage()
-        storage.objects.update(self.repository.storage.objects)
-        return Repository(storage, self.repository.keys)
+        return copy_in_memory(self.repository)
 
 
 def rich_past(folder: Path, storage: Storage | None = None) -> Past:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 import socket
 import stat
-from collections.abc import Callable, Iterable, Mapping
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -19,6 +21,18 @@ Kind = Literal["file", "folder", "link", "fifo", "socket"]
 
 _SHOWN_BYTES = 80  # longer contents are compared, and shown by a failing test, as their digest
 _SOCKET_NAME_BYTES = 14  # what is left of the 108 that a socket's address may have
+
+
+@contextmanager
+def tree_folder() -> Iterator[Path]:
+    """Give a folder that is gone afterwards, whatever modes were set in it."""
+    with tempfile.TemporaryDirectory(prefix="tree-", ignore_cleanup_errors=True) as path:
+        yield Path(path)
+        for top, folders, _ in os.walk(os.fsencode(path)):
+            for name in folders:
+                full = os.path.join(top, name)
+                if not os.path.islink(full):
+                    os.chmod(full, 0o700)
 
 
 class Item(NamedTuple):
