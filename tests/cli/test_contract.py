@@ -30,6 +30,7 @@ CALLS = {
     "restore": ["restore", "latest", "--to", "target"],
     "prune": ["prune", "--yes"],
     "alerts list": ["alerts", "list"],
+    "alerts test": ["alerts", "test"],
     "alerts ack": ["alerts", "ack", "--all"],
     "verify": ["verify", "--read-data"],
     "drill": ["drill"],

@@ -27,6 +27,14 @@ from shenyu_data.model.config import (
     RetentionTable,
     parse_config,
 )
+from shenyu_data.model.config_notifications import (
+    MAIL_DESCRIPTIONS,
+    NOTIFICATIONS_DESCRIPTIONS,
+    WEBHOOK_DESCRIPTIONS,
+    MailTable,
+    NotificationsTable,
+    WebhookTable,
+)
 from shenyu_data.model.config_schedule import (
     JOB_DESCRIPTIONS,
     SCHEDULE_DESCRIPTIONS,
@@ -224,6 +232,18 @@ def test_every_schedule_key_is_documented() -> None:
     assert listed == described
 
 
+def test_every_key_of_notifications_is_documented() -> None:
+    part = sections(CONFIGURATION, 2)["Notifications"]
+    listed = {codes(row[0])[0]: row[2].replace("`", "") for row in rows(part)}
+    assert listed == NOTIFICATIONS_DESCRIPTIONS | WEBHOOK_DESCRIPTIONS | MAIL_DESCRIPTIONS
+    for described, table in (
+        (NOTIFICATIONS_DESCRIPTIONS, NotificationsTable),
+        (WEBHOOK_DESCRIPTIONS, WebhookTable),
+        (MAIL_DESCRIPTIONS, MailTable),
+    ):
+        assert set(described) == {field.encode_name for field in msgspec.structs.fields(table)}
+
+
 def test_the_usual_jobs_are_listed() -> None:
     part = sections((ROOT / "docs/schedule.md").read_text(encoding="utf-8"), 2)["Jobs"]
     listed = {codes(row[0])[0]: (codes(row[1]), codes(row[2])) for row in rows(part)}
@@ -336,6 +356,7 @@ def test_the_json_of_every_verb_has_the_shape_that_is_shown(
     history.write_text(json.dumps([{**CHAT, "id": 3}]), encoding="utf-8")  # as when it was torn
     given["backup"] = call("backup")
     given["alerts list"] = call("alerts", "list")
+    given["alerts test"] = call("alerts", "test")
     given["alerts ack"] = call("alerts", "ack", "--all", "--reason", "x")
     given["prune"] = call("prune", "--keep-last", "1", "--yes")
     given["schedule run"] = call("schedule", "run", "validate")

@@ -20,6 +20,7 @@ from shenyu_data.model.config import (
     sample,
 )
 from shenyu_data.model.config_metrics import METRICS_DESCRIPTIONS
+from shenyu_data.model.config_notifications import NOTIFICATIONS_DESCRIPTIONS
 from shenyu_data.model.config_schedule import SCHEDULE_DESCRIPTIONS
 from shenyu_data.model.config_tripwires import TRIPWIRES_DESCRIPTIONS
 from shenyu_data.model.errors import ConfigError
@@ -34,6 +35,7 @@ TABLES = {
     "schedule": SCHEDULE_DESCRIPTIONS,
     "tripwires": TRIPWIRES_DESCRIPTIONS,
     "metrics": METRICS_DESCRIPTIONS,
+    "notifications": NOTIFICATIONS_DESCRIPTIONS,
 }
 
 

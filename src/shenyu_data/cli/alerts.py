@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import Any
 
@@ -14,6 +15,7 @@ from shenyu_data.model.errors import RepositoryError, UsageError
 from shenyu_data.model.findings import Finding, printable
 from shenyu_data.model.tripwires import describe
 from shenyu_data.operations.alarms import Alarm, acknowledge, alarms, commands
+from shenyu_data.operations.places import state_folder, state_of
 
 
 @click.group("alerts", context_settings={"help_option_names": ["-h", "--help"]})
@@ -76,6 +78,33 @@ def ack_command(call: Call, ids: tuple[str, ...], everything: bool, reason: str)
         else "none is left, and `shenyu-data prune` goes on."
     )
     call.finish({"alerts": [_document(item) for item in done], "standing": standing}, text)
+
+
+@alerts_command.command("test")
+@common
+def test_command(call: Call) -> None:
+    """Send a test message on every way that is configured, and say which worked.
+
+    Jobs' pings are left out: they would say what is not so. Exits with 1 if a way does not work.
+    """
+    from shenyu_data.health.notify import try_channels
+
+    source = os.path.basename(state_of(state_folder(os.environ), call.data))
+    trials = try_channels(call.settings, source, time.time_ns() // 1_000_000)
+    channels = [
+        {"name": trial.channel, "sent": not trial.error, "error": trial.error or None}
+        for trial in trials
+    ]
+    lines = [
+        f"{trial.channel}: {'NOT SENT: ' + trial.error if trial.error else 'sent'}"
+        for trial in trials
+    ]
+    call.finish(
+        {"channels": channels},
+        "\n".join(map(printable, lines))
+        or "Nobody is told anything: set [notifications] in the configuration.",
+        findings=any(trial.error for trial in trials),
+    )
 
 
 def _document(item: Alarm) -> dict[str, Any]:

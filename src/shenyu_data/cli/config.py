@@ -14,6 +14,7 @@ from shenyu_data.cli.render import fields, table
 from shenyu_data.health.schedule import open_schedule
 from shenyu_data.model.ages import format_age
 from shenyu_data.model.config import PermissionsTable, ServiceTable
+from shenyu_data.model.config_notifications import NotificationsTable
 from shenyu_data.model.config_schedule import ScheduleTable
 from shenyu_data.model.errors import DataDirectoryError, RepositoryError
 from shenyu_data.model.expiry import describe
@@ -111,6 +112,7 @@ def _effective(call: Call) -> dict[str, Any]:
         "schedule": (_schedule(settings.schedule), sources["schedule"]),
         "tripwires": (_changed(settings.tripwires), sources["tripwires"]),
         "metrics": (_metrics(settings.metrics_textfile), sources["metrics"]),
+        "notifications": (_notifications(settings.notifications), sources["notifications"]),
         "passphrase": (passphrase, source),
     }
     return {key: {"value": value, "source": source} for key, (value, source) in values.items()}
@@ -159,6 +161,21 @@ def _schedule(table: ScheduleTable | None) -> dict[str, Any]:
     values = {"timezone": table.timezone, "jitter": table.jitter}
     shown = {name: value for name, value in values.items() if value is not None}
     return shown | {"jobs": [f"{job.name}: {job.cron.text}" for job in table.all_jobs()]}
+
+
+def _notifications(table: NotificationsTable | None) -> dict[str, Any] | None:
+    """Return which ways there are: files, whose secrets stay in them, and no more."""
+    if table is None:
+        return None
+    command = table.urls_command
+    values = {
+        "urls_file": table.urls_file,
+        "urls_command": command[0] if command else None,
+        "give_up": table.give_up,
+        "webhooks": sorted(table.webhooks) or None,
+        "mail": sorted(table.mail) or None,
+    }
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _metrics(textfile: str | None) -> dict[str, str] | None:

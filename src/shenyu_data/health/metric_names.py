@@ -103,6 +103,19 @@ _PROOF = {
     ),
 }
 
+_NOTIFICATIONS = {
+    "notifications_waiting": Definition(
+        "gauge", (), "Messages that have not yet gone out on every way."
+    ),
+    "notifications_failing": Definition(
+        "gauge", ("channel",), "Whether the last message on a way did not get through."
+    ),
+    "notifications_sent_total": Definition("counter", ("channel",), "Messages that went out."),
+    "notifications_given_up_total": Definition(
+        "counter", ("channel",), "Messages that were given up."
+    ),
+}
+
 _SELF = {
     "build_info": Definition("gauge", ("version", "python"), "Always 1: which program this is."),
     "log_usable": Definition(
@@ -112,7 +125,7 @@ _SELF = {
 
 METRICS: dict[str, Definition] = {
     PREFIX + name: definition
-    for part in (_SELF, _JOBS, _VERBS, _DATA, _BACKUP, _REPOSITORY, _PROOF)
+    for part in (_SELF, _JOBS, _VERBS, _DATA, _BACKUP, _REPOSITORY, _PROOF, _NOTIFICATIONS)
     for name, definition in part.items()
 }
 """Every metric by its full name, in the order in which they are written."""

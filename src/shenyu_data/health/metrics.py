@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 from shenyu_data import __version__
 from shenyu_data.health.drill_ledger import ledgers
 from shenyu_data.health.metric_names import METRICS, PREFIX
+from shenyu_data.health.notify_state import channel_states
+from shenyu_data.health.outbox import MOST_WAITING, pending_messages
 from shenyu_data.health.runs import DONE, Outcome, last_run, run_counts
 from shenyu_data.health.schedule import Schedule, is_running
 from shenyu_data.health.store import Store
@@ -82,6 +84,7 @@ def _remembered(
         if settings.repository is not None and is_remote(settings.repository):
             yield from _of_bucket(verify.figures)
     yield from _drills(store, now_ms)
+    yield from _notifications(store)
 
 
 def _jobs(store: Store, schedule: Schedule, now_ms: int) -> Iterator[Sample]:
@@ -146,6 +149,16 @@ def _drills(store: Store, now_ms: int) -> Iterator[Sample]:
         if ledger.oldest_ms is not None:
             oldest_s = ledger.oldest_ms / 1000
             yield from _figure(oldest_s, "drill_oldest_proof_timestamp_seconds")
+
+
+def _notifications(store: Store) -> Iterator[Sample]:
+    waiting = len(pending_messages(store, limit=MOST_WAITING))
+    yield Sample(PREFIX + "notifications_waiting", (), waiting)
+    for name, state in channel_states(store).items():
+        failing = state.failing_ms is not None
+        yield Sample(PREFIX + "notifications_failing", (name,), failing)
+        yield Sample(PREFIX + "notifications_sent_total", (name,), state.sent)
+        yield Sample(PREFIX + "notifications_given_up_total", (name,), state.given_up)
 
 
 def _figures(figures: Mapping[str, Any], prefix: str, names: Sequence[str]) -> Iterator[Sample]:

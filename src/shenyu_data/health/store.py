@@ -117,6 +117,30 @@ CREATE INDEX IF NOT EXISTS outbox_waiting ON outbox (id) WHERE done_ms IS NULL;
 
 _TABLES += ALERT_TABLES
 
+NOTIFICATION_TABLES = """
+CREATE TABLE IF NOT EXISTS deliveries (
+    message INTEGER NOT NULL,
+    channel TEXT NOT NULL,
+    done INTEGER NOT NULL,
+    attempts INTEGER NOT NULL,
+    tried_ms INTEGER NOT NULL,
+    PRIMARY KEY (message, channel)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS channels (
+    channel TEXT PRIMARY KEY,
+    failing_ms INTEGER,
+    failures INTEGER NOT NULL DEFAULT 0,
+    tried_ms INTEGER,
+    sent_ms INTEGER,
+    sent INTEGER NOT NULL DEFAULT 0,
+    given_up INTEGER NOT NULL DEFAULT 0,
+    error TEXT NOT NULL DEFAULT ''
+) STRICT, WITHOUT ROWID;
+"""
+"""Those of notify_state.py."""
+
+_TABLES += NOTIFICATION_TABLES
+
 _PRAGMAS = """
 PRAGMA journal_mode = PERSIST;
 PRAGMA synchronous = FULL;

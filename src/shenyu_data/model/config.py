@@ -14,6 +14,10 @@ from msgspec import Meta
 
 from shenyu_data.model.ages import parse_age
 from shenyu_data.model.config_metrics import METRICS_DESCRIPTIONS, MetricsTable
+from shenyu_data.model.config_notifications import (
+    NOTIFICATIONS_DESCRIPTIONS,
+    NotificationsTable,
+)
 from shenyu_data.model.config_schedule import SCHEDULE_DESCRIPTIONS, ScheduleTable
 from shenyu_data.model.config_tripwires import TRIPWIRES_DESCRIPTIONS, TripwiresTable
 from shenyu_data.model.errors import ConfigError, UsageError
@@ -191,6 +195,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     schedule: ScheduleTable | None = None
     tripwires: TripwiresTable | None = None
     metrics: MetricsTable | None = None
+    notifications: NotificationsTable | None = None
 
     def __post_init__(self) -> None:
         for rate in (self.upload_limit, self.download_limit):
@@ -222,6 +227,7 @@ DESCRIPTIONS = {
     "schedule": "Which jobs run by themselves, and when. Without: a usual set of them.",
     "tripwires": "From when on a backup says that something is no ordinary use.",
     "metrics": "Where figures are written for node_exporter.",
+    "notifications": "Who is told what is wrong, and how. Without: nobody.",
 }
 """What each key of the configuration file means."""
 
@@ -276,9 +282,10 @@ _TABLES = {
     "schedule": SCHEDULE_DESCRIPTIONS,
     "tripwires": TRIPWIRES_DESCRIPTIONS,
     "metrics": METRICS_DESCRIPTIONS,
+    "notifications": NOTIFICATIONS_DESCRIPTIONS,
 }
 
-_OF_TABLES = ("histories", "jobs")
+_OF_TABLES = ("histories", "jobs", "webhooks", "mail")
 """Keys that hold tables, each under a name of its own."""
 
 

@@ -42,6 +42,7 @@ class JobTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     retries: Annotated[int, Meta(ge=0, le=20)] = 3
     retry_after: Text = "10min"
     catch_up: Text | None = None
+    ping_file: Text | None = None
 
     def __post_init__(self) -> None:
         if not self.run or self.run[0] not in JOB_VERBS:
@@ -123,5 +124,6 @@ JOB_DESCRIPTIONS = {
     "retries": "How many times a run that failed is tried again. Default: 3.",
     "retry_after": "How long to wait before that, doubled each time. Default: 10min.",
     "catch_up": "How old a run that was missed may be to be made up for. Default: any age.",
+    "ping_file": "A file whose first line is a URL to ping when a run begins and ends.",
 }
 """What each key of the tables ``[schedule.jobs.KEY]`` means."""

@@ -18,6 +18,7 @@ from shenyu_data.model.config import (
     ServiceTable,
     parse_config,
 )
+from shenyu_data.model.config_notifications import NotificationsTable
 from shenyu_data.model.config_schedule import ScheduleTable
 from shenyu_data.model.errors import ConfigError
 from shenyu_data.model.expiry import Policy
@@ -51,6 +52,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     schedule: ScheduleTable | None
     tripwires: Limits
     metrics_textfile: str | None
+    notifications: NotificationsTable | None
+    pings: dict[str, str]
     storage: StorageOptions
     sources: dict[str, Source]
 
@@ -106,6 +109,7 @@ def load_settings(
     sources["schedule"] = "file" if config.schedule else "default"
     textfile = config.metrics.textfile if config.metrics else None
     sources["metrics"] = "file" if textfile else "default"
+    sources["notifications"] = "file" if config.notifications else "default"
     return Settings(
         config_file=path,
         data=choose("data", data, "SHENYU_DATA_DIR", config.data),
@@ -124,6 +128,8 @@ def load_settings(
         schedule=config.schedule,
         tripwires=config.tripwires.limits() if config.tripwires else Limits(),
         metrics_textfile=os.path.join(base, textfile) if textfile else None,
+        notifications=config.notifications.within(base) if config.notifications else None,
+        pings=_pings(config.schedule, base),
         storage=StorageOptions(
             cache=os.path.join(base, config.cache) if config.cache else None,
             upload_limit=parse_rate(config.upload_limit) if config.upload_limit else None,
@@ -131,6 +137,16 @@ def load_settings(
         ),
         sources=sources,
     )
+
+
+def _pings(schedule: ScheduleTable | None, base: str) -> dict[str, str]:
+    """Return the files of the URLs that jobs ping, by the jobs' names."""
+    jobs = (schedule.jobs if schedule is not None else None) or {}
+    return {
+        name: os.path.join(base, job.ping_file)
+        for name, job in jobs.items()
+        if job.ping_file is not None
+    }
 
 
 def _read(named: str | None, environment: Mapping[str, str]) -> tuple[str | None, Config]:
@@ -191,24 +207,50 @@ def find_other_passphrase(file: str | None, environment: Mapping[str, str]) -> s
 
 def read_passphrase_file(path: str) -> str:
     """Return the first line of a file that only its owner may read. Raise ConfigError."""
+    what = "the passphrase file"
+    return _first_line(_read_private(path, what), f"{what} {path}")
+
+
+def read_private_lines(path: str, what: str) -> list[str]:
+    """Return the lines of a file that only its owner may read, the first of which is not blank;
+    ``what`` is told of in errors. Raise ConfigError.
+    """
+    text = _read_private(path, what)
+    _first_line(text, f"{what} {path}")
+    return text.decode("utf-8", "surrogateescape").splitlines()
+
+
+def read_lines_of(command: list[str], what: str) -> list[str]:
+    """Return the lines that a command prints, as :func:`read_private_lines`."""
+    text = _output_of(command, what)
+    _first_line(text, f"{what} {command[0]}")
+    return text.decode("utf-8", "surrogateescape").splitlines()
+
+
+def _read_private(path: str, what: str) -> bytes:
     try:
         with open(path, "rb") as file:
             mode = os.fstat(file.fileno()).st_mode
             text = file.read(_MAX_PASSPHRASE_BYTES)
     except OSError as error:
         raise ConfigError(
-            f"cannot read the passphrase file {path}: {error.strerror}",
+            f"cannot read {what} {path}: {error.strerror}",
             hint="Check what names it, and the file's owner and mode.",
         ) from error
     if stat.S_ISREG(mode) and mode & 0o077:
         raise ConfigError(
-            f"others than its owner may read the passphrase file {path}",
+            f"others than its owner may read {what} {path}",
             hint=f"chmod 600 {path}",
         )
-    return _first_line(text, f"the passphrase file {path}")
+    return text
 
 
 def _from_command(command: list[str]) -> str:
+    what = "the passphrase command"
+    return _first_line(_output_of(command, what), f"{what} {command[0]}")
+
+
+def _output_of(command: list[str], what: str) -> bytes:
     import subprocess  # late: it takes 7 ms
 
     try:
@@ -222,19 +264,19 @@ def _from_command(command: list[str]) -> str:
     except (OSError, ValueError, subprocess.TimeoutExpired) as error:
         reason = getattr(error, "strerror", None) or type(error).__name__
         raise ConfigError(
-            f"the passphrase command {command[0]} failed: {reason}",
-            hint="Run it by hand; it must print the passphrase and exit with 0.",
+            f"{what} {command[0]} failed: {reason}",
+            hint="Run it by hand; it must print what is asked for and exit with 0.",
         ) from None
     if done.returncode:
         raise ConfigError(
-            f"the passphrase command {command[0]} exited with {done.returncode}",
-            hint="Run it by hand; it must print the passphrase and exit with 0.",
+            f"{what} {command[0]} exited with {done.returncode}",
+            hint="Run it by hand; it must print what is asked for and exit with 0.",
         )
-    return _first_line(done.stdout, f"the passphrase command {command[0]}")
+    return done.stdout
 
 
 def _first_line(text: bytes, name: str) -> str:
     line = text.split(b"\n", 1)[0].rstrip(b"\r").decode("utf-8", "surrogateescape")
     if not line.strip():
-        raise ConfigError(f"{name} gives an empty passphrase", hint="Its first line must hold it.")
+        raise ConfigError(f"{name} gives an empty first line", hint="The secret must stand there.")
     return line
