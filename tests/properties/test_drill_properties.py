@@ -8,8 +8,8 @@ from shenyu_data.health.drill import EVERYONE, DrillOptions, DrillStats, drill
 from shenyu_data.model.monitor import CollectingMonitor
 from shenyu_data.repository.repository import Repository
 from shenyu_data.testing.strategies import trees
-from shenyu_data.testing.tree import Item, build_tree
-from tests.properties.test_restore import folder, new_repository, take
+from shenyu_data.testing.tree import Item, build_tree, tree_folder
+from tests.properties.test_restore import new_repository, take
 
 TOLD = {"restored-degraded", "nothing-proven"}
 """What a drill says of backups that are as they should be."""
@@ -28,7 +28,7 @@ def drilled(repository: Repository, snapshot: bytes, place: Path) -> tuple[Drill
 @settings(max_examples=12, suppress_health_check=[HealthCheck.too_slow])
 @given(trees())
 def test_a_drill_of_any_directory_raises_no_false_alarm(plan: dict[bytes, Item]) -> None:
-    with folder() as place:
+    with tree_folder() as place:
         build_tree(place / "data", plan)
         repository = new_repository()
         taken, _ = take(place / "data", repository)
