@@ -139,6 +139,17 @@ def test_a_job_that_runs_already_is_not_begun(scheduled: Path, shenyu: Shenyu) -
     assert (said.status, said.json["error"]["code"]) == (3, "already-run")
 
 
+def test_a_run_whose_process_is_gone_is_shown_as_killed(scheduled: Path, shenyu: Shenyu) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    with store_of(scheduled) as store:
+        due_ms = now_ms() - DAY_MS // 24
+        begin_run(store, "validate", due_ms, job="rarely", due_ms=due_ms, pid=gone.pid)
+    job = shenyu("schedule", "show", "--json").json["jobs"][-1]
+    assert (job["state"], job["last"]["outcome"]) == ("due", "killed")
+    assert [run.outcome for run in noted(scheduled)] == ["running"]  # who only looks notes nothing
+
+
 def test_a_job_runs_though_it_cannot_be_noted(scheduled: Path, shenyu: Shenyu) -> None:
     folder = Path(state_of(state_folder(os.environ), str(scheduled / "data")))
     (folder / STORE_NAME).mkdir(parents=True)

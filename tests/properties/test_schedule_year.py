@@ -119,6 +119,13 @@ class Machine:
             self.true_ms += step_ms
             self.now_ms += step_ms
 
+    def configure(self, table: ScheduleTable) -> None:
+        """Have it read another configuration."""
+        assert self._scheduler is not None
+        self.schedule = msgspec.structs.replace(open_schedule(table, "", {}), salt="")
+        work = msgspec.structs.replace(self._scheduler.work, schedule=self.schedule)
+        self._scheduler.work = work
+
     def rows(self) -> list[Run]:
         with self.open_log(self._state) as store, store.reading() as connection:
             rows = connection.execute(f"SELECT {RUN_COLUMNS} FROM runs ORDER BY rowid").fetchall()
@@ -237,6 +244,25 @@ def test_power_that_is_off_and_runs_that_fail_and_a_disk_that_is_full(tmp_path: 
     assert {row.outcome for row in machine.rows()} >= {"good", "findings", "failed", "skipped"}
     # A disk that is full is told once, not at each run.
     assert Counter(item.code for item in machine.findings) == {"run-not-noted": 8}
+
+
+def test_a_job_that_is_new_or_changed_runs_at_its_next_time(tmp_path: Path) -> None:
+    """It is always noon when something changes, and eleven has passed."""
+
+    def jobs(**times: str) -> ScheduleTable:
+        tables = {name: JobTable(run=["validate"], at=at) for name, at in times.items()}
+        return ScheduleTable(timezone="UTC", jobs=tables)
+
+    machine = Machine(tmp_path, jobs(one="0 15 * * *"), LEAP_YEAR)
+    machine.pass_time(2 * DAY_MS)
+    for table in (jobs(one="0 11 * * *"), jobs(two="0 11 * * *"), jobs(one="0 11 * * *")):
+        machine.configure(table)
+        before = len(machine.began)
+        machine.pass_time(22 * HOUR_MS)
+        assert len(machine.began) == before
+        machine.pass_time(2 * HOUR_MS)
+        assert len(machine.began) == before + 1
+    assert Counter(row.job for row in machine.rows()) == {"one": 4, "two": 1}
 
 
 def test_a_clock_that_jumps_silences_nothing_and_doubles_nothing(tmp_path: Path) -> None:

@@ -222,14 +222,22 @@ def attempts_of(store: Store, job: str, now_ms: int) -> list[Attempt]:
 
 
 def last_runs(store: Store, job: str, count: int) -> list[Run]:
-    """Return the last runs of a job that are noted, newest first. Raise StateUnusable."""
+    """Return the last runs of a job that are noted, newest first; one that has neither an end nor a
+    process was killed. Raise StateUnusable.
+    """
     with store.reading() as connection:
         rows = connection.execute(
             f"SELECT {COLUMNS} FROM runs WHERE job = ? "  # noqa: S608 - our words
             "ORDER BY rowid DESC LIMIT ?",
             (job, count),
         ).fetchall()
-    return [run_of_row(row) for row in rows]
+    found = [run_of_row(row) for row in rows]
+    return [
+        msgspec.structs.replace(run, outcome="killed")
+        if run.ended_ms is None and not _lives(run.pid, run.born)
+        else run
+        for run in found
+    ]
 
 
 def is_running(store: Store, job: str) -> bool:
@@ -238,7 +246,11 @@ def is_running(store: Store, job: str) -> bool:
         rows = connection.execute(
             "SELECT pid, born FROM runs WHERE job = ? AND ended_ms IS NULL", (job,)
         ).fetchall()
-    return any(born and birth_of(pid) == born for pid, born in rows)
+    return any(_lives(pid, born) for pid, born in rows)
+
+
+def _lives(pid: int, born: str) -> bool:
+    return bool(born) and birth_of(pid) == born
 
 
 def _ever(store: Store, verb: str) -> bool:
