@@ -15,6 +15,7 @@ from shenyu_data.health.units import UnitOptions, calendar, units
 from shenyu_data.model.config_schedule import JobTable, ScheduleTable
 from shenyu_data.model.cron import parse_cron
 from shenyu_data.model.errors import ConfigError
+from shenyu_data.operations.places import state_folder
 
 from .conftest import Shenyu
 
@@ -188,6 +189,25 @@ def test_a_time_that_systemd_leaps_over_is_told(timers: Path, shenyu: Shenyu) ->
     said = shenyu("schedule", "install", *SYSTEMD, "--dry-run", "--json")
     assert said.status == 1
     assert [item["code"] for item in said.json["findings"]] == ["time-leapt-over"] * 2
+
+
+def test_what_jobs_write_to_is_not_shut_out(timers: Path, shenyu: Shenyu) -> None:
+    with open(timers / "shenyu-data.toml", "a") as file:
+        file.write('[schedule.jobs.proven]\nrun = ["drill", "--sandbox", "/srv/sand box"]\n')
+        file.write('at = "@weekly"\n[metrics]\ntextfile = "/var/lib/prom/shenyu.prom"\n')
+    said = shenyu("schedule", "install", "--systemd", "--scope", "system", "--dry-run")
+    assert said.status == 0, said.err
+    for place in ("/srv/sand box", "/var/lib/prom", timers / "data", timers / "repo"):
+        assert f'ReadWritePaths="-{place}"' in said.out
+    state = state_folder(os.environ)
+    assert f'ReadWritePaths="-{state}"' in said.out
+
+
+def test_a_private_tmp_hides_no_data() -> None:
+    (job, *_) = ScheduleTable().all_jobs()
+    name = "shenyu-data-backup.service"
+    assert "PrivateTmp" in units([job], options(True))[name]
+    assert "PrivateTmp" not in units([job], options(True, writable=["/tmp/data"]))[name]
 
 
 def test_jobs_without_a_passphrase_are_told(place: Path, shenyu: Shenyu) -> None:

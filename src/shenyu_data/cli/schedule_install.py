@@ -166,7 +166,7 @@ def _plan(
         data=call.data,
         command=command,
         environment=environment,
-        writable=_writable(call),
+        writable=_writable(call, schedule),
         zone=own_zone or "",
         jitter_s=schedule.jitter_ms // 1000,
         system=scope == "system",
@@ -176,15 +176,20 @@ def _plan(
     )
 
 
-def _writable(call: Call) -> list[str]:
+def _writable(call: Call, schedule: Schedule) -> list[str]:
     """Return the folders that jobs write to."""
     places = [call.data, state_folder(os.environ)]
+    if call.settings.metrics_textfile is not None:
+        places.append(os.path.dirname(os.path.abspath(call.settings.metrics_textfile)))
+    # What a job's flags name, such as a sandbox.
+    values = (word.rpartition("=")[2] for job in schedule.jobs for word in job.words)
+    places += [value for value in values if os.path.isabs(value)]
     repository = call.settings.repository
     if repository is not None and is_remote(repository):
         places.append(call.settings.storage.cache or usual_cache(os.environ))
     elif repository is not None:
         places.append(repository)
-    return [os.path.abspath(place) for place in places]
+    return list(dict.fromkeys(os.path.abspath(place) for place in places))
 
 
 def _usual_method() -> Method:

@@ -114,7 +114,7 @@ def _service(job: Job, options: UnitOptions) -> str:
             "ProtectHome=read-only",
             *(f"ReadWritePaths={_quoted(f'-{path}', command=False)}" for path in options.writable),
             "PrivateDevices=yes",
-            "PrivateTmp=yes",
+            *(["PrivateTmp=yes"] if not any(map(_is_temporary, options.writable)) else []),
             "ProtectClock=yes",
             "ProtectControlGroups=yes",
             "ProtectHostname=yes",
@@ -146,6 +146,11 @@ def _timer(job: Job, options: UnitOptions) -> str:
         "WantedBy=timers.target",
     ]
     return "\n".join([*lines, ""])
+
+
+def _is_temporary(path: str) -> bool:
+    """Whether a private /tmp would hide it."""
+    return path.startswith(("/tmp/", "/var/tmp/"))  # noqa: S108 - nothing is written there
 
 
 def _quoted(word: str, *, command: bool = True) -> str:
