@@ -32,6 +32,8 @@ CALLS = {
     "alerts list": ["alerts", "list"],
     "alerts test": ["alerts", "test"],
     "alerts ack": ["alerts", "ack", "--all"],
+    "alerts silence": ["alerts", "silence", "backup-old", "--until", "3d"],
+    "status": ["status"],
     "verify": ["verify", "--read-data"],
     "drill": ["drill"],
     "drill show": ["drill", "show"],

@@ -18,6 +18,7 @@ import pytest
 from shenyu_data.cli.common import run
 from shenyu_data.cli.main import VERBS, shenyu_data
 from shenyu_data.model import errors
+from shenyu_data.model.alert_rules import RULES
 from shenyu_data.model.config import (
     DESCRIPTIONS,
     ENVIRONMENT,
@@ -26,6 +27,11 @@ from shenyu_data.model.config import (
     Config,
     RetentionTable,
     parse_config,
+)
+from shenyu_data.model.config_alerts import (
+    ALERTS_DESCRIPTIONS,
+    RULE_DESCRIPTIONS,
+    AlertsTable,
 )
 from shenyu_data.model.config_notifications import (
     MAIL_DESCRIPTIONS,
@@ -244,6 +250,22 @@ def test_every_key_of_notifications_is_documented() -> None:
         assert set(described) == {field.encode_name for field in msgspec.structs.fields(table)}
 
 
+def test_every_alerts_key_is_documented() -> None:
+    part = sections(CONFIGURATION, 2)["Alerts"]
+    listed = {codes(row[0])[0]: row[2] for row in rows(part)}
+    assert listed == ALERTS_DESCRIPTIONS | RULE_DESCRIPTIONS | {
+        "repeat": RULE_DESCRIPTIONS["repeat"]  # the table of all rules has it first
+    }
+    own = {name for rule in RULES for name in AlertsTable().rule(rule.code).__struct_fields__}
+    assert set(RULE_DESCRIPTIONS) == own
+
+
+def test_every_rule_of_alerts_is_documented() -> None:
+    part = sections((ROOT / "docs/status.md").read_text(encoding="utf-8"), 2)["The rules"]
+    listed = [(codes(row[0])[0], row[1], row[2]) for row in rows(part)]
+    assert listed == [(rule.code, rule.level, rule.about) for rule in RULES]
+
+
 def test_the_usual_jobs_are_listed() -> None:
     part = sections((ROOT / "docs/schedule.md").read_text(encoding="utf-8"), 2)["Jobs"]
     listed = {codes(row[0])[0]: (codes(row[1]), codes(row[2])) for row in rows(part)}
@@ -357,6 +379,8 @@ def test_the_json_of_every_verb_has_the_shape_that_is_shown(
     given["backup"] = call("backup")
     given["alerts list"] = call("alerts", "list")
     given["alerts test"] = call("alerts", "test")
+    given["status"] = call("status")
+    given["alerts silence"] = call("alerts", "silence", "backup-degraded", "--until", "3d")
     given["alerts ack"] = call("alerts", "ack", "--all", "--reason", "x")
     given["prune"] = call("prune", "--keep-last", "1", "--yes")
     given["schedule run"] = call("schedule", "run", "validate")

@@ -19,6 +19,7 @@ from shenyu_data.model.config import (
     parse_config,
     sample,
 )
+from shenyu_data.model.config_alerts import ALERTS_DESCRIPTIONS
 from shenyu_data.model.config_metrics import METRICS_DESCRIPTIONS
 from shenyu_data.model.config_notifications import NOTIFICATIONS_DESCRIPTIONS
 from shenyu_data.model.config_schedule import SCHEDULE_DESCRIPTIONS
@@ -36,6 +37,7 @@ TABLES = {
     "tripwires": TRIPWIRES_DESCRIPTIONS,
     "metrics": METRICS_DESCRIPTIONS,
     "notifications": NOTIFICATIONS_DESCRIPTIONS,
+    "alerts": ALERTS_DESCRIPTIONS,
 }
 
 

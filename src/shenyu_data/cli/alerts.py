@@ -1,35 +1,51 @@
-"""``shenyu-data alerts``: what somebody has to look at, and saying that it is seen."""
+"""``shenyu-data alerts``: what somebody has to look at, saying that it is seen, and for how long
+nobody wants to hear of it.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import click
 
 from shenyu_data.cli.common import Call, common
+from shenyu_data.cli.noted import note_repository
 from shenyu_data.cli.open import open_for
 from shenyu_data.cli.render import iso, local, number
-from shenyu_data.model.errors import RepositoryError, UsageError
+from shenyu_data.cli.status import alert_lines, judged, open_kept
+from shenyu_data.health import alerts as kept
+from shenyu_data.health.schedule import open_schedule
+from shenyu_data.health.store import Store, open_store
+from shenyu_data.model.ages import parse_age
+from shenyu_data.model.errors import RepositoryError, StateUnusable, UsageError
 from shenyu_data.model.findings import Finding, printable
 from shenyu_data.model.tripwires import describe
 from shenyu_data.operations.alarms import Alarm, acknowledge, alarms, commands
 from shenyu_data.operations.places import state_folder, state_of
+from shenyu_data.repository.repository import Repository
+
+_OF_TRIPWIRES = "tripwire"  # its alert leads to those that are listed one by one here
+_SNAPSHOT = re.compile("[0-9a-fA-F]+")
 
 
 @click.group("alerts", context_settings={"help_option_names": ["-h", "--help"]})
 def alerts_command() -> None:
-    """Show what somebody has to look at, and say that it is seen."""
+    """Show what somebody has to look at; silence it, or say that it is seen."""
 
 
 @alerts_command.command("list")
-@click.option("--all", "everything", is_flag=True, help="Those that are acknowledged, too.")
+@click.option("--all", "everything", is_flag=True, help="Those that are resolved or seen, too.")
 @common
 def list_command(call: Call, everything: bool) -> None:
-    """List what tripwires noticed and nobody acknowledged: it blocks prunes.
+    """List what rules see, and what tripwires noticed and nobody acknowledged: it blocks prunes.
 
-    Exits with 1 if there is any, with 4 if a snapshot cannot be read.
+    Exits with 1 if there is any that nobody has seen or silenced, with 4 if a snapshot cannot be
+    read.
     """
     failures: list[RepositoryError] = []
     known = alarms(open_for(call), failures=failures)
@@ -39,11 +55,24 @@ def list_command(call: Call, everything: bool) -> None:
                 code=error.code, severity="error", path="", message=error.message, hint=error.hint
             )
         )
-    standing = [item for item in known if item.stands]
-    shown = known if everything else standing
+    now_ms = _now_ms()
+    with open_kept(call, _state(call)) as store:
+        with suppress(StateUnusable):  # else they are judged, and nothing is noted
+            _look(call, store, now_ms)
+        found = judged(call, store, _state(call), now_ms).alerts
+        if everything:
+            stand = {item.key for item in found}
+            found += [item for item in kept.alerts(store, resolved=True) if item.key not in stand]
+    found = [item for item in found if item.code != _OF_TRIPWIRES]
+    standing = sum(item.stands for item in known) + sum(item.calls(now_ms) for item in found)
+    shown = known if everything else [item for item in known if item.stands]
+    texts = [*map(_text, shown), *(_rule_text(item, now_ms) for item in found)]
     call.finish(
-        {"alerts": [_document(item) for item in shown], "standing": len(standing)},
-        "\n\n".join(map(_text, shown)) or "There are no alerts.",
+        {
+            "alerts": [*map(_document, shown), *(_rule_document(item, now_ms) for item in found)],
+            "standing": standing,
+        },
+        "\n\n".join(texts) or "There are no alerts.",
         findings=bool(standing),
         damaged=bool(failures),
     )
@@ -55,29 +84,69 @@ def list_command(call: Call, everything: bool) -> None:
 @click.option("--reason", default="", metavar="TEXT", help="Why it is as it should be.")
 @common
 def ack_command(call: Call, ids: tuple[str, ...], everything: bool, reason: str) -> None:
-    """Say of alerts that they are seen: prunes go on, and may drop what was pinned.
+    """Say of alerts that they are seen.
 
-    ID is the beginning of an alert's id, which is that of its snapshot.
+    ID is that of a rule's alert, which is not told again then until its cause has gone, or the
+    beginning of a tripwire's, which is that of its snapshot: prunes go on, and may drop what was
+    pinned.
     """
     if bool(ids) == everything:
         raise UsageError(
             "it takes ids of alerts, or --all",
             hint="`shenyu-data alerts list` lists them.",
         )
-    repository = open_for(call)
-    if everything:
-        ids = tuple(
-            item.snapshot.id.hex() for item in alarms(repository, failures=[]) if item.stands
-        )
-    now_ms = time.time_ns() // 1_000_000
-    done = acknowledge(repository, ids, reason, now_ms=now_ms)
-    standing = sum(item.stands for item in alarms(repository, failures=[]))
-    text = f"Acknowledged {number(len(done), 'alert')}; " + (
+    now_ms = _now_ms()
+    of_rules = [name for name in ids if not _SNAPSHOT.fullmatch(name)]
+    of_tripwires = [name for name in ids if name not in of_rules]
+    documents: list[dict[str, Any]] = []
+    count = 0
+    repository = open_for(call) if of_tripwires or everything else None
+    chosen = _chosen(call, of_rules, now_ms, everything=everything)
+    if repository is not None:
+        done = _acknowledge(call, repository, of_tripwires, reason, now_ms, everything=everything)
+        documents += map(_document, done)
+        count += len(done)
+    if chosen:
+        with open_store(_state(call)) as store:
+            seen = [kept.acknowledge(store, item, reason, now_ms) for item in chosen]
+        documents += [_rule_document(item, now_ms) for item in seen]
+        count += len(seen)
+    standing = _standing(call, repository, now_ms)
+    text = f"Acknowledged {number(count, 'alert')}; " + (
         f"{number(standing, 'alert')} still to be looked at: `shenyu-data alerts list`."
         if standing
         else "none is left, and `shenyu-data prune` goes on."
+        if repository is not None
+        else "none is left."
     )
-    call.finish({"alerts": [_document(item) for item in done], "standing": standing}, text)
+    call.finish({"alerts": documents, "standing": standing}, text)
+
+
+@alerts_command.command("silence")
+@click.argument("alert", metavar="ALERT")
+@click.option(
+    "--until", required=True, metavar="WHEN", help="A date, 2026-12-24, or an age from now: 3d."
+)
+@common
+def silence_command(call: Call, alert: str, until: str) -> None:
+    """Send no message about an alert until a date, whether it stands now or not.
+
+    ALERT is its id, or the code of a rule: all alerts of that rule. They still stand in lists.
+    """
+    now_ms = _now_ms()
+    until_ms = _until(until, now_ms)
+    with open_store(_state(call)) as store:
+        kept.silence(store, alert, until_ms, now_ms)
+        found = judged(call, store, _state(call), now_ms).alerts
+    found = [item for item in found if alert in (item.key, item.code)]
+    call.finish(
+        {
+            "name": alert,
+            "until": iso(until_ms),
+            "alerts": [_rule_document(item, now_ms) for item in found],
+        },
+        f"{alert} is silent until {local(until_ms)}; {number(len(found), 'alert')} of it now.",
+    )
 
 
 @alerts_command.command("test")
@@ -107,6 +176,117 @@ def test_command(call: Call) -> None:
     )
 
 
+def _chosen(call: Call, names: Sequence[str], now_ms: int, *, everything: bool) -> list[kept.Alert]:
+    """Return the alerts of rules by their ids, as they stand now. Raise UsageError."""
+    if not names and not everything:
+        return []
+    with open_store(_state(call)) as store:
+        _look(call, store, now_ms)
+        known = [item for item in kept.alerts(store) if item.code != _OF_TRIPWIRES]
+    if everything:
+        return [item for item in known if item.acked_ms is None]
+    return [kept.find_alert(known, name) for name in names]
+
+
+def _look(call: Call, store: Store, now_ms: int) -> None:
+    """Bring the alerts up to date: what a person sees listed has a row, whoever looked last."""
+    schedule = open_schedule(call.settings.schedule, _state(call), os.environ)
+    kept.look(store, call.settings, schedule, now_ms)
+
+
+def _acknowledge(
+    call: Call,
+    repository: Repository,
+    names: Sequence[str],
+    reason: str,
+    now_ms: int,
+    *,
+    everything: bool,
+) -> list[Alarm]:
+    """Acknowledge what tripwires noticed."""
+    if everything:
+        names = [item.snapshot.id.hex() for item in alarms(repository, failures=[]) if item.stands]
+    done = acknowledge(repository, names, reason, now_ms=now_ms)
+    note_repository(call, repository)
+    return done
+
+
+def _standing(call: Call, repository: Repository | None, now_ms: int) -> int:
+    """Return how many alerts are still to be looked at."""
+    with open_kept(call, _state(call)) as store:
+        found = judged(call, store, _state(call), now_ms).calling
+    if repository is None:
+        return len(found)
+    of_rules = sum(item.code != _OF_TRIPWIRES for item in found)
+    return of_rules + sum(item.stands for item in alarms(repository, failures=[]))
+
+
+def _until(text: str, now_ms: int) -> int:
+    """Return the time that a date, or an age from now, means. Raise UsageError."""
+    from datetime import datetime
+
+    try:
+        if re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2})?", text):
+            until_ms = int(datetime.fromisoformat(text).timestamp() * 1000)
+        else:
+            until_ms = now_ms + parse_age(text) * 1000
+    except (UsageError, ValueError, OverflowError):
+        raise UsageError(
+            f"{printable(text)} is neither a date nor an age",
+            hint="Write 2026-12-24, 2026-12-24T08:00, or 3d.",
+        ) from None
+    if until_ms <= now_ms:
+        raise UsageError(f"{text} has passed", hint="Name a day that is yet to come.")
+    return until_ms
+
+
+def _state(call: Call) -> str:
+    return state_of(state_folder(os.environ), call.data)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _rule_document(item: kept.Alert, now_ms: int) -> dict[str, Any]:
+    """Return an alert of a rule in the same form as one of a tripwire."""
+    command = {"command": item.command, "does": "is what to do"}
+    return {
+        "id": item.key,
+        "source": "rule",
+        "since": iso(item.since_ms),
+        "level": item.level,
+        "reasons": [
+            {
+                "rule": item.code,
+                "level": item.level,
+                "count": None,
+                "limit": None,
+                "total": None,
+                "message": item.message,
+            }
+        ],
+        "pinned": [],
+        "commands": [command] if item.command else [],
+        "acknowledged": {"time": iso(item.acked_ms), "reason": item.reason or None}
+        if item.acked_ms is not None
+        else None,
+        "silenced_until": iso(item.silenced_ms)
+        if item.silenced_ms is not None and item.silent(now_ms)
+        else None,
+        "resolved": iso(item.resolved_ms) if item.resolved_ms is not None else None,
+    }
+
+
+def _rule_text(item: kept.Alert, now_ms: int) -> str:
+    lines = alert_lines(item, now_ms)
+    if item.resolved_ms is not None:
+        return "\n".join([*lines[:2], f"          resolved {local(item.resolved_ms)}"])
+    if item.acked_ms is not None and item.reason:
+        lines.append(f"          acknowledged {local(item.acked_ms)}: {printable(item.reason)}")
+    return "\n".join(lines)
+
+
 def _document(item: Alarm) -> dict[str, Any]:
     snapshot, seen = item.snapshot, item.acknowledgement
     return {
@@ -132,6 +312,8 @@ def _document(item: Alarm) -> dict[str, Any]:
         "acknowledged": {"time": iso(seen.time_ms), "reason": seen.reason or None}
         if seen is not None
         else None,
+        "silenced_until": None,
+        "resolved": None,
     }
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from shenyu_data.cli.common import Call, common
+from shenyu_data.cli.noted import note_repository
 from shenyu_data.cli.open import open_for
 from shenyu_data.cli.recorded import recorded
 from shenyu_data.cli.render import fields, iso, number, size
@@ -44,6 +45,7 @@ def backup_command(call: Call, full: bool, tag: str | None) -> None:
     watch = Watch(state=state, limits=call.settings.tripwires)
     options = BackupOptions(full=full, tag=tag, jobs=call.jobs, watch=watch)
     stats = backup(data, repository, options, call.monitor)
+    note_repository(call, repository, always=bool(stats.alarms))
     call.finish(
         {
             "id": stats.snapshot.hex(),

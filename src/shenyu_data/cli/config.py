@@ -14,6 +14,7 @@ from shenyu_data.cli.render import fields, table
 from shenyu_data.health.schedule import open_schedule
 from shenyu_data.model.ages import format_age
 from shenyu_data.model.config import PermissionsTable, ServiceTable
+from shenyu_data.model.config_alerts import AlertsTable, RuleTable
 from shenyu_data.model.config_notifications import NotificationsTable
 from shenyu_data.model.config_schedule import ScheduleTable
 from shenyu_data.model.errors import DataDirectoryError, RepositoryError
@@ -113,6 +114,7 @@ def _effective(call: Call) -> dict[str, Any]:
         "tripwires": (_changed(settings.tripwires), sources["tripwires"]),
         "metrics": (_metrics(settings.metrics_textfile), sources["metrics"]),
         "notifications": (_notifications(settings.notifications), sources["notifications"]),
+        "alerts": (_alerts(settings.alerts), sources["alerts"]),
         "passphrase": (passphrase, source),
     }
     return {key: {"value": value, "source": source} for key, (value, source) in values.items()}
@@ -149,6 +151,21 @@ def _changed(limits: Limits) -> dict[str, Any] | None:
     usual = fields(Limits())
     changed = {name: value for name, value in fields(limits).items() if value != usual[name]}
     return changed or None
+
+
+def _alerts(table: AlertsTable | None) -> dict[str, Any] | None:
+    """Return what differs from the usual, by the codes of the rules."""
+    usual = fields(AlertsTable())
+    found: dict[str, Any] = {}
+    for name, value in fields(table or AlertsTable()).items():
+        if isinstance(value, RuleTable):
+            common = fields(usual[name])
+            said = {key: one for key, one in fields(value).items() if one != common[key]}
+            if said:
+                found[name.replace("_", "-")] = said
+        elif value != usual[name]:
+            found[name] = value
+    return found or None
 
 
 def _said(table: PermissionsTable) -> dict[str, Any]:

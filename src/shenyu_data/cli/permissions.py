@@ -13,6 +13,7 @@ import msgspec
 
 from shenyu_data.cli.common import Call, common
 from shenyu_data.cli.confirm import confirm, yes_option
+from shenyu_data.cli.recorded import recorded
 from shenyu_data.cli.render import fields, number, table
 from shenyu_data.model.errors import UsageError
 from shenyu_data.model.permissions import Policy, parse_id, parse_mode
@@ -70,6 +71,7 @@ def permissions_command() -> None:
 
 @permissions_command.command("check")
 @common
+@recorded
 @_policy_options
 def check_command(call: Call, policy: Policy) -> None:
     """Report modes and owners that are not as they should be, links that lead out, odd files.
@@ -90,6 +92,7 @@ def check_command(call: Call, policy: Policy) -> None:
 @click.option("--dry-run", is_flag=True, help="Say what would be changed, and stop.")
 @common
 @yes_option
+@recorded
 @_policy_options
 def fix_command(call: Call, policy: Policy, dry_run: bool) -> None:
     """Give every file and folder the mode, and as root the owner, that it should have.

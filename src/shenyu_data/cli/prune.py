@@ -9,6 +9,7 @@ import click
 
 from shenyu_data.cli.common import Call, common
 from shenyu_data.cli.confirm import confirm, yes_option
+from shenyu_data.cli.noted import note_repository
 from shenyu_data.cli.open import open_for
 from shenyu_data.cli.recorded import recorded
 from shenyu_data.cli.render import iso, local, number, size, table
@@ -83,6 +84,7 @@ def prune_command(
         )
     # An empty plan too: what erasures and killed writes left is destroyed without asking.
     stats = prune(repository, plan, options, call.monitor)
+    note_repository(call, repository)
     call.finish(
         _document(plan, heads, stats, dry_run=False),
         text if plan.empty else _summary(stats),

@@ -40,7 +40,7 @@ def recorded(verb: F) -> F:
             note.end(EXIT_INTERRUPTED, "interrupted")
             raise
         except ShenyuDataError as error:
-            note.end(error.exit_status, error.message)
+            note.end(error.exit_status, error.message, error.code)
             raise
         except BaseException as error:
             note.end(3, f"unexpected {type(error).__name__}")
@@ -61,13 +61,11 @@ class _Note:
         self._run: str | None = None
         try:
             self._store = open_store(state_of(state_folder(os.environ), call.data))
-            self._run = os.environ.get(RUN_VARIABLE) or begin_run(
-                self._store, click.get_current_context().info_name or "", _now_ms()
-            )
+            self._run = os.environ.get(RUN_VARIABLE) or begin_run(self._store, _verb(), _now_ms())
         except ShenyuDataError as error:
             self._report(error)
 
-    def end(self, status: int, error: str = "") -> None:
+    def end(self, status: int, error: str = "", code: str = "") -> None:
         from shenyu_data.health.runs import end_run, forget_old_runs, outcome_of
 
         if self._run is None:
@@ -79,7 +77,7 @@ class _Note:
                 _now_ms(),
                 outcome_of(status),
                 exit_status=status,
-                figures=self._call.document,
+                figures={"error_code": code} if code else self._call.document,
                 error=error,
             )
             forget_old_runs(self._store, _now_ms())
@@ -98,6 +96,16 @@ class _Note:
                 hint=error.hint,
             )
         )
+
+
+def _verb() -> str:
+    """Return the words that call the verb: ``backup``, ``permissions check``."""
+    words = []
+    context: click.Context | None = click.get_current_context()
+    while context is not None and context.parent is not None:
+        words.append(context.info_name or "")
+        context = context.parent
+    return " ".join(reversed(words))
 
 
 def _now_ms() -> int:

@@ -8,6 +8,7 @@ import time
 import click
 
 from shenyu_data.cli.common import Call, common
+from shenyu_data.cli.noted import note_repository
 from shenyu_data.cli.open import open_for
 from shenyu_data.cli.percent import Percent
 from shenyu_data.cli.recorded import recorded
@@ -65,6 +66,7 @@ def verify_command(call: Call, read_data: float | None, read_every: str | None) 
     stats = verify(repository, options, call.monitor)
     if reading is not None:
         reading.note(stats)
+    note_repository(call, repository, size_bytes=stats.object_bytes)
     sound = not stats.damaged_objects
     text = (
         f"{'Verified' if sound else 'DAMAGED:'} {number(stats.snapshots, 'snapshot')}, "

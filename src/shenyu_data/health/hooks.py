@@ -38,6 +38,7 @@ class Occasion(msgspec.Struct, frozen=True, kw_only=True):
 Hook = Callable[[Occasion], None]
 
 HOOKS: tuple[str, ...] = (
+    "shenyu_data.health.alerts:after",
     "shenyu_data.health.notify_hook:notify_after",
     "shenyu_data.health.metrics_out:write_after",
 )

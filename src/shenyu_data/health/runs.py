@@ -38,7 +38,7 @@ KEPT_MS = 400 * 86_400_000
 
 _KEPT_EACH = 10
 _MOST_BYTES = 16_384
-_TEXTS = ("id", "kind", "parent", "tag", "time")  # what figures hold besides numbers
+_TEXTS = ("id", "kind", "parent", "tag", "time", "error_code")  # what figures hold besides numbers
 RUN_COLUMNS = (
     "id, job, verb, due_ms, attempt, started_ms, ended_ms, outcome, exit_status, figures, error, "
     "pid, born"
@@ -309,7 +309,7 @@ def _kept(figures: Mapping[str, Any]) -> str:
         for key, value in values.items():
             if isinstance(value, Mapping):
                 kept[str(key)] = thinned(value)
-            elif isinstance(value, bool | int | float) or key in _TEXTS:
+            elif value is None or isinstance(value, bool | int | float) or key in _TEXTS:
                 kept[str(key)] = value
         return kept
 

@@ -85,18 +85,23 @@ CREATE TABLE IF NOT EXISTS alerts (
     subject TEXT NOT NULL,
     level TEXT NOT NULL,
     since_ms INTEGER NOT NULL,
-    raised_ms INTEGER NOT NULL,
     seen_ms INTEGER NOT NULL,
-    notified_ms INTEGER,
-    times INTEGER NOT NULL,
     resolved_ms INTEGER,
-    silenced_ms INTEGER,
+    told TEXT NOT NULL,
+    told_ms INTEGER,
+    times INTEGER NOT NULL,
+    flaps INTEGER NOT NULL,
     acked_ms INTEGER,
-    reason TEXT NOT NULL DEFAULT '',
+    reason TEXT NOT NULL,
     message TEXT NOT NULL,
     command TEXT NOT NULL,
     figures TEXT NOT NULL
 ) STRICT;
+CREATE TABLE IF NOT EXISTS silences (name TEXT PRIMARY KEY, until_ms INTEGER NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS samples (
+    series TEXT NOT NULL, time_ms INTEGER NOT NULL, value INTEGER NOT NULL,
+    PRIMARY KEY (series, time_ms)
+) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS known (
     name TEXT PRIMARY KEY, noted_ms INTEGER NOT NULL, value TEXT NOT NULL
 ) STRICT;
@@ -240,6 +245,13 @@ def open_store(folder: str) -> Store:
             return Store(_open(path), path, renewed=aside)
     except (OSError, sqlite3.Error, _NotOurs) as error:
         raise _unusable(path, error) from None
+
+
+def passing_store() -> Store:
+    """Return an empty database that is forgotten afterwards: for who asks when none can be had."""
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    connection.executescript(_TABLES)
+    return Store(connection, "")
 
 
 @contextmanager

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from shenyu_data.model.ages import parse_age
+from shenyu_data.model.config_alerts import ALERTS_DESCRIPTIONS, AlertsTable
 from shenyu_data.model.config_metrics import METRICS_DESCRIPTIONS, MetricsTable
 from shenyu_data.model.config_notifications import (
     NOTIFICATIONS_DESCRIPTIONS,
@@ -196,6 +197,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     tripwires: TripwiresTable | None = None
     metrics: MetricsTable | None = None
     notifications: NotificationsTable | None = None
+    alerts: AlertsTable | None = None
 
     def __post_init__(self) -> None:
         for rate in (self.upload_limit, self.download_limit):
@@ -228,6 +230,7 @@ DESCRIPTIONS = {
     "tripwires": "From when on a backup says that something is no ordinary use.",
     "metrics": "Where figures are written for node_exporter.",
     "notifications": "Who is told what is wrong, and how. Without: nobody.",
+    "alerts": "Which rules watch, from when on, how loud. Without: all, as usual.",
 }
 """What each key of the configuration file means."""
 
@@ -283,6 +286,7 @@ _TABLES = {
     "tripwires": TRIPWIRES_DESCRIPTIONS,
     "metrics": METRICS_DESCRIPTIONS,
     "notifications": NOTIFICATIONS_DESCRIPTIONS,
+    "alerts": ALERTS_DESCRIPTIONS,
 }
 
 _OF_TABLES = ("histories", "jobs", "webhooks", "mail")

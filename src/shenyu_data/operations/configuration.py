@@ -18,6 +18,7 @@ from shenyu_data.model.config import (
     ServiceTable,
     parse_config,
 )
+from shenyu_data.model.config_alerts import AlertsTable
 from shenyu_data.model.config_notifications import NotificationsTable
 from shenyu_data.model.config_schedule import ScheduleTable
 from shenyu_data.model.errors import ConfigError
@@ -54,6 +55,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     metrics_textfile: str | None
     notifications: NotificationsTable | None
     pings: dict[str, str]
+    alerts: AlertsTable | None
     storage: StorageOptions
     sources: dict[str, Source]
 
@@ -105,6 +107,7 @@ def load_settings(
     sources["permissions"] = "file" if config.permissions is not None else "default"
     sources["cleanup"] = "file" if config.cleanup else "default"
     sources["tripwires"] = "file" if config.tripwires else "default"
+    sources["alerts"] = "file" if config.alerts else "default"
     sources["service"] = "file" if config.service else "default"
     sources["schedule"] = "file" if config.schedule else "default"
     textfile = config.metrics.textfile if config.metrics else None
@@ -130,6 +133,7 @@ def load_settings(
         metrics_textfile=os.path.join(base, textfile) if textfile else None,
         notifications=config.notifications.within(base) if config.notifications else None,
         pings=_pings(config.schedule, base),
+        alerts=config.alerts,
         storage=StorageOptions(
             cache=os.path.join(base, config.cache) if config.cache else None,
             upload_limit=parse_rate(config.upload_limit) if config.upload_limit else None,

@@ -1,0 +1,410 @@
+"""Gathers what alerts are judged by: from the log of runs, the ledger, what is known of the
+repository, the disks and the schedule. It opens no repository and asks no network.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+import msgspec
+
+from shenyu_data.health.known import (
+    REPOSITORY,
+    TICK,
+    TRIPPED,
+    WATCHED,
+    KnownRepository,
+    Tick,
+    noted_ms,
+    recall,
+    samples,
+)
+from shenyu_data.health.runs import DONE, RUN_COLUMNS, Run, run_of_row
+from shenyu_data.health.schedule import Schedule
+from shenyu_data.health.store import Store
+from shenyu_data.model.alerts import (
+    DAY_MS,
+    DiskFact,
+    Facts,
+    JobFact,
+    Point,
+    SlotFact,
+    Tripped,
+    Trouble,
+)
+from shenyu_data.model.schedule import next_begin_ms
+from shenyu_data.operations.configuration import Settings
+
+BELIEVED_MS = DAY_MS
+"""Once runs were noted for so long on this side of a time that is yet to come, the clock is right
+again.
+"""
+
+_ROWS = 60  # of each verb and job: what is older says nothing of how it stands
+_BACK = ("failed", "killed")
+
+
+class Disk(NamedTuple):
+    """A disk as it is now: its device, its room in bytes and in files."""
+
+    device: int
+    free_bytes: int
+    total_bytes: int
+    free_files: int
+    total_files: int
+
+
+LookAtDisk = Callable[[str], Disk]
+"""Looks at the disk on which a path lies. Raises OSError."""
+
+
+def look_at_disk(path: str) -> Disk:
+    """Look at the disk of a path, or of the folder in which it is to be made."""
+    while not os.path.exists(path) and os.path.dirname(path) != path:
+        path = os.path.dirname(path)
+    found = os.statvfs(path)
+    return Disk(
+        device=os.stat(path).st_dev,
+        free_bytes=found.f_bavail * found.f_frsize,
+        total_bytes=found.f_blocks * found.f_frsize,
+        free_files=found.f_favail,
+        total_files=found.f_files,
+    )
+
+
+class Log:
+    """The newest runs of one data directory, in the order in which they were noted: no clock
+    decides that. Runs that are dated in the future say nothing.
+    """
+
+    def __init__(self, store: Store, now_ms: int) -> None:
+        self._store = store
+        self._now_ms = now_ms
+
+    def of(self, column: str, value: str) -> list[Run]:
+        """Return the runs of a ``verb`` or of a ``job``, newest first."""
+        with self._store.reading() as connection:
+            rows = connection.execute(
+                f"SELECT {RUN_COLUMNS} FROM runs WHERE {column} = ? "  # noqa: S608 - our words
+                "AND started_ms <= ? ORDER BY rowid DESC LIMIT ?",
+                (value, self._now_ms, _ROWS),
+            ).fetchall()
+        return [run_of_row(row) for row in rows]
+
+    def future_ms(self) -> int | None:
+        """Return the latest time that was noted and is yet to come, unless runs noted since then
+        show that the clock has been right for a while.
+        """
+        with self._store.reading() as connection:
+            rows = connection.execute(
+                "SELECT started_ms FROM runs ORDER BY rowid DESC LIMIT 500"
+            ).fetchall()
+        oldest_after = self._now_ms
+        for (time_ms,) in rows:
+            if time_ms > self._now_ms:
+                believed = self._now_ms - oldest_after >= BELIEVED_MS
+                return None if believed else max(item for (item,) in rows)
+            oldest_after = min(oldest_after, time_ms)
+        return None
+
+
+def gather(
+    store: Store,
+    settings: Settings,
+    schedule: Schedule,
+    now_ms: int,
+    *,
+    standing: frozenset[str] = frozenset(),
+    disks: LookAtDisk = look_at_disk,
+) -> Facts:
+    """Return what is known at a time. Raise StateUnusable."""
+    log = Log(store, now_ms)
+    known = recall(store, REPOSITORY, KnownRepository)
+    tick = recall(store, TICK, Tick)
+    backups = [run for run in log.of("verb", "backup") if run.outcome in DONE]
+    verifies = log.of("verb", "verify")
+    drills = log.of("verb", "drill")
+    good_ms = next((run.started_ms for run in backups if not run.figures.get("degraded")), None)
+    backup_ms = backups[0].started_ms if backups else None
+    degraded = _run_of_trouble(backups, _not_whole)
+    future_ms = log.future_ms()
+    if known is not None and known.newest_ms is not None:
+        good_ms = _latest(good_ms, known.good_ms, now_ms)
+        if not backups:
+            if known.newest_ms > now_ms:
+                future_ms = _latest(future_ms, known.newest_ms, None)
+            if known.degraded:
+                degraded = Trouble(since_ms=known.newest_ms, count=known.degraded)
+        backup_ms = _latest(backup_ms, known.newest_ms, now_ms)
+    if tick is not None and tick.tick_ms > now_ms:
+        future_ms = _latest(future_ms, tick.tick_ms, None)
+    ticking = tick is not None and 0 <= now_ms - tick.tick_ms <= 15 * 60_000
+    jobs = _jobs(store, log, schedule, now_ms, tick)
+    return Facts(
+        now_ms=now_ms,
+        since_ms=min(_since_ms(store), now_ms),
+        awake_ms=tick.awake_ms if ticking and tick is not None else None,
+        backup_ms=backup_ms,
+        good_backup_ms=good_ms,
+        degraded=degraded,
+        verified_ms=_latest(
+            next((run.started_ms for run in verifies if run.outcome in DONE), None),
+            known.proven_ms if known is not None else None,
+            now_ms,
+        ),
+        damaged=_damaged(verifies),
+        read_ms=_read_ms(verifies, known, now_ms),
+        drilled_ms=next((run.started_ms for run in drills if run.outcome in DONE), None),
+        drill=_drill(drills),
+        data_points=_data_points(backups),
+        disks=_disks(store, settings, now_ms, disks),
+        invalid=_run_of_trouble(
+            [run for run in log.of("verb", "validate") if "path" in run.figures],
+            lambda run: figure_of(run, "errors"),
+        ),
+        drifted=_drifted(log),
+        slots=_slots(store, known, now_ms),
+        future_ms=future_ms,
+        jobs=jobs,
+        every_ms=_every_ms(jobs),
+        tripped=recall(store, TRIPPED, Tripped),
+        standing=standing,
+    )
+
+
+def _latest(mine: int | None, other: int | None, now_ms: int | None) -> int | None:
+    """Return the later of two times that are known, and not in the future if ``now_ms`` is said."""
+    known = [item for item in (mine, other) if item is not None]
+    return max((item for item in known if now_ms is None or item <= now_ms), default=None)
+
+
+def _since_ms(store: Store) -> int:
+    """Return since when anything is known, at least now."""
+    with store.reading() as connection:
+        first = connection.execute("SELECT started_ms FROM runs ORDER BY rowid LIMIT 1").fetchone()
+    watched = noted_ms(store, WATCHED)
+    times = [item for item in (watched, first[0] if first else None) if item is not None]
+    return min(times, default=1 << 62)
+
+
+def figure_of(run: Run, *names: str) -> int:
+    """Return a number of a run's figures by the keys that lead there; 0 if there is none."""
+    value: Any = run.figures
+    for name in names:
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return int(value) if isinstance(value, int | float) else 0
+
+
+def _not_whole(run: Run) -> int:
+    if not run.figures.get("degraded"):
+        return 0
+    return max(1, figure_of(run, "totals", "torn") + figure_of(run, "totals", "unreadable"))
+
+
+def _run_of_trouble(found: list[Run], count: Callable[[Run], int]) -> Trouble | None:
+    """Return what the last run that was done saw, and since when runs in a row have."""
+    trouble = None
+    for run in found:
+        if run.outcome not in DONE:
+            continue
+        if not (number := count(run)):
+            break
+        last = trouble.count if trouble is not None else number
+        trouble = Trouble(since_ms=run.started_ms, count=last)
+    return trouble
+
+
+def _damaged(verifies: list[Run]) -> Trouble | None:
+    """Return what verifications found damaged, unless a later one that read as much found nothing:
+    one that goes by parts reads those first that were damaged.
+    """
+    trouble = None
+    sound_bytes = -1
+    for run in verifies:
+        damaged = figure_of(run, "damaged_objects")
+        if damaged:
+            if trouble is None and sound_bytes >= figure_of(run, "read_bytes"):
+                return None
+            last = trouble.count if trouble is not None else damaged
+            trouble = Trouble(since_ms=run.started_ms, count=last)
+        elif run.outcome in DONE:
+            if trouble is not None:
+                break
+            by_parts = run.figures.get("read_parts") is not None
+            sound_bytes = max(sound_bytes, 1 << 62 if by_parts else figure_of(run, "read_bytes"))
+    return trouble
+
+
+def _read_ms(verifies: list[Run], known: KnownRepository | None, now_ms: int) -> int | None:
+    """Return since when every byte of the repository was read."""
+    times = [known.proven_ms] if known is not None and known.proven_ms is not None else []
+    for run in verifies:
+        if run.outcome not in DONE:
+            continue
+        stalest_s = run.figures.get("stalest_read_s")
+        if isinstance(stalest_s, int | float):
+            times.append(run.started_ms - int(stalest_s * 1000))
+            break
+    return max((item for item in times if item <= now_ms), default=None)
+
+
+def _drill(drills: list[Run]) -> Trouble | None:
+    trouble = None
+    for run in drills:
+        if run.outcome in DONE:
+            break
+        kind = _drill_kind(run)
+        if kind is None:
+            continue
+        if trouble is None:
+            count = figure_of(run, "damaged") if kind == "damaged" else figure_of(run, "failed")
+            trouble = Trouble(since_ms=run.started_ms, count=count, kind=kind)
+        trouble = msgspec.structs.replace(trouble, since_ms=run.started_ms)
+    return trouble
+
+
+def _drill_kind(run: Run) -> str | None:
+    if run.figures.get("error_code") == "drill-blind":
+        return "blind"
+    return next((name for name in ("damaged", "failed") if figure_of(run, name)), None)
+
+
+def _drifted(log: Log) -> Trouble | None:
+    """Return what checks of permissions saw, unless they were mended since."""
+    checks = log.of("verb", "permissions check")
+    mended_ms = next(
+        (run.started_ms for run in log.of("verb", "permissions fix") if run.outcome == "good"), None
+    )
+    if mended_ms is not None:
+        checks = [run for run in checks if run.started_ms > mended_ms]
+    return _run_of_trouble(
+        checks, lambda run: figure_of(run, "errors") + figure_of(run, "warnings")
+    )
+
+
+def _data_points(backups: list[Run]) -> list[Point]:
+    points = [(run.started_ms, figure_of(run, "totals", "document_bytes")) for run in backups]
+    return sorted(points)
+
+
+def _disks(store: Store, settings: Settings, now_ms: int, look: LookAtDisk) -> list[DiskFact]:
+    places = [
+        ("data", "the data directory", settings.data),
+        ("repository", "the repository", settings.repository),
+        ("state", "the state folder", os.path.dirname(store.path)),
+    ]
+    found: dict[int, DiskFact] = {}
+    for name, what, path in places:
+        if not path or "://" in path:
+            continue
+        try:
+            disk = look(path)
+        except OSError:
+            continue
+        known = found.get(disk.device)
+        if known is not None:
+            found[disk.device] = msgspec.structs.replace(known, holds=[*known.holds, what])
+            continue
+        found[disk.device] = DiskFact(
+            name=name,
+            holds=[what],
+            free_bytes=disk.free_bytes,
+            total_bytes=disk.total_bytes,
+            free_files=disk.free_files,
+            total_files=disk.total_files,
+            points=samples(store, f"free:{name}", now_ms),
+        )
+    return list(found.values())
+
+
+def _slots(store: Store, known: KnownRepository | None, now_ms: int) -> list[SlotFact]:
+    """Return the key slots that were there, with what this machine knows of their last use."""
+    if known is None:
+        return []
+    root = os.path.dirname(os.path.dirname(store.path))  # of all data directories
+    uses: dict[str, int] = {}
+    for slot in known.slots:
+        with suppress(OSError):
+            path = os.path.join(root, known.id, "slots", slot.id)
+            uses[slot.id] = os.stat(path, follow_symlinks=False).st_mtime_ns // 1_000_000
+    return [
+        msgspec.structs.replace(slot, used_ms=_latest(slot.used_ms, uses.get(slot.id), now_ms))
+        for slot in known.slots
+    ]
+
+
+def _jobs(
+    store: Store, log: Log, schedule: Schedule, now_ms: int, tick: Tick | None
+) -> list[JobFact]:
+    with store.reading() as connection:
+        since = dict(connection.execute("SELECT job, since_ms FROM jobs").fetchall())
+    return [
+        _job(schedule, index, log, now_ms, tick, since.get(job.name))
+        for index, job in enumerate(schedule.jobs)
+    ]
+
+
+def _job(
+    schedule: Schedule,
+    index: int,
+    log: Log,
+    now_ms: int,
+    tick: Tick | None,
+    since_ms: int | None,
+) -> JobFact:
+    job = schedule.jobs[index]
+    runs = log.of("job", job.name)
+    failed: list[Run] = []
+    skipped: Run | None = None
+    good_ms = None
+    for run in runs:
+        if run.outcome in DONE:
+            good_ms = run.started_ms
+            break
+        if run.outcome in _BACK:
+            failed.append(run)
+        elif run.outcome == "skipped":
+            skipped = skipped or run
+    due_ms = job.cron.before(now_ms, schedule.zone)
+    next_ms = job.cron.after(now_ms, schedule.zone)
+    seen = [item for item in (since_ms, runs[0].started_ms if runs else None) if item is not None]
+    if tick is not None:
+        seen.append(tick.tick_ms)
+    last = failed[0] if failed else None
+    return JobFact(
+        name=job.name,
+        verb=job.verb,
+        retries=job.retries,
+        failures=len(failed),
+        failing_ms=failed[-1].started_ms if failed else None,
+        attempt=last.attempt if last is not None else 1,
+        exit_status=last.exit_status if last is not None else None,
+        killed=last is not None and last.outcome == "killed",
+        own_rule=last is not None and _has_own_rule(last),
+        skipped=skipped.error if skipped is not None else "",
+        skipped_ms=skipped.due_ms if skipped is not None else None,
+        due_ms=due_ms,
+        seen_ms=max(seen, default=now_ms),
+        every_ms=next_ms - due_ms if due_ms is not None and next_ms is not None else None,
+        good_ms=good_ms,
+        next_ms=next_begin_ms(job, schedule.clock(now_ms)),
+    )
+
+
+def _has_own_rule(run: Run) -> bool:
+    """Whether what the run saw is told by a rule of its own, and told once is enough."""
+    if run.verb == "verify":
+        return bool(figure_of(run, "damaged_objects"))
+    return run.verb == "drill" and _drill_kind(run) is not None
+
+
+def _every_ms(jobs: list[JobFact]) -> dict[str, int]:
+    """Return how often each verb is to run: as the job of it that runs most often says."""
+    found: dict[str, int] = {}
+    for job in jobs:
+        if job.every_ms is not None:
+            found[job.verb] = min(found.get(job.verb, job.every_ms), job.every_ms)
+    return found
