@@ -62,7 +62,7 @@ def test_the_retention_in_force_is_shown_with_where_it_comes_from(
         file.write('[retention]\nkeep_last = 3\nkeep_tagged = ["release"]\n')
     assert settings(shenyu)["retention"] == ({"keep_last": 3, "keep_tagged": ["release"]}, "file")
     assert settings(shenyu)["grace"] == ("1d", "default")
-    assert "keep_last 3, keep_tagged ['release']" in shenyu("config", "show").out
+    assert "keep_last 3, keep_tagged release" in shenyu("config", "show").out
 
 
 def test_without_any_configuration_everything_can_be_given_by_flags(
