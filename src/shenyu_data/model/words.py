@@ -77,15 +77,11 @@ def query(words: Sequence[str]) -> str:
         others = [_other(word[at : at + 2]) for at in range(len(word) - 1)]
         needed.update(dict.fromkeys(gram for gram in others if len(gram) == 2 * _DIGITS))
         if _is_other(word[-1]) and not (others and len(others[-1]) == 2 * _DIGITS):
-            needed[_written(word[-1]) + "*"] = None  # whatever follows it there
+            needed[_digits(word[-1]) + "*"] = None  # whatever follows it there
     return " AND ".join(needed)
 
 
 _DIGITS = 5
-
-
-def _written(characters: str) -> str:
-    return "".join(f"{ord(character):0{_DIGITS}x}" for character in characters)
 
 
 def _is_other(character: str) -> bool:
@@ -102,6 +98,11 @@ def _other(two: str) -> str:
     """Return how two characters are written if they are neighbours of the other letters, or how
     the first is if it is the last of a row; empty if it is none of them.
     """
-    if not _is_other(two[0]):
-        return ""
-    return _written(two) if len(two) == 2 and _is_other(two[1]) else _written(two[0])
+    first = _digits(two[0])
+    return first + _digits(two[1]) if first and len(two) == 2 else first
+
+
+@lru_cache(maxsize=1 << 14)
+def _digits(character: str) -> str:
+    """Return how one of the other letters is written; empty if it is none."""
+    return f"{ord(character):0{_DIGITS}x}" if _is_other(character) else ""
