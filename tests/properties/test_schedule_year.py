@@ -70,7 +70,7 @@ class Machine:
             Work(settings=nothing, schedule=self.schedule, program=program),
             self,
             lambda: False,
-            lambda _: None,
+            lambda line, event, /, **fields: None,
             started_ms=self.now_ms,
             start=self.start,
             open_log=self.open_log,

@@ -8,12 +8,15 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from shenyu_data.health.alerts import observe
 from shenyu_data.health.hooks import Occasion, call_hooks
 from shenyu_data.health.metric_names import METRICS
 from shenyu_data.health.metrics import measure, text_of
 from shenyu_data.health.runs import KEPT_MS, begin_run, end_run, forget_old_runs, skip_run
 from shenyu_data.health.schedule import Schedule, open_schedule
 from shenyu_data.health.store import Store, open_store
+from shenyu_data.model.alerts import Condition
+from shenyu_data.model.config_alerts import AlertsTable
 from shenyu_data.model.monitor import CollectingMonitor
 from shenyu_data.operations.configuration import Settings, load_settings
 
@@ -147,6 +150,24 @@ def test_a_counter_does_not_fall_when_runs_are_forgotten(measured: Measured) -> 
         assert measured(later_ms)[name] == 15
     with store.reading() as connection:
         assert connection.execute("SELECT count(*) FROM runs").fetchone() == (10,)
+
+
+def test_alerts_are_counted_by_their_level_until_they_are_over(measured: Measured) -> None:
+    condition = Condition(
+        code="backup-old",
+        subject="",
+        level="critical",
+        since_ms=NOW_MS - DAY_MS,
+        message="the last good backup is 3 days old",
+        command="shenyu-data backup",
+        figures={},
+    )
+    assert measured()["alerts critical"] == 0
+    observe(measured.store, [condition], AlertsTable(), NOW_MS)
+    assert (measured()["alerts critical"], measured()["alerts warning"]) == (1, 0)
+    for day in range(1, 4):
+        observe(measured.store, [], AlertsTable(), NOW_MS + day * DAY_MS)
+    assert measured(NOW_MS + 4 * DAY_MS)["alerts critical"] == 0
 
 
 def test_without_a_log_the_rest_is_measured(

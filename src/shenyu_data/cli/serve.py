@@ -10,6 +10,7 @@ import click
 import msgspec
 
 from shenyu_data.cli.common import Call, common
+from shenyu_data.cli.log_lines import json_log, log_event, logs_json
 from shenyu_data.cli.own_program import own_program
 from shenyu_data.cli.render import number
 from shenyu_data.cli.schedule import asked_repository
@@ -43,8 +44,16 @@ _DEFAULTS = ServeOptions()
     help="The port; 0 for any that is free.",
 )
 @click.option("--once", is_flag=True, help="Run what is due, one after another, and end.")
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    metavar="FORMAT",
+    default="text",
+    show_default=True,
+    help="How to log: text, or json, a line for each event on standard error.",
+)
 @common
-def serve_command(call: Call, host: str, port: int, once: bool) -> None:
+def serve_command(call: Call, host: str, port: int, once: bool, log_format: str) -> None:
     """Run the jobs of the data directory, in the foreground, until it is told to stop.
 
     SIGTERM and SIGINT stop it; a job that runs is interrupted, and run again at the next start.
@@ -64,14 +73,20 @@ def serve_command(call: Call, host: str, port: int, once: bool) -> None:
             schedule = msgspec.structs.replace(schedule, jitter_ms=0)
         return Work(settings=call.settings, schedule=schedule, program=own_program(call))
 
-    def tell(line: str) -> None:
-        if not call.quiet and not call.as_json:
+    def tell(line: str, event: str, /, **fields: str | int | float | None) -> None:
+        if logs_json():
+            log_event("info", event, line, **fields)
+        elif not call.quiet and not call.as_json:
             say(line)
             sys.stdout.flush()
 
     started_ms = _now_ms()
     first = work()
-    with only_one(state, call.monitor), Wakeups(reloads_on_hangup=True) as wakeups:
+    with (
+        json_log(log_format == "json"),
+        only_one(state, call.monitor),
+        Wakeups(reloads_on_hangup=True) as wakeups,
+    ):
         scheduler = Scheduler(
             state, first, call.monitor, asked_repository(call), tell, started_ms=started_ms
         )
@@ -80,13 +95,15 @@ def serve_command(call: Call, host: str, port: int, once: bool) -> None:
             *(scheduler, options, wakeups, manager, call.monitor, work, tell, _now_ms),
             pages={"/metrics": lambda: metrics_page(state, scheduler.work, _now_ms())},
         )
+        text = f"stopped after {number(stats.runs, 'run')}, {stats.failed} of them failed"
+        tell(text, "serve-ends", runs=stats.runs, failed_runs=stats.failed)
     call.finish(
         {
             "runs": stats.runs,
             "failed_runs": stats.failed,
             "elapsed_s": round(stats.elapsed_s, 3),
         },
-        f"stopped after {number(stats.runs, 'run')}, {stats.failed} of them failed",
+        "",
         findings=bool(stats.failed),
     )
 

@@ -10,6 +10,7 @@ from collections import Counter
 from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
+from shenyu_data.cli.log_lines import log_event, log_finding, logs_json
 from shenyu_data.model.findings import Finding, printable
 from shenyu_data.model.monitor import SilentMonitor, Task
 from shenyu_data.operations.kept import Kept
@@ -54,6 +55,9 @@ class TerminalMonitor:
         if self._quiet and finding.severity != "error":
             return
         if finding.severity == "info" and not self._detailed:
+            return
+        if logs_json():
+            log_finding(finding)
             return
         pointer = f"#{finding.pointer}" if finding.pointer else ""
         where = f"{finding.path}{pointer}: " if finding.path else ""
@@ -152,6 +156,9 @@ def say_note(text: str) -> None:
 
 def say_error(message: str, hint: str = "") -> None:
     """Print an error and what to do about it on standard error."""
+    if logs_json():
+        log_event("error", "error", message, hint=hint)
+        return
     _write(sys.stderr, f"shenyu-data: {printable(message)}")
     if hint:
         _write(sys.stderr, f"  {printable(hint)}")

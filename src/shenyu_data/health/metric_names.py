@@ -103,6 +103,12 @@ _PROOF = {
     ),
 }
 
+_ALERTS = {
+    "alerts": Definition(
+        "gauge", ("level",), "Alerts that stand, silenced and acknowledged ones among them."
+    ),
+}
+
 _NOTIFICATIONS = {
     "notifications_waiting": Definition(
         "gauge", (), "Messages that have not yet gone out on every way."
@@ -125,7 +131,7 @@ _SELF = {
 
 METRICS: dict[str, Definition] = {
     PREFIX + name: definition
-    for part in (_SELF, _JOBS, _VERBS, _DATA, _BACKUP, _REPOSITORY, _PROOF, _NOTIFICATIONS)
+    for part in (_SELF, _JOBS, _VERBS, _DATA, _BACKUP, _REPOSITORY, _PROOF, _ALERTS, _NOTIFICATIONS)
     for name, definition in part.items()
 }
 """Every metric by its full name, in the order in which they are written."""

@@ -10,9 +10,10 @@ import os
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from shenyu_data import __version__
+from shenyu_data.health.alerts import alerts
 from shenyu_data.health.drill_ledger import ledgers
 from shenyu_data.health.metric_names import METRICS, PREFIX
 from shenyu_data.health.notify_state import channel_states
@@ -20,6 +21,7 @@ from shenyu_data.health.outbox import MOST_WAITING, pending_messages
 from shenyu_data.health.runs import DONE, Outcome, last_run, run_counts
 from shenyu_data.health.schedule import Schedule, is_running
 from shenyu_data.health.store import Store
+from shenyu_data.model.config_alerts import Level
 from shenyu_data.model.config_schedule import JOB_VERBS
 from shenyu_data.model.errors import ShenyuDataError, StateUnusable
 from shenyu_data.operations.configuration import Settings
@@ -31,6 +33,8 @@ KIND = "text/plain; version=0.0.4; charset=utf-8"
 """The media type of :func:`text_of`."""
 
 _ENDED: tuple[Outcome, ...] = ("good", "findings", "failed", "interrupted", "killed", "skipped")
+LEVELS: tuple[Level, ...] = get_args(Level)
+
 _GOOD: tuple[Outcome, ...] = ("good",)
 
 
@@ -84,6 +88,9 @@ def _remembered(
         if settings.repository is not None and is_remote(settings.repository):
             yield from _of_bucket(verify.figures)
     yield from _drills(store, now_ms)
+    standing = [alert.level for alert in alerts(store)]
+    for level in LEVELS:
+        yield Sample(PREFIX + "alerts", (level,), standing.count(level))
     yield from _notifications(store)
 
 

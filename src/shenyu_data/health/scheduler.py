@@ -12,6 +12,7 @@ from contextlib import suppress
 
 import msgspec
 
+from shenyu_data.health.events import Tell
 from shenyu_data.health.hooks import Event, Occasion, call_hooks
 from shenyu_data.health.jobs import Launch, Program, Running, begin_job, launch, report_unnoted
 from shenyu_data.health.runs import Outcome, Run, note_run_made, run_with_id
@@ -49,7 +50,7 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
 class Scheduler:
     """Runs the jobs of one data directory, whose state folder is ``state``.
 
-    ``tell`` is given a line for people when a run begins and ends.
+    ``tell`` is told when a run begins and ends.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class Scheduler:
         work: Work,
         monitor: Monitor,
         is_empty: Callable[[], bool],
-        tell: Callable[[str], None],
+        tell: Tell,
         *,
         started_ms: int,
         start: Launch = launch,
@@ -200,7 +201,11 @@ class Scheduler:
         if self.running.run_id is not None:
             self._complained = False
         self.runs += 1
-        self._tell(f"{job.name}: begins{f', attempt {attempt}' if attempt > 1 else ''}")
+        self._tell(
+            f"{job.name}: begins{f', attempt {attempt}' if attempt > 1 else ''}",
+            "run-begins",
+            **_named(self.running),
+        )
         self._call_hooks("begin", now_ms, self.running.run_id)
         return True
 
@@ -217,7 +222,13 @@ class Scheduler:
         elif not self._note_end(running, now_ms):
             self._made.setdefault(running.job.name, []).append(running.attempt_made(now_ms))
             self._later(lambda store: running.note_end(store, now_ms))
-        self._tell(f"{running.job.name}: {outcome}")
+        self._tell(
+            f"{running.job.name}: {outcome}",
+            "run-ends",
+            **_named(running),
+            outcome=outcome,
+            exit_status=running.exit_status,
+        )
         self._call_hooks("end", now_ms, running.run_id)
 
     def _note_end(self, running: Running, now_ms: int) -> bool:
@@ -310,6 +321,16 @@ class Scheduler:
             self._hooks,
             self._failing_hooks,
         )
+
+
+def _named(running: Running) -> dict[str, str | int | None]:
+    """Return what an event says of which run it is about."""
+    return {
+        "job": running.job.name,
+        "verb": running.job.verb,
+        "attempt": running.attempt,
+        "run": running.run_id,
+    }
 
 
 def _others(attempts: list[Attempt], made: list[Attempt]) -> list[Attempt]:

@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 
 import msgspec
 
+from shenyu_data.health.events import Tell
 from shenyu_data.health.http import Endpoint, Page, Pages
 from shenyu_data.health.jobs import report_unnoted
 from shenyu_data.health.scheduler import TICK_MS, Scheduler, Work
@@ -84,7 +85,7 @@ def serve(
     manager: Manager,
     monitor: Monitor,
     reload: Callable[[], Work],
-    tell: Callable[[str], None],
+    tell: Tell,
     clock: Callable[[], int],
     pages: Pages,
 ) -> ServeStats:
@@ -100,7 +101,8 @@ def serve(
     try:
         count = len(scheduler.work.schedule.jobs)
         where = f" at {endpoint.address}" if endpoint is not None else ""
-        tell(f"serving {count} jobs{where}")
+        address = endpoint.address if endpoint is not None else None
+        tell(f"serving {count} jobs{where}", "serve-begins", jobs=count, address=address)
         manager.tell("READY=1", f"STATUS={count} jobs")
         _loop(scheduler, options, wakeups, manager, monitor, reload, tell, clock)
     finally:
@@ -122,7 +124,7 @@ def _loop(
     manager: Manager,
     monitor: Monitor,
     reload: Callable[[], Work],
-    tell: Callable[[str], None],
+    tell: Tell,
     clock: Callable[[], int],
 ) -> None:
     reloads = 0
@@ -131,7 +133,8 @@ def _loop(
             reloads = wakeups.reloads()
             manager.tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
             if _reload(scheduler, reload, monitor):
-                tell(f"serving {len(scheduler.work.schedule.jobs)} jobs: read again")
+                count = len(scheduler.work.schedule.jobs)
+                tell(f"serving {count} jobs: read again", "reloaded", jobs=count)
             manager.tell("READY=1", f"STATUS={len(scheduler.work.schedule.jobs)} jobs")
         now_ms = clock()
         wake_ms = scheduler.tick(now_ms)

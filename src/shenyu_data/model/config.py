@@ -38,6 +38,7 @@ ENVIRONMENT = {
     "SHENYU_DATA_PASSPHRASE": "the passphrase or recovery key; beats the keys that name one",
     "SHENYU_DATA_NEW_PASSPHRASE": "the passphrase that `key add` adds, or `key rotate` changes to",
     "SHENYU_DATA_TO_PASSPHRASE": "the passphrase or recovery key of what `copy` copies to",
+    "SHENYU_DATA_LOG_FORMAT": "set by `serve --log-format json` for its jobs",
     "SHENYU_DATA_RUN": "set by a job for the verb it runs: which run in the log it is",
 }
 """Every environment variable the program reads, and what it means."""
