@@ -3,6 +3,7 @@ slow, broken or gone.
 """
 
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,7 +27,7 @@ class Web:
     ``before`` is called before it answers.
     """
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, tls_context: ssl.SSLContext | None = None) -> None:
         self.requests: list[Request] = []
         self.status = 200
         self.location = ""
@@ -62,6 +63,8 @@ class Web:
 
         self._server = Server(("127.0.0.1", port), Handler)
         self.port = self._server.server_address[1]
+        if tls_context is not None:
+            self._server.socket = tls_context.wrap_socket(self._server.socket, server_side=True)
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
     def stop(self) -> None:
@@ -71,8 +74,8 @@ class Web:
 
 
 @contextmanager
-def web_server(port: int = 0) -> Iterator[Web]:
-    web = Web(port)
+def web_server(port: int = 0, tls_context: ssl.SSLContext | None = None) -> Iterator[Web]:
+    web = Web(port, tls_context)
     try:
         yield web
     finally:

@@ -403,6 +403,22 @@ def test_a_password_is_sent_to_nobody_whose_certificate_is_not_trusted(
         assert server.logins == [("data", "mail-secret")] * 2
 
 
+def test_a_webhook_whose_certificate_is_not_trusted_is_told_nothing(
+    place: Place, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate)
+    with web_server(tls_context=context) as web:
+        place.webhook("chat", web.port)
+        place.secret("chat.url", f"https://127.0.0.1:{web.port}/{TOKEN}")
+        place.alert()
+        assert place.send() == Sent(failed=1)
+        assert web.requests == []
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        assert place.send(MINUTE_MS) == Sent(sent=1)
+        assert len(web.requests) == 1
+
+
 @of_apprise
 def test_a_service_of_apprise_is_told(
     place: Place, web: Web, capfd: pytest.CaptureFixture[str]
@@ -500,6 +516,57 @@ def test_a_hook_does_not_wait_for_who_is_slow(place: Place, web: Web) -> None:
     assert not web.stopped.is_set()  # nobody has answered, and we are here
     web.stopped.set()
     finish_carrying()
+
+
+def test_what_comes_up_while_messages_are_on_their_way_goes_out_too(
+    place: Place, web: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shenyu_data.health.notify_hook._now_ms", lambda: place.now_ms)
+    came, go_on = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        came.set()
+        go_on.wait()
+
+    web.before = hold
+    place.webhook("chat", web.port)
+    place.alert()
+    place.hook("tick")
+    came.wait()
+    place.alert()
+    place.hook("tick")
+    go_on.set()
+    finish_carrying()
+    assert len(web.requests) == 2
+    assert place.waiting() == 0
+
+
+def test_a_run_that_fails_tells_it_and_the_next_one_that_it_is_over(place: Place, web: Web) -> None:
+    """The whole of it, as cron would call it."""
+    place.webhook("chat", web.port)
+    url = place.secret("ping", f"http://127.0.0.1:{web.port}/ping")
+    place.text = f'repository = "{place.folder / "repo"}"\n{place.text}'
+    place.text += '[schedule.jobs.nightly]\nrun = ["backup"]\nat = "@yearly"\nretries = 0\n'
+    place.text += f'ping_file = "{url}"\n'
+    config = place.settings.config_file
+
+    def call(*words: str, passphrase: str = "correct horse") -> int:
+        return subprocess.run(
+            [sys.executable, "-m", "shenyu_data.cli.main", *words, "--quiet"],
+            cwd=place.folder,
+            env={**os.environ, "SHENYU_DATA_PASSPHRASE": passphrase},
+            capture_output=True,
+        ).returncode
+
+    assert call("init", "--data", "data", "--repo", "repo", "--config", "made.toml") == 0
+    run = ["schedule", "run", "nightly", "--now", "--config", str(config)]
+    assert call(*run, passphrase="wrong") == 4
+    assert call(*run) == 0
+    pings = [request.path.partition("?")[0] for request in web.requests if "rid=" in request.path]
+    assert pings == ["/ping/start", "/ping/fail", "/ping/start", "/ping"]
+    told = [json.loads(item.body) for item in web.requests if "rid=" not in item.path]
+    kinds = [item["kind"] for item in told if item["alert"]["code"] == "job-failed"]
+    assert kinds == ["alert-raised", "alert-resolved"]
 
 
 def test_without_anybody_to_tell_nothing_waits(place: Place) -> None:

@@ -13,7 +13,6 @@ import time
 from shenyu_data.health.hooks import Occasion
 from shenyu_data.health.outbox import add_message, mark_message, pending_messages
 from shenyu_data.health.runs import DONE
-from shenyu_data.model.errors import ShenyuDataError
 from shenyu_data.model.findings import Finding
 from shenyu_data.model.monitor import Monitor
 from shenyu_data.operations.configuration import Settings
@@ -23,7 +22,11 @@ WEEK_MS = 7 * 86_400_000
 LAST_WAIT_S = 20.0
 """So long the end of a process waits for messages on their way. What is not sent is sent later."""
 
+_OTHERS_S = 20  # so long another process that sends is waited for, and then left to it
+
+_turn = threading.Lock()
 _carrier: threading.Thread | None = None
+_more = False
 
 
 def notify_after(occasion: Occasion) -> None:
@@ -74,30 +77,47 @@ def _digest(occasion: Occasion) -> None:
 
 
 def carry(state: str, settings: Settings, monitor: Monitor) -> None:
-    """Begin to send what waits, unless that is under way."""
-    global _carrier
-    if _carrier is not None and _carrier.is_alive():
-        return
-    if _carrier is None:
-        atexit.register(finish_carrying)
-    _carrier = threading.Thread(
-        target=_carry, args=(state, settings, monitor), name="notifications", daemon=True
-    )
-    _carrier.start()
+    """Have what waits sent; if that is under way, once more when it is done."""
+    global _carrier, _more
+    with _turn:
+        _more = True
+        if _carrier is not None:
+            return
+        _carrier = threading.Thread(
+            target=_carry, args=(state, settings, monitor), name="notifications", daemon=True
+        )
+        _carrier.start()
+    atexit.unregister(finish_carrying)
+    atexit.register(finish_carrying)
 
 
 def finish_carrying(wait_s: float = LAST_WAIT_S) -> None:
     """Wait for messages that are on their way, but not for long."""
-    if _carrier is not None:
-        _carrier.join(wait_s)
+    carrier = _carrier
+    if carrier is not None:
+        carrier.join(wait_s)
 
 
 def _carry(state: str, settings: Settings, monitor: Monitor) -> None:
+    global _carrier, _more
+    while True:
+        with _turn:
+            if not _more:
+                _carrier = None
+                return
+            _more = False
+        _carry_once(state, settings, monitor)
+
+
+def _carry_once(state: str, settings: Settings, monitor: Monitor) -> None:
     from shenyu_data.health.notify import send_waiting
 
     try:
-        send_waiting(state, settings, monitor, _now_ms)
-    except (ShenyuDataError, OSError) as error:
+        for _ in range(_OTHERS_S):
+            if send_waiting(state, settings, monitor, _now_ms) is not None:
+                return
+            time.sleep(1)
+    except Exception as error:
         monitor.report(
             Finding(
                 code="not-notified",
