@@ -202,6 +202,18 @@ def test_what_is_answered_with_an_error_is_tried_less_and_less_often(
     assert (state.failing_ms, state.error) == (NOW_MS + MINUTE_MS, "it answered with status 500")
 
 
+def test_a_way_that_is_configured_no_more_is_forgotten(place: Place, web: Web) -> None:
+    before = place.text
+    place.webhook("down", free_port())
+    place.alert()
+    assert place.send() == Sent(failed=1)
+    place.text = before
+    place.webhook("chat", web.port)
+    assert place.send() == Sent(sent=1)
+    with open_store(place.state) as store:
+        assert list(channel_states(store)) == ["webhook-chat"]
+
+
 def test_a_message_that_is_refused_holds_up_no_other(place: Place, web: Web) -> None:
     web.status = 400
     place.webhook("chat", web.port)

@@ -19,6 +19,7 @@ from shenyu_data.model.alerts import (
     SlotFact,
     Tripped,
     Trouble,
+    WayFact,
     span,
 )
 from shenyu_data.model.config import parse_config
@@ -140,6 +141,10 @@ CAUSES: dict[str, tuple[Facts, str]] = {
         ),
         "",
     ),
+    "notifier-down": (
+        facts(ways=[WayFact(name="mail-ops", failing_ms=NOW - 7 * HOUR_MS, error="it is down")]),
+        "",
+    ),
 }
 
 QUIET: dict[str, tuple[Facts, str]] = {
@@ -197,6 +202,10 @@ QUIET: dict[str, tuple[Facts, str]] = {
         "",
     ),
     "a new key": (facts(slots=slot(created_ms=NOW - 29 * DAY_MS, used_ms=None)), ""),
+    "a way that was down for a while": (
+        facts(ways=[WayFact(name="mail-ops", failing_ms=NOW - 5 * HOUR_MS, error="it is down")]),
+        "",
+    ),
     "a clock that is a little behind": (facts(future_ms=NOW + 9 * MINUTE_MS), ""),
     "what is switched off": (
         facts(backup_ms=None, degraded=TROUBLE),

@@ -22,6 +22,7 @@ from shenyu_data.health.known import (
     recall,
     samples,
 )
+from shenyu_data.health.notify_state import channel_states
 from shenyu_data.health.runs import DONE, RUN_COLUMNS, Run, run_of_row
 from shenyu_data.health.schedule import Schedule
 from shenyu_data.health.store import Store
@@ -34,6 +35,7 @@ from shenyu_data.model.alerts import (
     SlotFact,
     Tripped,
     Trouble,
+    WayFact,
 )
 from shenyu_data.model.schedule import next_begin_ms
 from shenyu_data.operations.configuration import Settings
@@ -171,8 +173,17 @@ def gather(
         jobs=jobs,
         every_ms=_every_ms(jobs),
         tripped=recall(store, TRIPPED, Tripped),
+        ways=_ways(store),
         standing=standing,
     )
+
+
+def _ways(store: Store) -> list[WayFact]:
+    return [
+        WayFact(name=name, failing_ms=state.failing_ms, error=state.error)
+        for name, state in channel_states(store).items()
+        if state.failing_ms is not None
+    ]
 
 
 def _latest(mine: int | None, other: int | None, now_ms: int | None) -> int | None:

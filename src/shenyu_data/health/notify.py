@@ -17,6 +17,7 @@ from shenyu_data.health.notify_errors import NotSent
 from shenyu_data.health.notify_state import (
     channel_states,
     deliveries,
+    forget_channels,
     note_given_up,
     note_not_sent,
     note_sent,
@@ -105,6 +106,7 @@ def _send_all(
         ways = [channel.name for channel in channels if channel.wants(message)]
         if all((way := known.get((message.id, name))) and way.done for name in ways):
             mark_message(store, message.id, clock(), done=True)
+    forget_channels(store, {channel.name for channel in channels})
     tidy_outbox(store, clock())
     tidy_deliveries(store)
     return totals

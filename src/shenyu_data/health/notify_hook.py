@@ -11,6 +11,7 @@ import threading
 import time
 
 from shenyu_data.health.hooks import Occasion
+from shenyu_data.health.notify_state import forget_channels
 from shenyu_data.health.outbox import add_message, mark_message, pending_messages
 from shenyu_data.health.runs import DONE
 from shenyu_data.model.findings import Finding
@@ -35,6 +36,7 @@ def notify_after(occasion: Occasion) -> None:
     if settings.notifications is None and not settings.pings:
         for message in pending_messages(store):
             mark_message(store, message.id, occasion.now_ms, done=True, error="nobody is told")
+        forget_channels(store, ())
         return
     _ping(occasion)
     mail = settings.notifications.mail.values() if settings.notifications is not None else ()

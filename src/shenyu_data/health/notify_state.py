@@ -5,6 +5,8 @@ Names of ways have no secret in them; errors neither.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import msgspec
 
 from shenyu_data.health.store import Store
@@ -117,6 +119,14 @@ def note_given_up(store: Store, message: int, channel: str, now_ms: int, *, coun
             "ON CONFLICT (channel) DO UPDATE SET given_up = given_up + excluded.given_up",
             (channel, int(counted)),
         )
+
+
+def forget_channels(store: Store, but: Collection[str]) -> None:
+    """Forget all ways ``but`` some: the others are configured no more. Raise StateUnusable."""
+    gone = [(name,) for name in channel_states(store) if name not in but]
+    if gone:
+        with store.writing() as connection:
+            connection.executemany("DELETE FROM channels WHERE channel = ?", gone)
 
 
 def tidy_deliveries(store: Store) -> None:

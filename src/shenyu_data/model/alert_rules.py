@@ -17,6 +17,9 @@ from shenyu_data.model.trend import full_in_ms
 GRACE_MS = 2 * HOUR_MS
 """Whoever was off may make up for what was due, before it is called overdue."""
 
+UNHEARD_MS = 6 * HOUR_MS
+"""So long messages may fail on one way before others are told of it."""
+
 SCARCE_FILES = 20
 """One of so many files that a disk has room for must be free."""
 
@@ -387,6 +390,18 @@ def _tripwire(facts: Facts, _: AlertsTable) -> Iterator[Seen]:
         )
 
 
+def _notifier_down(facts: Facts, _: AlertsTable) -> Iterator[Seen]:
+    for way in facts.ways:
+        if way.failing_ms <= facts.now_ms - UNHEARD_MS:
+            yield Seen(
+                way.failing_ms,
+                f"Messages on {way.name} do not get through: {way.error}.",
+                "shenyu-data alerts test",
+                {"failing_s": (facts.now_ms - way.failing_ms) // 1000},
+                subject=way.name,
+            )
+
+
 def _age(facts: Facts, time_ms: int | None) -> dict[str, int]:
     return {} if time_ms is None else {"age_s": (facts.now_ms - time_ms) // 1000}
 
@@ -440,6 +455,7 @@ RULES = (
     Rule("key-untested", "info", "nobody tried a key for long", _key_untested),
     Rule("clock-wrong", "critical", "the clock is behind of what was noted", _clock_wrong),
     Rule("tripwire", "critical", "a backup noticed what is no ordinary use", _tripwire),
+    Rule("notifier-down", "warning", "messages on a way do not get through", _notifier_down),
 )
 """All rules."""
 

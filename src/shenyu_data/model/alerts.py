@@ -83,6 +83,14 @@ class Tripped(msgspec.Struct, frozen=True, kw_only=True):
     commands: list[str]
 
 
+class WayFact(msgspec.Struct, frozen=True, kw_only=True):
+    """A way on which messages do not get through, since when, and why: never with an address."""
+
+    name: str
+    failing_ms: int
+    error: str
+
+
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """All that rules look at. Times are ms since 1970, None if it never happened.
 
@@ -112,6 +120,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     jobs: list[JobFact] = []
     every_ms: dict[str, int] = {}
     tripped: Tripped | None = None
+    ways: list[WayFact] = []
     standing: frozenset[str] = frozenset()
 
 

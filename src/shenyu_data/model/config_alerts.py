@@ -120,6 +120,7 @@ class AlertsTable(
     key_untested: SlotTable = SlotTable()
     clock_wrong: ClockTable = ClockTable()
     tripwire: RuleTable = RuleTable()
+    notifier_down: RuleTable = RuleTable()
 
     def __post_init__(self) -> None:
         for name in ("quiet", "repeat"):
