@@ -109,6 +109,23 @@ def test_invalid_documents_are_an_alert_by_a_validation_of_everything_alone(
     assert codes(shenyu("status", "--json").json) == ["documents-invalid"]
 
 
+def test_a_run_of_a_job_raises_and_resolves_an_alert_and_tells_it(
+    backed_up: Path, shenyu: Shenyu
+) -> None:
+    history = backed_up / "data/histories/ben/chat-history.json"
+    before = history.read_text()
+    for text in ("[", before):
+        history.write_text(text)
+        shenyu("schedule", "run", "validate", "--now")
+    with open_store(str(state(backed_up))) as store, store.reading() as connection:
+        told = connection.execute(
+            "SELECT kind FROM outbox WHERE alert_key = 'documents-invalid' ORDER BY id"
+        ).fetchall()
+    assert told == [("alert-raised",), ("alert-resolved",)]
+    shown = shenyu("alerts", "list", "--all", "--json").json["alerts"]
+    assert [item["id"] for item in shown if item["resolved"]] == ["documents-invalid"]
+
+
 def test_damage_is_an_alert_until_as_much_was_read_and_is_sound(
     damaged: Path, shenyu: Shenyu
 ) -> None:

@@ -22,7 +22,7 @@ from shenyu_data.health.store import Store
 from shenyu_data.model.alert_rules import CODES, judge
 from shenyu_data.model.alerts import DAY_MS, Condition, Facts
 from shenyu_data.model.config_alerts import LEVELS, AlertsTable, Level
-from shenyu_data.model.errors import UsageError
+from shenyu_data.model.errors import StateUnusable, UsageError
 from shenyu_data.model.findings import printable
 from shenyu_data.operations.configuration import Settings
 
@@ -88,7 +88,7 @@ def after(occasion: Occasion) -> None:
         return
     schedule = open_schedule(occasion.settings.schedule, os.path.dirname(store.path), os.environ)
     # Judged before the tick is noted: one that lies ahead tells of a clock that was set back.
-    look(store, occasion.settings, schedule, now_ms)
+    look(store, occasion.settings, schedule, now_ms, ticking=occasion.event == "tick")
     if occasion.event == "tick":
         note_tick(store, now_ms)
         tidy_outbox(store, now_ms)
@@ -100,17 +100,32 @@ def look(
     schedule: Schedule,
     now_ms: int,
     *,
+    ticking: bool = False,
     disks: LookAtDisk = look_at_disk,
 ) -> Facts:
-    """Gather the facts, judge them, and note what follows. Raise StateUnusable."""
+    """Gather the facts, judge them, and note what follows; ``ticking``: ``serve`` is at work and
+    looks. Raise StateUnusable.
+    """
     if noted_ms(store, WATCHED) is None:
         note(store, WATCHED, now_ms, {})
-    remember(store, schedule, now_ms)
-    facts = gather(store, settings, schedule, now_ms, standing=standing_keys(store), disks=disks)
+    remember(store, schedule, now_ms, unnoted=_raise)
+    facts = gather(
+        store,
+        settings,
+        schedule,
+        now_ms,
+        standing=standing_keys(store),
+        ticking=ticking,
+        disks=disks,
+    )
     note_samples(store, now_ms, {f"free:{item.name}": item.free_bytes for item in facts.disks})
     table = settings.alerts or AlertsTable()
     observe(store, judge(facts, table), table, now_ms)
     return facts
+
+
+def _raise(error: StateUnusable) -> None:
+    raise error
 
 
 def standing_keys(store: Store) -> frozenset[str]:

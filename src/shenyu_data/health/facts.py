@@ -5,9 +5,9 @@ repository, the disks and the schedule. It opens no repository and asks no netwo
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -18,6 +18,7 @@ from shenyu_data.health.known import (
     WATCHED,
     KnownRepository,
     Tick,
+    awake_since,
     noted_ms,
     recall,
     samples,
@@ -86,15 +87,23 @@ class Log:
         self._store = store
         self._now_ms = now_ms
 
-    def of(self, column: str, value: str) -> list[Run]:
-        """Return the runs of a ``verb`` or of a ``job``, newest first."""
+    def of_verb(self, verb: str) -> list[Run]:
+        """Return the runs of a verb, newest first."""
+        return list(self._of("verb", verb))
+
+    def of_job(self, job: str) -> Iterator[Run]:
+        """Yield the runs of a job, newest first."""
+        return self._of("job", job)
+
+    def _of(self, column: Literal["verb", "job"], value: str) -> Iterator[Run]:
         with self._store.reading() as connection:
             rows = connection.execute(
-                f"SELECT {RUN_COLUMNS} FROM runs WHERE {column} = ? "  # noqa: S608 - our words
-                "AND started_ms <= ? ORDER BY rowid DESC LIMIT ?",
+                f"SELECT {RUN_COLUMNS} FROM runs "  # noqa: S608 - our words
+                f"INDEXED BY runs_noted_by_{column} WHERE {column} = ? AND started_ms <= ? "
+                "ORDER BY rowid DESC LIMIT ?",
                 (value, self._now_ms, _ROWS),
             ).fetchall()
-        return [run_of_row(row) for row in rows]
+        return map(run_of_row, rows)
 
     def future_ms(self) -> int | None:
         """Return the latest time that was noted and is yet to come, unless runs noted since then
@@ -120,15 +129,18 @@ def gather(
     now_ms: int,
     *,
     standing: frozenset[str] = frozenset(),
+    ticking: bool = False,
     disks: LookAtDisk = look_at_disk,
 ) -> Facts:
-    """Return what is known at a time. Raise StateUnusable."""
+    """Return what is known at a time; ``ticking``: it is ``serve`` who asks. Raise
+    StateUnusable.
+    """
     log = Log(store, now_ms)
     known = recall(store, REPOSITORY, KnownRepository)
     tick = recall(store, TICK, Tick)
-    backups = [run for run in log.of("verb", "backup") if run.outcome in DONE]
-    verifies = log.of("verb", "verify")
-    drills = log.of("verb", "drill")
+    backups = [run for run in log.of_verb("backup") if run.outcome in DONE]
+    verifies = log.of_verb("verify")
+    drills = log.of_verb("drill")
     good_ms = next((run.started_ms for run in backups if not run.figures.get("degraded")), None)
     backup_ms = backups[0].started_ms if backups else None
     degraded = _run_of_trouble(backups, _not_whole)
@@ -143,12 +155,13 @@ def gather(
         backup_ms = _latest(backup_ms, known.newest_ms, now_ms)
     if tick is not None and tick.tick_ms > now_ms:
         future_ms = _latest(future_ms, tick.tick_ms, None)
-    ticking = tick is not None and 0 <= now_ms - tick.tick_ms <= 15 * 60_000
-    jobs = _jobs(store, log, schedule, now_ms, tick)
+    awake_ms = awake_since(tick, now_ms)
+    looked_ms = tick.tick_ms if tick is not None else None
+    jobs = _jobs(store, log, schedule, now_ms, now_ms if ticking else looked_ms)
     return Facts(
         now_ms=now_ms,
         since_ms=min(_since_ms(store), now_ms),
-        awake_ms=tick.awake_ms if ticking and tick is not None else None,
+        awake_ms=now_ms if ticking and awake_ms is None else awake_ms,
         backup_ms=backup_ms,
         good_backup_ms=good_ms,
         degraded=degraded,
@@ -164,7 +177,7 @@ def gather(
         data_points=_data_points(backups),
         disks=_disks(store, settings, now_ms, disks),
         invalid=_run_of_trouble(
-            [run for run in log.of("verb", "validate") if "path" in run.figures],
+            [run for run in log.of_verb("validate") if "path" in run.figures],
             lambda run: figure_of(run, "errors"),
         ),
         drifted=_drifted(log),
@@ -285,9 +298,9 @@ def _drill_kind(run: Run) -> str | None:
 
 def _drifted(log: Log) -> Trouble | None:
     """Return what checks of permissions saw, unless they were mended since."""
-    checks = log.of("verb", "permissions check")
+    checks = log.of_verb("permissions check")
     mended_ms = next(
-        (run.started_ms for run in log.of("verb", "permissions fix") if run.outcome == "good"), None
+        (run.started_ms for run in log.of_verb("permissions fix") if run.outcome == "good"), None
     )
     if mended_ms is not None:
         checks = [run for run in checks if run.started_ms > mended_ms]
@@ -348,12 +361,12 @@ def _slots(store: Store, known: KnownRepository | None, now_ms: int) -> list[Slo
 
 
 def _jobs(
-    store: Store, log: Log, schedule: Schedule, now_ms: int, tick: Tick | None
+    store: Store, log: Log, schedule: Schedule, now_ms: int, tick_ms: int | None
 ) -> list[JobFact]:
     with store.reading() as connection:
         since = dict(connection.execute("SELECT job, since_ms FROM jobs").fetchall())
     return [
-        _job(schedule, index, log, now_ms, tick, since.get(job.name))
+        _job(schedule, index, log, now_ms, [tick_ms, since.get(job.name)])
         for index, job in enumerate(schedule.jobs)
     ]
 
@@ -363,15 +376,15 @@ def _job(
     index: int,
     log: Log,
     now_ms: int,
-    tick: Tick | None,
-    since_ms: int | None,
+    looked_ms: list[int | None],
 ) -> JobFact:
     job = schedule.jobs[index]
-    runs = log.of("job", job.name)
+    last_ms = None
     failed: list[Run] = []
     skipped: Run | None = None
     good_ms = None
-    for run in runs:
+    for run in log.of_job(job.name):
+        last_ms = last_ms or run.started_ms
         if run.outcome in DONE:
             good_ms = run.started_ms
             break
@@ -381,9 +394,7 @@ def _job(
             skipped = skipped or run
     due_ms = job.cron.before(now_ms, schedule.zone)
     next_ms = job.cron.after(now_ms, schedule.zone)
-    seen = [item for item in (since_ms, runs[0].started_ms if runs else None) if item is not None]
-    if tick is not None:
-        seen.append(tick.tick_ms)
+    seen = [item for item in (*looked_ms, last_ms) if item is not None]
     last = failed[0] if failed else None
     return JobFact(
         name=job.name,

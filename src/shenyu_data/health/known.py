@@ -100,11 +100,16 @@ def noted_ms(store: Store, name: str) -> int | None:
 
 def note_tick(store: Store, now_ms: int) -> None:
     """Remember that the scheduler looks now. Raise StateUnusable."""
-    last = recall(store, TICK, Tick)
-    awake_ms = now_ms
-    if last is not None and 0 <= now_ms - last.tick_ms <= GAP_MS:
-        awake_ms = last.awake_ms
-    note(store, TICK, now_ms, Tick(tick_ms=now_ms, awake_ms=awake_ms))
+    awake_ms = awake_since(recall(store, TICK, Tick), now_ms)
+    tick = Tick(tick_ms=now_ms, awake_ms=now_ms if awake_ms is None else awake_ms)
+    note(store, TICK, now_ms, tick)
+
+
+def awake_since(tick: Tick | None, now_ms: int) -> int | None:
+    """Return since when a scheduler has been at work, if it still is by its last look."""
+    if tick is None or not 0 <= now_ms - tick.tick_ms <= GAP_MS:
+        return None
+    return tick.awake_ms
 
 
 def note_tripped(store: Store, now_ms: int, tripped: Tripped | None) -> None:

@@ -76,7 +76,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 def take_status(store: Store, facts: Facts, alerts: Iterable[Alert]) -> Status:
     """Return how it stands. Raise StateUnusable."""
     log = Log(store, facts.now_ms)
-    backups = [run for run in log.of("verb", "backup") if run.outcome in DONE]
+    backups = [run for run in log.of_verb("backup") if run.outcome in DONE]
     known = recall(store, REPOSITORY, KnownRepository)
     known_ms = noted_ms(store, REPOSITORY)
     return Status(
@@ -132,7 +132,7 @@ def _backups(
 
 def _size_bytes(log: Log, known: KnownRepository | None, known_ms: int | None) -> int | None:
     """Return how large the repository is: as was counted last, by whoever counted."""
-    for run in log.of("verb", "verify"):
+    for run in log.of_verb("verify"):
         counted = run.figures.get("object_bytes")
         if isinstance(counted, int):
             if known is None or known.size_bytes is None or run.started_ms > (known_ms or 0):

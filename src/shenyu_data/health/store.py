@@ -42,6 +42,8 @@ CREATE TABLE IF NOT EXISTS runs (
 ) STRICT;
 CREATE INDEX IF NOT EXISTS runs_by_verb ON runs (verb, started_ms);
 CREATE INDEX IF NOT EXISTS runs_by_job ON runs (job, due_ms, attempt);
+CREATE INDEX IF NOT EXISTS runs_noted_by_verb ON runs (verb); -- in the order of their noting
+CREATE INDEX IF NOT EXISTS runs_noted_by_job ON runs (job);
 CREATE INDEX IF NOT EXISTS runs_unended ON runs (id) WHERE ended_ms IS NULL;
 CREATE TABLE IF NOT EXISTS runs_forgotten (
     job TEXT, outcome TEXT, count INTEGER NOT NULL, PRIMARY KEY (job, outcome)

@@ -179,7 +179,7 @@ def _unattended(facts: Facts, job: JobFact, allowed: int) -> bool:
 
 def _verify_overdue(facts: Facts, table: AlertsTable) -> Iterator[Seen]:
     since_ms = _overdue(facts, table, "verify-overdue", facts.verified_ms)
-    if since_ms is not None:
+    if since_ms is not None and facts.damaged is None:  # it was, and that is told
         yield Seen(
             since_ms,
             f"The repository was last verified: {_ago(facts, facts.verified_ms)}.",
@@ -214,7 +214,7 @@ def _read_overdue(facts: Facts, table: AlertsTable) -> Iterator[Seen]:
 
 def _drill_overdue(facts: Facts, table: AlertsTable) -> Iterator[Seen]:
     since_ms = _overdue(facts, table, "drill-overdue", facts.drilled_ms)
-    if since_ms is not None:
+    if since_ms is not None and facts.drill is None:  # it was tried, and that is told
         yield Seen(
             since_ms,
             f"Users were last proven restorable: {_ago(facts, facts.drilled_ms)}.",
