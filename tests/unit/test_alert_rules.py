@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from shenyu_data.model.alert_rules import GRACE_MS, RULES, judge
+from shenyu_data.model.alert_rules import RULES, judge
+from shenyu_data.model.alert_terms import GRACE_MS
 from shenyu_data.model.alerts import (
     DAY_MS,
     HOUR_MS,
