@@ -347,6 +347,15 @@ def test_nothing_runs_the_jobs_any_more(machine: Machine) -> None:
     assert machine.standing() == []
 
 
+def test_who_calls_the_verbs_by_other_means_is_not_told_that_no_job_runs(machine: Machine) -> None:
+    for _ in range(9):
+        machine.days(0.5, power=False)
+        verb = begin_run(machine.store, "backup", machine.now_ms)
+        end_run(machine.store, verb, machine.now_ms, "good", exit_status=0)
+        look(machine.store, machine.settings, machine.schedule, machine.now_ms, disks=machine.disk)
+    assert "jobs-stopped" not in machine.standing()
+
+
 def test_a_disk_that_hovers_about_its_limit_is_no_storm(machine: Machine) -> None:
     machine.daily_bytes = 0
     for number in range(24 * 4):

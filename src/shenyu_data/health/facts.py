@@ -105,6 +105,12 @@ class Log:
             ).fetchall()
         return map(run_of_row, rows)
 
+    def has_job_runs(self) -> bool:
+        """Whether anything ever ran a job. Who calls the verbs by other means wants no job run."""
+        with self._store.reading() as connection:
+            query = "SELECT 1 FROM runs WHERE job IS NOT NULL LIMIT 1"
+            return connection.execute(query).fetchone() is not None
+
     def future_ms(self) -> int | None:
         """Return the latest time that was noted and is yet to come, unless runs noted since then
         show that the clock has been right for a while.
@@ -157,7 +163,8 @@ def gather(
         future_ms = _latest(future_ms, tick.tick_ms, None)
     awake_ms = awake_since(tick, now_ms)
     looked_ms = tick.tick_ms if tick is not None else None
-    jobs = _jobs(store, log, schedule, now_ms, now_ms if ticking else looked_ms)
+    attended = ticking or not (settings.schedule is not None or looked_ms or log.has_job_runs())
+    jobs = _jobs(store, log, schedule, now_ms, now_ms if attended else looked_ms)
     return Facts(
         now_ms=now_ms,
         since_ms=min(_since_ms(store), now_ms),
