@@ -66,6 +66,8 @@ CALLS = {
     "key remove": ["key", "remove", "passphrase given at init", "--yes"],
     "key rotate": ["key", "rotate", "--dry-run"],
     "key export": ["key", "export", "exported", "--yes"],
+    "audit show": ["audit", "show"],
+    "audit verify": ["audit", "verify"],
     "schedule show": ["schedule", "show"],
     "schedule run": ["schedule", "run", "validate"],
     "schedule install": ["schedule", "install", *TIMERS, "--dry-run"],

@@ -388,6 +388,8 @@ def test_the_json_of_every_verb_has_the_shape_that_is_shown(
         given[name] = call(*name.split())
     for name in ("demo", "snapshots", "verify", "validate", "config show", "config check"):
         given[name] = call(*name.split())
+    given["audit show"] = call("audit", "show", "--limit", "1")
+    given["audit verify"] = call("audit", "verify")
     given["schedule show"] = call("schedule", "show")
     given["serve"] = call("serve", "--once")
     given["metrics"] = call("metrics")

@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from shenyu_data.cli.audited import audited
 from shenyu_data.cli.common import Call, common
 from shenyu_data.cli.noted import note_repository
 from shenyu_data.cli.open import open_for
@@ -83,6 +84,7 @@ def list_command(call: Call, everything: bool) -> None:
 @click.option("--all", "everything", is_flag=True, help="All that nobody has acknowledged.")
 @click.option("--reason", default="", metavar="TEXT", help="Why it is as it should be.")
 @common
+@audited
 def ack_command(call: Call, ids: tuple[str, ...], everything: bool, reason: str) -> None:
     """Say of alerts that they are seen.
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from shenyu_data.cli.audited import anchored
 from shenyu_data.cli.common import Call, common
 from shenyu_data.cli.noted import note_repository
 from shenyu_data.cli.open import open_for
@@ -29,6 +30,7 @@ def check_tag(ctx: click.Context, param: click.Parameter, tag: str | None) -> st
 @click.option("--tag", metavar="T", callback=check_tag, help="A word to know the snapshot by.")
 @common
 @recorded
+@anchored
 def backup_command(call: Call, full: bool, tag: str | None) -> None:
     """Take a snapshot of the data directory.
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from shenyu_data.cli.audited import audited
 from shenyu_data.cli.cleanup_hold import hold_command
 from shenyu_data.cli.cleanup_options import policy_options
 from shenyu_data.cli.common import Call, common
@@ -60,6 +61,7 @@ _CLOCKS = {
 @yes_option
 @policy_options
 @recorded
+@audited
 def cleanup_command(
     call: Call,
     policy: Callable[[], Policy],

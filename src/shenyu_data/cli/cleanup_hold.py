@@ -8,6 +8,7 @@ from datetime import datetime
 
 import click
 
+from shenyu_data.cli.audited import audited
 from shenyu_data.cli.common import Call, common
 from shenyu_data.cli.render import iso, local, table
 from shenyu_data.model.errors import UsageError
@@ -35,6 +36,7 @@ def hold_command() -> None:
 @click.option("--until", metavar="DATE", help="Only until this day, such as 2027-01-31.")
 @click.option("--reason", metavar="TEXT", default="", help="Why; lists say it.")
 @common
+@audited
 def add_command(call: Call, user: str, chat: str | None, until: str | None, reason: str) -> None:
     """Hold everything of a user, or one chat.
 
@@ -97,6 +99,7 @@ def list_command(call: Call) -> None:
 @click.argument("user")
 @click.option("--chat", metavar="ID", help="The hold on this chat of the user.")
 @common
+@audited
 def remove_command(call: Call, user: str, chat: str | None) -> None:
     """Remove a hold: the next cleanup goes by the policy alone."""
     state, files = _places(call)

@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import wraps
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 import msgspec
@@ -26,6 +26,9 @@ from shenyu_data.model.errors import (
 )
 from shenyu_data.model.findings import printable
 from shenyu_data.operations.configuration import Settings, find_passphrase, load_settings
+
+if TYPE_CHECKING:
+    from shenyu_data.repository.repository import Repository
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -61,6 +64,8 @@ class Call:
         """Whether ``--yes`` was given: see cli/confirm.py."""
         self.document: Mapping[str, Any] = {}
         """What the verb found or did, once it is known: see cli/recorded.py."""
+        self.repository: Repository | None = None
+        """The repository, once it is unlocked: see cli/audited.py."""
         self._settings: Settings | None = None
         self._secret: str | None = None
 

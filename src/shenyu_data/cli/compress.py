@@ -7,6 +7,7 @@ import time
 
 import click
 
+from shenyu_data.cli.audited import audited
 from shenyu_data.cli.common import Call, common
 from shenyu_data.cli.compress_archive import run_archive
 from shenyu_data.cli.confirm import confirm, yes_option
@@ -48,6 +49,7 @@ _SHOWN = 20
 @common
 @yes_option
 @recorded
+@audited
 def compress_command(
     call: Call,
     older_than: str | None,

@@ -6,6 +6,7 @@ import os
 
 import click
 
+from shenyu_data.cli.audited import audited
 from shenyu_data.cli.common import Call, common
 from shenyu_data.cli.compress import run_wish
 from shenyu_data.cli.compress_archive import run_archive
@@ -25,6 +26,7 @@ from shenyu_data.operations.compress_task import Wish
 @click.option("--dry-run", is_flag=True, help="Say what would be decompressed, and stop.")
 @common
 @yes_option
+@audited
 def decompress_command(
     call: Call,
     user: str | None,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from shenyu_data.cli.audited import audited
 from shenyu_data.cli.cleanup_hold import hold_json, hold_name
 from shenyu_data.cli.common import Call, common
 from shenyu_data.cli.confirm import confirm_by_name, yes_option
@@ -34,6 +35,7 @@ _LISTED = 20
 @click.option("--held-too", is_flag=True, help="Also a user who is held, or has a chat that is.")
 @common
 @yes_option
+@audited
 def erase_user_command(
     call: Call, user: str, dry_run: bool, receipt: str | None, reason: str | None, held_too: bool
 ) -> None:

@@ -6,6 +6,7 @@ import os
 
 import click
 
+from shenyu_data.cli.audited import audited
 from shenyu_data.cli.common import Call, common
 from shenyu_data.cli.open import open_for
 from shenyu_data.cli.render import iso, local, number, table
@@ -30,6 +31,7 @@ def findings_command() -> None:
 @click.option("--history", metavar="KEY", help="Only this history of the user.")
 @click.option("--reason", metavar="TEXT", required=True, help="Why; lists say it.")
 @common
+@audited
 def ack_command(call: Call, user: str, history: str | None, reason: str) -> None:
     """Acknowledge what is missing of a user now: somebody meant to remove it.
 
@@ -84,6 +86,7 @@ def list_command(call: Call, user: str | None) -> None:
 @findings_command.command("revoke")
 @click.argument("ack")
 @common
+@audited
 def revoke_command(call: Call, ack: str) -> None:
     """Take an acknowledgement back: what is still missing is named again.
 

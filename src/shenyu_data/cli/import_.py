@@ -9,6 +9,7 @@ from typing import BinaryIO
 
 import click
 
+from shenyu_data.cli.audited import audited
 from shenyu_data.cli.common import Call, common
 from shenyu_data.cli.confirm import confirm, yes_option
 from shenyu_data.cli.import_archive import size_in_bytes
@@ -61,6 +62,7 @@ _SHOWN = 20
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and stop.")
 @common
 @yes_option
+@audited
 def import_command(
     call: Call,
     file: str,

@@ -6,6 +6,7 @@ import os
 
 import click
 
+from shenyu_data.cli.audited import audited
 from shenyu_data.cli.common import Call, common
 from shenyu_data.cli.confirm import confirm, yes_option
 from shenyu_data.cli.key_repository import export_command, rotate_command
@@ -92,6 +93,7 @@ def list_command(call: Call) -> None:
     help="A file whose first line is the new passphrase.",
 )
 @common
+@audited
 def add_command(call: Call, label: str, recovery: bool, new_passphrase_file: str | None) -> None:
     """Add a key slot: a passphrase of somebody else's, or another recovery key.
 
@@ -115,6 +117,7 @@ def add_command(call: Call, label: str, recovery: bool, new_passphrase_file: str
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and stop.")
 @common
 @yes_option
+@audited
 def remove_command(call: Call, slot: str, dry_run: bool) -> None:
     """Remove a key slot: SLOT is the beginning of its id, or its label.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from shenyu_data.cli.audited import audited
 from shenyu_data.cli.common import Call, common
 from shenyu_data.cli.confirm import confirm, yes_option
 from shenyu_data.cli.keys_shown import (
@@ -45,6 +46,7 @@ _ABOUT_EXPORT = (
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and stop.")
 @common
 @yes_option
+@audited
 def rotate_command(
     call: Call, change: bool, new_passphrase_file: str | None, dry_run: bool
 ) -> None:

@@ -27,6 +27,7 @@ def open_for(call: Call, *needs: str, bulk: bool = False) -> Repository:
     location, secret = call.repository_location, call.passphrase()
     repository = open_location(call, location, secret, *needs, bulk=bulk and call.jobs > 1)
     remember_use(state_folder(os.environ), repository)
+    call.repository = repository
     return repository
 
 

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
+from shenyu_data.cli.audited import audited
 from shenyu_data.cli.common import Call, common
 from shenyu_data.cli.confirm import confirm, yes_option
 from shenyu_data.cli.recorded import recorded
@@ -94,6 +95,7 @@ def check_command(call: Call, policy: Policy) -> None:
 @yes_option
 @recorded
 @_policy_options
+@audited
 def fix_command(call: Call, policy: Policy, dry_run: bool) -> None:
     """Give every file and folder the mode, and as root the owner, that it should have.
 

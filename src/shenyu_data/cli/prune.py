@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from shenyu_data.cli.audited import audited
 from shenyu_data.cli.common import Call, common
 from shenyu_data.cli.confirm import confirm, yes_option
 from shenyu_data.cli.noted import note_repository
@@ -38,6 +39,7 @@ from shenyu_data.repository.snapshots import snapshot_ids
 @yes_option
 @retention_options
 @recorded
+@audited
 def prune_command(
     call: Call,
     retention: Retention,

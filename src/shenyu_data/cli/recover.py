@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from shenyu_data.cli.audited import audited
 from shenyu_data.cli.common import Call, common
 from shenyu_data.cli.confirm import confirm, yes_option
 from shenyu_data.cli.open import open_for
@@ -69,6 +70,7 @@ _TITLES = {
 )
 @common
 @yes_option
+@audited
 def recover_command(
     call: Call, dry_run: bool, no_service: bool, leave_stopped: bool, report: str | None
 ) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from shenyu_data.cli.audited import audited
 from shenyu_data.cli.common import Call, common
 from shenyu_data.cli.confirm import confirm, yes_option
 from shenyu_data.cli.open import open_for
@@ -55,6 +56,7 @@ _SHOWN_GONE = 10
 @click.option("--put-back", "back", metavar="ID", help="Put a document that is kept back.")
 @common
 @yes_option
+@audited
 def repair_command(
     call: Call,
     path: str | None,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from shenyu_data.cli.audited import audited
 from shenyu_data.cli.common import Call, common
 from shenyu_data.cli.confirm import yes_option
 from shenyu_data.cli.open import open_for
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and stop.")
 @common
 @yes_option
+@audited
 def restore_command(
     call: Call,
     snapshot: str | None,

@@ -15,10 +15,12 @@ from shenyu_data.model.errors import ObjectDamaged, ObjectMissing, RepositoryErr
 from shenyu_data.model.findings import Finding
 from shenyu_data.model.monitor import Monitor
 from shenyu_data.repository.acknowledgements import read_acknowledgement
+from shenyu_data.repository.anchors import read_anchor
 from shenyu_data.repository.compression import DICTIONARY_BLAKE3
 from shenyu_data.repository.crypto import Secrets, fingerprint
 from shenyu_data.repository.format import (
     ACKNOWLEDGEMENTS,
+    ANCHORS,
     BUCKETS,
     COPY_SUFFIX,
     DESCRIPTOR,
@@ -233,6 +235,7 @@ _READERS: dict[str, Reader] = {
     PRUNES: read_record,
     PROOFS: read_proof_object,
     ACKNOWLEDGEMENTS: read_acknowledgement,
+    ANCHORS: read_anchor,
     MOVED: lambda storage, keys, name: read_moves(storage, keys, bytes.fromhex(name[6:])),
 }
 

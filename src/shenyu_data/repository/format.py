@@ -36,6 +36,7 @@ PRUNES = "prunes"
 MOVED = "moved"
 GENERATIONS = "generations"
 ACKNOWLEDGEMENTS = "acknowledgements"
+ANCHORS = "anchors"
 COPY_SUFFIX = ".copy"
 """What is small and everything hangs on is stored twice."""
 
@@ -56,6 +57,7 @@ class ObjectKind(IntEnum):
     MOVED = 8
     GENERATION = 9
     ACKNOWLEDGEMENT = 10
+    ANCHOR = 11
 
 
 _FOLDERS = {
@@ -69,6 +71,7 @@ _FOLDERS = {
     ObjectKind.MOVED: MOVED,
     ObjectKind.GENERATION: GENERATIONS,
     ObjectKind.ACKNOWLEDGEMENT: ACKNOWLEDGEMENTS,
+    ObjectKind.ANCHOR: ANCHORS,
 }
 
 

@@ -1,0 +1,159 @@
+"""``shenyu-data audit``: what the program changed, and whether the log of that is whole."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+import click
+
+from shenyu_data.cli.common import Call, common
+from shenyu_data.cli.open import open_for
+from shenyu_data.cli.render import iso, local, number, table
+from shenyu_data.health.audit import Entry, entries
+from shenyu_data.health.audit_check import check
+from shenyu_data.model.findings import Finding, printable
+from shenyu_data.model.moments import parse_moment
+from shenyu_data.operations.places import state_folder, state_of
+from shenyu_data.repository.anchors import read_anchors
+
+
+@click.group("audit", context_settings={"help_option_names": ["-h", "--help"]})
+def audit_command() -> None:
+    """Show what the program changed, and check that the log of it is whole."""
+
+
+@audit_command.command("show")
+@click.option(
+    "--limit",
+    type=click.IntRange(1, 100_000),
+    metavar="N",
+    default=100,
+    show_default=True,
+    help="Show at most N lines.",
+)
+@click.option("--after", type=click.IntRange(1), metavar="LINE", help="Go on after this line.")
+@click.option("--since", metavar="TIME", help="Only what was noted at TIME or later.")
+@common
+def show_command(call: Call, limit: int, after: int | None, since: str | None) -> None:
+    """Show what changed live data or deleted from a repository, newest first.
+
+    Exits with 1 if a line was altered; `audit verify` says which.
+    """
+    since_ms = parse_moment(since, _now_ms()) if since is not None else None
+    found: list[Entry] = []
+    altered = 0
+    more = None
+    for entry in entries(_state(call), before=after):
+        if entry is None:
+            altered += 1
+        elif since_ms is None or entry.time_ms >= since_ms:
+            if len(found) == limit:
+                more = found[-1].sequence
+                break
+            found.append(entry)
+    if altered:
+        call.monitor.report(
+            Finding(
+                code="audit-altered",
+                severity="error",
+                path="audit",
+                message=f"{number(altered, 'line')} of the log altered, and not shown",
+                hint="`shenyu-data audit verify` says which.",
+            )
+        )
+    rows = [
+        [str(one.sequence), local(one.time_ms), one.kind, one.verb, _who(one), _outcome(one)]
+        for one in found
+    ]
+    text = table(["line", "time", "", "what", "who", "outcome"], rows) if rows else _NOTHING
+    if more is not None:
+        text += f"\nmore: --after {more}"
+    call.finish(
+        {"entries": [_document(one) for one in found], "after": more}, text, findings=bool(altered)
+    )
+
+
+@audit_command.command("verify")
+@common
+def verify_command(call: Call) -> None:
+    """Check that no line of the audit log was changed, removed, moved or put in.
+
+    With a repository in the configuration, also against what was noted there. Exits with 1 if a
+    run has no end, with 4 if the log was altered.
+    """
+    anchors = None
+    if call.settings.repository is not None:
+        repository = open_for(call)
+        anchors = list(read_anchors(repository.storage, repository.keys).values())
+    stats = check(_state(call), anchors, call.monitor)
+    proven = (
+        "no repository is set"
+        if stats.anchors is None
+        else f"up to line {stats.anchored}"
+        if stats.anchored
+        else "nothing is noted there"
+    )
+    text = "\n".join(
+        [
+            f"{number(stats.entries, 'line')}, {number(stats.altered, 'alteration')}, "
+            f"{number(stats.unfinished, 'run')} without an end",
+            f"proven by the repository: {proven}",
+        ]
+    )
+    call.finish(
+        {
+            "entries": stats.entries,
+            "files": stats.files,
+            "first": iso(stats.first_ms) if stats.first_ms is not None else None,
+            "last": iso(stats.last_ms) if stats.last_ms is not None else None,
+            "anchors": stats.anchors,
+            "anchored": stats.anchored,
+            "altered": stats.altered,
+            "unfinished": stats.unfinished,
+            "mended": stats.mended,
+        },
+        text,
+        findings=any(one.severity != "info" for one in call.monitor.findings),
+        damaged=bool(stats.altered),
+    )
+
+
+_NOTHING = "Nothing is noted: no command changed anything here."
+
+
+def _state(call: Call) -> str:
+    return state_of(state_folder(os.environ), call.data)
+
+
+def _who(entry: Entry) -> str:
+    user = printable(entry.user) or str(entry.uid)
+    return user if entry.login_uid is None else f"{user} (logged in as {entry.login_uid})"
+
+
+def _outcome(entry: Entry) -> str:
+    return f"{entry.outcome}: {printable(entry.code)}" if entry.code else entry.outcome
+
+
+def _document(entry: Entry) -> dict[str, Any]:
+    return {
+        "sequence": entry.sequence,
+        "time": iso(entry.time_ms),
+        "kind": entry.kind,
+        "run": entry.run or None,
+        "verb": entry.verb or None,
+        "uid": entry.uid,
+        "user": entry.user or None,
+        "login_uid": entry.login_uid,
+        "pid": entry.pid,
+        "outcome": entry.outcome or None,
+        "exit_status": entry.exit_status,
+        "code": entry.code or None,
+        "repository": entry.repository or None,
+        "figures": entry.figures,
+    }
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,137 @@
+"""Noting in the audit log what a verb changes, and in the repository where that log ends."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import wraps
+from typing import Any, TypeVar
+
+import click
+
+from shenyu_data.cli.common import Call
+from shenyu_data.model.errors import (
+    EXIT_DONE,
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    RepositoryError,
+    ShenyuDataError,
+)
+from shenyu_data.model.findings import Finding
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def audited(verb: F) -> F:
+    """Have a verb that changes live data, or deletes from a repository, noted before and after;
+    stands right above it. Not noted is what only plans, leads to a verb below, restores into a
+    folder of its own, or concerns no data directory.
+
+    The run itself never fails because it cannot be noted: that is a finding.
+    """
+
+    @wraps(verb)
+    def with_audit(call: Call, *args: Any, **rest: Any) -> Any:
+        below = click.get_current_context().invoked_subcommand
+        elsewhere = "target" in rest and rest["target"] is not None
+        if below is not None or elsewhere or rest.get("dry_run") or call.settings.data is None:
+            return verb(call, *args, **rest)
+        log = _Log(call)
+        log.begin()
+        try:
+            result = verb(call, *args, **rest)
+        except click.exceptions.Exit as ending:
+            log.end(ending.exit_code)
+            raise
+        except (KeyboardInterrupt, click.exceptions.Abort):
+            log.end(EXIT_INTERRUPTED)
+            raise
+        except ShenyuDataError as error:
+            log.end(error.exit_status, error.code)
+            raise
+        except BaseException as error:
+            log.end(EXIT_FAILED, type(error).__name__)
+            raise
+        log.end(EXIT_DONE)
+        return result
+
+    return with_audit  # type: ignore[return-value]
+
+
+def anchored(verb: F) -> F:
+    """Have a verb note in the repository where the audit log ends; stands right above it."""
+
+    @wraps(verb)
+    def with_anchor(call: Call, *args: Any, **rest: Any) -> Any:
+        try:
+            return verb(call, *args, **rest)
+        finally:
+            if call.settings.data is not None:
+                _Log(call).anchor()
+
+    return with_anchor  # type: ignore[return-value]
+
+
+class _Log:
+    def __init__(self, call: Call) -> None:
+        from shenyu_data.operations.places import state_folder, state_of
+
+        self._call = call
+        self._state = state_of(state_folder(os.environ), call.data)
+        path = click.get_current_context().command_path
+        self._facts = {"verb": path.partition(" ")[2], "run": os.urandom(8).hex()}
+
+    def begin(self) -> None:
+        from shenyu_data.health.audit import append
+
+        try:
+            append(self._state, _now_ms(), "begun", **self._facts)
+        except ShenyuDataError as error:
+            self._report(error)
+
+    def end(self, status: int, code: str = "") -> None:
+        from shenyu_data.health.audit import append, kept_figures
+        from shenyu_data.health.runs import outcome_of
+
+        facts: dict[str, Any] = {
+            **self._facts,
+            "outcome": outcome_of(status),
+            "exit_status": status,
+            "code": code,
+            "figures": kept_figures(self._call.document),
+        }
+        if self._call.repository is not None:
+            facts["repository"] = self._call.repository.keys.repository_id.hex()
+        try:
+            append(self._state, _now_ms(), "ended", **facts)
+        except ShenyuDataError as error:
+            self._report(error)
+        self.anchor()
+
+    def anchor(self) -> None:
+        if self._call.repository is None:
+            return
+        from shenyu_data.health.audit_check import anchor
+
+        try:
+            with suppress(RepositoryError):  # that is for `verify` to tell
+                anchor(self._state, self._call.repository, _now_ms())
+        except ShenyuDataError as error:
+            self._report(error)
+
+    def _report(self, error: ShenyuDataError) -> None:
+        self._call.monitor.report(
+            Finding(
+                code="not-audited",
+                severity="warning",
+                path="",
+                message=f"the audit log does not tell of this whole run: {error.message}",
+                hint=error.hint,
+            )
+        )
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
