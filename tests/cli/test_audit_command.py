@@ -105,6 +105,7 @@ def test_an_altered_line_is_not_shown_and_told(backed_up: Path, shenyu: Shenyu) 
 def test_a_change_that_cannot_be_noted_is_made_all_the_same(
     backed_up: Path, shenyu: Shenyu
 ) -> None:
+    folder(backed_up).rmdir()
     folder(backed_up).write_bytes(b"in the way")
     said = shenyu("cleanup", "hold", "add", "anna", "--json")
     assert said.status == 0
