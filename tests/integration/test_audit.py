@@ -18,9 +18,9 @@ import pytest
 from shenyu_data.health import audit
 from shenyu_data.health.audit import Entry, append, as_line, entries, head, parse
 from shenyu_data.health.audit_check import CheckStats, anchor, check
-from shenyu_data.model.errors import StateUnusable
+from shenyu_data.model.errors import StateUnusable, StorageError
 from shenyu_data.model.monitor import CollectingMonitor
-from shenyu_data.repository.anchors import read_anchors
+from shenyu_data.repository.anchors import anchor_names, read_anchors
 from shenyu_data.repository.repository import Repository, create_repository
 from shenyu_data.storage.memory import MemoryStorage
 from shenyu_data.testing.killed import STEPS, dies_at
@@ -35,7 +35,7 @@ def made() -> Repository:
 
 @pytest.fixture
 def repository(made: Repository) -> Repository:
-    for name in read_anchors(made.storage, made.keys):
+    for name in anchor_names(made.storage):
         made.storage.delete(name)
     return made
 
@@ -54,7 +54,7 @@ def run(state: str, number: int = 0) -> None:
 def verify(state: str, repository: Repository | None = None) -> tuple[CheckStats, list[str]]:
     anchors = None
     if repository is not None:
-        anchors = read_anchors(repository.storage, repository.keys).values()
+        anchors = read_anchors(repository.storage, repository.keys)
     monitor = CollectingMonitor()
     stats = check(state, anchors, monitor)
     return stats, [finding.code for finding in monitor.findings]
@@ -88,8 +88,33 @@ def test_only_the_newest_anchor_stays(state: str, repository: Repository) -> Non
     for number in range(4):
         run(state, number)
         assert anchor(state, repository, NOW)
-    (one,) = read_anchors(repository.storage, repository.keys).values()
+    (one,) = read_anchors(repository.storage, repository.keys)
     assert one.sequence == 9
+
+
+class Keeping(MemoryStorage):
+    """Storage that lets nobody delete, and counts what is read."""
+
+    reads = 0
+
+    def destroy(self, name: str) -> None:
+        raise StorageError("it is locked")
+
+    def read(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
+        self.reads += 1
+        return super().read(name, offset, length)
+
+
+def test_where_no_anchor_can_be_removed_adding_one_takes_no_longer(state: str) -> None:
+    storage = Keeping()
+    locked = create_repository(storage, "correct horse")[0]
+    for number in range(20):
+        storage.reads = 0
+        run(state, number)
+        assert anchor(state, locked, NOW)
+        assert storage.reads <= 8
+    stats, codes = verify(state, locked)
+    assert (stats.anchors, stats.anchored, codes) == (20, 41, [])
 
 
 @pytest.fixture
@@ -320,6 +345,17 @@ def test_processes_that_write_at_once_make_one_chain(state: str) -> None:
     assert [writer.wait() for writer in writers] == [0, 0, 0]
     stats, codes = verify(state)
     assert (stats.entries, codes) == (76, [])
+
+
+def test_who_holds_the_lock_for_ever_stops_nobody(
+    state: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(state)
+    monkeypatch.setattr(audit, "LOCK_WAIT_S", 0.05)
+    with audit.reading(state), pytest.raises(StateUnusable, match="another process holds it"):
+        run(state)
+    run(state, 1)
+    assert verify(state)[1] == []
 
 
 def test_a_log_whose_end_was_altered_is_set_aside_and_that_is_told(state: str) -> None:

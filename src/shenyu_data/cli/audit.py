@@ -86,7 +86,7 @@ def verify_command(call: Call) -> None:
     anchors = None
     if call.settings.repository is not None:
         repository = open_for(call)
-        anchors = list(read_anchors(repository.storage, repository.keys).values())
+        anchors = read_anchors(repository.storage, repository.keys)
     stats = check(_state(call), anchors, call.monitor)
     proven = (
         "no repository is set"

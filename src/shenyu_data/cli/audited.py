@@ -119,15 +119,19 @@ class _Log:
             with suppress(RepositoryError):  # that is for `verify` to tell
                 anchor(self._state, self._call.repository, _now_ms())
         except ShenyuDataError as error:
-            self._report(error)
+            self._report(error, "where the audit log ends could not be noted in the repository")
 
-    def _report(self, error: ShenyuDataError) -> None:
+    def _report(
+        self,
+        error: ShenyuDataError,
+        what: str = "the audit log does not tell of this whole run",
+    ) -> None:
         self._call.monitor.report(
             Finding(
                 code="not-audited",
                 severity="warning",
                 path="",
-                message=f"the audit log does not tell of this whole run: {error.message}",
+                message=f"{what}: {error.message}",
                 hint=error.hint,
             )
         )

@@ -8,11 +8,13 @@ one is erased. What the chain says is checked in audit_check.py.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import pwd
 import re
 import stat
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, Literal
@@ -30,6 +32,7 @@ SEGMENT_BYTES = 4 << 20
 """A file that has grown to this is followed by a new one."""
 
 MOST_LINE_BYTES = 32_768
+LOCK_WAIT_S = 10.0
 FIRST_PREVIOUS = "0" * 64
 """What the first line of a log names as the hash of the line before."""
 
@@ -339,7 +342,7 @@ def _locked(state: str, how: int) -> Iterator[None]:
             os.path.join(state, LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
         )
         try:
-            fcntl.flock(lock, how)
+            _lock(lock, how)
             yield
         finally:
             os.close(lock)
@@ -348,6 +351,20 @@ def _locked(state: str, how: int) -> Iterator[None]:
             f"the audit log cannot be used: {os.path.join(state, FOLDER)}: {error.strerror}",
             hint="See whether its disk is full, and who may write there.",
         ) from None
+
+
+def _lock(descriptor: int, how: int) -> None:
+    """Take a lock, but not wait for ever for who may have been stopped. Raises OSError."""
+    end = time.monotonic() + LOCK_WAIT_S
+    while True:
+        try:
+            fcntl.flock(descriptor, how | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > end:
+                raise OSError(errno.EBUSY, "another process holds it") from None
+            time.sleep(0.01)
+        else:
+            return
 
 
 def _lines_backwards(descriptor: int) -> Iterator[bytes]:

@@ -30,13 +30,22 @@ from shenyu_data.health.audit import (
     segments,
 )
 from shenyu_data.health.runs import birth_of
+from shenyu_data.model.errors import ObjectExists, RepositoryError, ShenyuDataError
 from shenyu_data.model.findings import Finding, Severity, printable
 from shenyu_data.model.monitor import Monitor
-from shenyu_data.repository.anchors import Anchor, read_anchors, remove_anchor, write_anchor
+from shenyu_data.repository.anchors import (
+    Anchor,
+    anchor_name,
+    anchor_names,
+    older_names,
+    read_anchor,
+    write_anchor,
+)
 from shenyu_data.repository.repository import Repository
 
 _MOST_SAID = 100
 _MOST_OPEN = 10_000
+_MOST_OLDER = 8
 _ALTERED = "The lines before it stand. See who can write in the state folder, and docs/audit.md."
 _CUT_OFF = "Nothing, if the machine lost power or its disk was full then."
 
@@ -69,31 +78,35 @@ def place_of(state: str) -> bytes:
 
 def anchor(state: str, repository: Repository, now_ms: int) -> bool:
     """Note in the repository where the log ends, unless that is noted, or there is none; return
-    whether. Anchors that this one proves as well are removed, those that contradict the log stay.
+    whether. Anchors that this one proves as well are removed where the storage lets them go, those
+    that contradict the log stay.
 
     Raise StateUnusable, StorageError; of a log whose end was altered nothing is noted.
     """
-    with suppress(Altered):
+    storage, keys = repository.storage, repository.keys
+    try:
         end = head(state)
-        if end is None:
-            return False
-        place, log = place_of(state), bytes.fromhex(end.log)
-        new = Anchor(place, log, end.sequence, bytes.fromhex(end.digest), now_ms)
-        known = {
-            name: one
-            for name, one in read_anchors(repository.storage, repository.keys).items()
-            if (one.place, one.log) == (place, log)
-        }
-        if any((one.sequence, one.digest) == (new.sequence, new.digest) for one in known.values()):
-            return False
-        write_anchor(repository.storage, repository.keys, new)
-        older = {name: one for name, one in known.items() if one.sequence < new.sequence}
-        stands = digests(state, {one.sequence for one in older.values()})
-        for name, one in older.items():
-            if stands.get(one.sequence) == one.digest.hex():
-                remove_anchor(repository.storage, name)
-        return True
-    return False
+    except Altered:
+        return False
+    if end is None:
+        return False
+    log, digest = bytes.fromhex(end.log), bytes.fromhex(end.digest)
+    new = Anchor(place_of(state), log, end.sequence, digest, now_ms)
+    name, names = anchor_name(keys, new), anchor_names(storage)
+    if name in names:
+        return False
+    with suppress(ObjectExists):  # another process was as quick
+        write_anchor(storage, keys, new)
+    older: dict[str, Anchor] = {}
+    for one in older_names(name, names, _MOST_OLDER):
+        with suppress(RepositoryError):
+            older[one] = read_anchor(storage, keys, one)
+    stands = digests(state, {one.sequence for one in older.values()})
+    for one, known in older.items():
+        if stands.get(known.sequence) == known.digest.hex():
+            with suppress(ShenyuDataError):  # storage that never forgets is the best there is
+                storage.destroy(one)
+    return True
 
 
 def check(state: str, anchors: Iterable[Anchor] | None, monitor: Monitor) -> CheckStats:

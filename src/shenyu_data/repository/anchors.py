@@ -1,7 +1,8 @@
 """Anchors: where an audit log ended at a time, kept where who edits the log cannot rewrite it.
 
 An anchor commits to every line up to its number. It is no part of any snapshot: one that is lost
-costs no more than what it would have proved.
+costs no more than what it would have proved. Its name says of which log it is, to who has the key,
+and the number: so who adds one need not read all there are, where none can be removed.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ from contextlib import suppress
 from typing import Annotated
 
 import msgspec
+from blake3 import blake3
 
-from shenyu_data.model.errors import ObjectMissing, RepositoryError
+from shenyu_data.model.errors import RepositoryError
 from shenyu_data.repository.crypto import Secrets
 from shenyu_data.repository.format import (
     ANCHORS,
@@ -22,7 +24,6 @@ from shenyu_data.repository.format import (
     check_header,
     damaged,
     header,
-    new_id,
     object_name,
     parse_object_name,
 )
@@ -44,47 +45,51 @@ class Anchor(msgspec.Struct, array_like=True, frozen=True):
 
 
 def write_anchor(storage: Storage, keys: Secrets, anchor: Anchor) -> str:
-    """Store it; return the object's name."""
-    object_id = new_id()
-    sealed = keys.seal("anchors", msgspec.msgpack.encode(anchor), b"anchor" + object_id)
-    name = object_name(ObjectKind.ANCHOR, object_id)
+    """Store it; return the object's name. Raise ObjectExists if there is one with this number of
+    this log.
+    """
+    name = anchor_name(keys, anchor)
+    sealed = keys.seal("anchors", msgspec.msgpack.encode(anchor), _bound_to(name))
     storage.put(name, [header(ObjectKind.ANCHOR), sealed])
     return name
+
+
+def anchor_name(keys: Secrets, anchor: Anchor) -> str:
+    """Return the name under which an anchor is stored."""
+    log = blake3(anchor.place + anchor.log, key=keys.derive("anchors")).digest(8)
+    return object_name(ObjectKind.ANCHOR, log + anchor.sequence.to_bytes(8))
+
+
+def anchor_names(storage: Storage) -> list[str]:
+    """Return the names of all of them."""
+    return [info.name for info in storage.list(ANCHORS) if parse_object_name(info.name)]
+
+
+def older_names(name: str, names: list[str], most: int) -> list[str]:
+    """Return which of ``names`` are of the same log and an earlier line, the latest ``most``."""
+    log = name[: -2 * 8]
+    return sorted(one for one in names if one.startswith(log) and one < name)[-most:]
+
+
+def _bound_to(name: str) -> bytes:
+    return b"anchor" + bytes.fromhex(name.removeprefix(f"{ANCHORS}/"))
 
 
 def read_anchor(storage: Storage, keys: Secrets, name: str) -> Anchor:
     """Read one object. Raise ObjectMissing or ObjectDamaged."""
     data = storage.read(name)
     check_header(ObjectKind.ANCHOR, name, data)
-    bound_to = b"anchor" + bytes.fromhex(name.removeprefix(f"{ANCHORS}/"))
-    plain = keys.unseal("anchors", data[HEADER_BYTES:], bound_to, name)
+    plain = keys.unseal("anchors", data[HEADER_BYTES:], _bound_to(name), name)
     try:
         return msgspec.msgpack.decode(plain, type=Anchor)
     except (ValueError, RecursionError):
         raise damaged(name, "it is not an anchor") from None
 
 
-def read_anchors(
-    storage: Storage, keys: Secrets, *, failures: list[RepositoryError] | None = None
-) -> dict[str, Anchor]:
-    """Return all of them by the objects' names. What cannot be read is passed over, and told in
-    ``failures``.
-    """
-    found = {}
-    for info in storage.list(ANCHORS):
-        if parse_object_name(info.name) is None:
-            continue
-        try:
-            found[info.name] = read_anchor(storage, keys, info.name)
-        except ObjectMissing:
-            continue  # a newer one has taken its place meanwhile
-        except RepositoryError as error:
-            if failures is not None:
-                failures.append(error)
+def read_anchors(storage: Storage, keys: Secrets) -> list[Anchor]:
+    """Return all of them; what cannot be read is passed over."""
+    found = []
+    for name in anchor_names(storage):
+        with suppress(RepositoryError):
+            found.append(read_anchor(storage, keys, name))
     return found
-
-
-def remove_anchor(storage: Storage, name: str) -> None:
-    """Remove one that a newer one has taken the place of."""
-    with suppress(ObjectMissing):
-        storage.destroy(name)
