@@ -130,6 +130,7 @@ def ack_command(call: Call, ids: tuple[str, ...], everything: bool, reason: str)
     "--until", required=True, metavar="WHEN", help="A date, 2026-12-24, or an age from now: 3d."
 )
 @common
+@audited
 def silence_command(call: Call, alert: str, until: str) -> None:
     """Send no message about an alert until a date, whether it stands now or not.
 

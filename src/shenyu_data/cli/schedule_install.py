@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeVar
 
 import click
 
+from shenyu_data.cli.audited import audited
 from shenyu_data.cli.common import Call, common
 from shenyu_data.cli.confirm import confirm, yes_option
 from shenyu_data.cli.own_program import common_flags
@@ -79,6 +80,7 @@ def _place_options(verb: F) -> F:
 @common
 @yes_option
 @_place_options
+@audited
 def install_command(
     call: Call, method: Method | None, scope: Scope, prefix: str, dry_run: bool
 ) -> None:
@@ -116,6 +118,7 @@ def install_command(
 @common
 @yes_option
 @_place_options
+@audited
 def remove_command(call: Call, method: Method | None, scope: Scope, dry_run: bool) -> None:
     """Take away what ``schedule install`` made for this data directory, and nothing else.
 
