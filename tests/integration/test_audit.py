@@ -15,9 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from shenyu_data.health import audit
-from shenyu_data.health.audit import Entry, append, as_line, entries, head, parse
+from shenyu_data.health import audit, audit_files
+from shenyu_data.health.audit import append, entries, head
 from shenyu_data.health.audit_check import CheckStats, anchor, check
+from shenyu_data.health.audit_lines import Entry, as_line, parse
 from shenyu_data.model.errors import StateUnusable, StorageError
 from shenyu_data.model.monitor import CollectingMonitor
 from shenyu_data.repository.anchors import anchor_names, read_anchors
@@ -351,8 +352,8 @@ def test_who_holds_the_lock_for_ever_stops_nobody(
     state: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(state)
-    monkeypatch.setattr(audit, "LOCK_WAIT_S", 0.05)
-    with audit.reading(state), pytest.raises(StateUnusable, match="another process holds it"):
+    monkeypatch.setattr(audit_files, "LOCK_WAIT_S", 0.05)
+    with audit_files.reading(state), pytest.raises(StateUnusable, match="another process holds it"):
         run(state)
     run(state, 1)
     assert verify(state)[1] == []

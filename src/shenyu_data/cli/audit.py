@@ -11,8 +11,9 @@ import click
 from shenyu_data.cli.common import Call, common
 from shenyu_data.cli.open import open_for
 from shenyu_data.cli.render import iso, local, number, table
-from shenyu_data.health.audit import Entry, entries
+from shenyu_data.health.audit import entries
 from shenyu_data.health.audit_check import check
+from shenyu_data.health.audit_lines import Entry
 from shenyu_data.model.findings import Finding, printable
 from shenyu_data.model.moments import parse_moment
 from shenyu_data.operations.places import state_folder, state_of

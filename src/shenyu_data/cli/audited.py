@@ -16,6 +16,7 @@ from shenyu_data.model.errors import (
     EXIT_DONE,
     EXIT_FAILED,
     EXIT_INTERRUPTED,
+    EXIT_USAGE,
     RepositoryError,
     ShenyuDataError,
 )
@@ -92,7 +93,8 @@ class _Log:
             self._report(error)
 
     def end(self, status: int, code: str = "") -> None:
-        from shenyu_data.health.audit import append, kept_figures
+        from shenyu_data.health.audit import append
+        from shenyu_data.health.audit_lines import kept_figures
         from shenyu_data.health.runs import outcome_of
 
         facts: dict[str, Any] = {
@@ -108,7 +110,8 @@ class _Log:
             append(self._state, _now_ms(), "ended", **facts)
         except ShenyuDataError as error:
             self._report(error)
-        self.anchor()
+        if status != EXIT_USAGE:  # a call that is refused leaves the repository as it is
+            self.anchor()
 
     def anchor(self) -> None:
         if self._call.repository is None:

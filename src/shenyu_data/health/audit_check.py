@@ -14,20 +14,21 @@ from contextlib import suppress
 import msgspec
 from blake3 import blake3
 
-from shenyu_data.health.audit import (
+from shenyu_data.health.audit import digests, head
+from shenyu_data.health.audit_files import (
     ASIDE,
-    FIRST_PREVIOUS,
     FOLDER,
-    MOST_LINE_BYTES,
-    Altered,
-    Entry,
-    digests,
-    head,
-    parse,
     reading,
     segment,
     segment_name,
     segments,
+)
+from shenyu_data.health.audit_lines import (
+    FIRST_PREVIOUS,
+    MOST_LINE_BYTES,
+    Altered,
+    Entry,
+    parse,
 )
 from shenyu_data.health.runs import birth_of
 from shenyu_data.model.errors import ObjectExists, RepositoryError, ShenyuDataError
