@@ -186,6 +186,12 @@ def test_nothing_but_the_tables_follows_the_tables_in_the_sample() -> None:
         assert [key or table for key, table in keys] == list(TABLES[name])
 
 
+def test_the_sample_shows_a_number_of_the_tripwires_as_no_table() -> None:
+    text = sample({})
+    assert "# [cleanup.histories.KEY]\n" in text
+    assert f"# {TRIPWIRES_DESCRIPTIONS['histories']}\n# histories =\n" in text
+
+
 def test_the_cleanup_table_gives_a_policy_with_rules_for_single_histories() -> None:
     text = """
         [cleanup]

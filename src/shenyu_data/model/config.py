@@ -290,7 +290,7 @@ _TABLES = {
     "alerts": ALERTS_DESCRIPTIONS,
 }
 
-_OF_TABLES = ("histories", "jobs", "webhooks", "mail")
+_OF_TABLES = ("cleanup.histories", "schedule.jobs", "notifications.webhooks", "notifications.mail")
 """Keys that hold tables, each under a name of its own."""
 
 
@@ -332,7 +332,7 @@ def sample(values: Mapping[str, Any]) -> str:
     for table, keys in _TABLES.items():
         lines += [f"# {DESCRIPTIONS[table]}", f"# [{table}]"]
         for name, about in keys.items():
-            below = f"[{table}.{name}.KEY]" if name in _OF_TABLES else f"{name} ="
+            below = f"[{table}.{name}.KEY]" if f"{table}.{name}" in _OF_TABLES else f"{name} ="
             lines += [f"# {about}", f"# {below}"]
     return "\n".join([*lines, ""])
 
