@@ -151,7 +151,7 @@ def test_a_second_serve_says_that_there_is_one(served: Path, shenyu: Shenyu) -> 
     serve = Serve()
     said = shenyu("serve", "--port", "0", "--json")
     assert (said.status, said.json["error"]["code"]) == (3, "already-serving")
-    assert f"process {serve.process.pid}" in said.json["error"]["message"]
+    assert f"another shenyu-data serve, process {serve.process.pid}, runs" in str(said.json)
     assert serve.end(signal.SIGTERM) == 0
 
 
@@ -221,7 +221,8 @@ def test_the_configuration_is_read_again(served: Path) -> None:
     text = (served / "shenyu-data.toml").read_text()
     (served / "shenyu-data.toml").write_text("nonsense = 1\n")
     serve.process.send_signal(signal.SIGHUP)
-    wait_until(lambda: "nonsense" in serve.err.read_text())
+    wait_until(lambda: "read it themselves: until it is mended, they fail" in serve.err.read_text())
+    assert "nonsense" in serve.err.read_text()
     more = text + '[schedule.jobs.more]\nrun = ["validate"]\nat = "@yearly"\n'
     (served / "shenyu-data.toml").write_text(more)
     serve.process.send_signal(signal.SIGHUP)

@@ -61,7 +61,7 @@ def only_one(state: str, monitor: Monitor) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             number = os.read(lock, 20).decode("ascii", "replace").strip()
-            who = f", process {number}" if number.isdecimal() else ""
+            who = f", process {number}," if number.isdecimal() else ""
             raise AlreadyServing(
                 f"another shenyu-data serve{who} runs the jobs of this data directory",
                 hint="One is enough. It ends when it is sent SIGTERM.",
@@ -166,7 +166,8 @@ def _reload(scheduler: Scheduler, reload: Callable[[], Work], monitor: Monitor) 
                 severity="error",
                 path="",
                 message=f"the configuration is not read again: {error.message}",
-                hint=f"{error.hint} What was in force before is.",
+                hint=f"{error.hint} Jobs run at their times as before, but read it themselves: "
+                "until it is mended, they fail.",
             )
         )
         return False
