@@ -221,8 +221,8 @@ def test_the_configuration_is_read_again(served: Path) -> None:
     text = (served / "shenyu-data.toml").read_text()
     (served / "shenyu-data.toml").write_text("nonsense = 1\n")
     serve.process.send_signal(signal.SIGHUP)
-    wait_until(lambda: "read it themselves: until it is mended, they fail" in serve.err.read_text())
-    assert "nonsense" in serve.err.read_text()
+    wait_until(lambda: "nonsense" in serve.err.read_text())
+    assert "may fail until it is mended" in serve.err.read_text()
     more = text + '[schedule.jobs.more]\nrun = ["validate"]\nat = "@yearly"\n'
     (served / "shenyu-data.toml").write_text(more)
     serve.process.send_signal(signal.SIGHUP)

@@ -165,9 +165,9 @@ def _reload(scheduler: Scheduler, reload: Callable[[], Work], monitor: Monitor) 
                 code="not-reloaded",
                 severity="error",
                 path="",
-                message=f"the configuration is not read again: {error.message}",
-                hint=f"{error.hint} Jobs run at their times as before, but read it themselves: "
-                "until it is mended, they fail.",
+                message="the configuration cannot be read again, and jobs, which read it "
+                f"themselves, may fail until it is mended: {error.message}",
+                hint=f"{error.hint} Jobs are begun at their times as before.",
             )
         )
         return False
