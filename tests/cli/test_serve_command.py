@@ -155,10 +155,13 @@ def test_a_second_serve_says_that_there_is_one(served: Path, shenyu: Shenyu) -> 
     assert serve.end(signal.SIGTERM) == 0
 
 
-def test_whoever_calls_a_job_that_serve_runs_is_told(served: Path, shenyu: Shenyu) -> None:
+@pytest.mark.parametrize("flags", [(), ("--now",)])
+def test_whoever_calls_a_job_that_serve_runs_is_told(
+    flags: tuple[str, ...], served: Path, shenyu: Shenyu
+) -> None:
     serve = Serve()
     wait_until((served / "started").exists)
-    said = shenyu("schedule", "run", "nightly", "--json")
+    said = shenyu("schedule", "run", "nightly", *flags, "--json")
     assert (said.status, said.json["error"]["code"]) == (3, "already-run")
     (served / "go").touch()
     wait_until(lambda: outcomes(served) == [(1, "good")])

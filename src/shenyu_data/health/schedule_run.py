@@ -60,15 +60,16 @@ def run_job(
     last: Running | None = None
     while not wakeups.stops():
         now_ms = clock()
-        if at_once and last is None:
-            decision = Decision(action="run", due_ms=latest_ms)
-        else:
-            try:
+        try:
+            if at_once and last is None:
+                running = store is not None and is_running(store, job.name)
+                decision = Decision(action="running" if running else "run", due_ms=latest_ms)
+            else:
                 decision = _decide(job, schedule, store, unnoted, now_ms, latest_ms)
-            except StateUnusable as error:
-                report_unnoted(monitor, error)
-                store = None
-                continue
+        except StateUnusable as error:
+            report_unnoted(monitor, error)
+            store = None
+            continue
         if decision.action == "running":
             raise AlreadyRun(
                 f"the job {job.name} runs already",
