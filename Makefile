@@ -6,6 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?=
 ARGS ?=
+# Twice as many as cores: tests wait for disks, and for seconds of quiet, longer than they compute.
+WORKERS ?= $(shell expr 2 '*' $$(getconf _NPROCESSORS_ONLN))
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
@@ -28,7 +30,7 @@ demo: $(VENV)/base-ready ## tour the program on a small data directory in a temp
 	@$(BIN)/shenyu-data demo $(ARGS)
 
 test: $(VENV)/dev-ready $(VENV)/parts-ready ## run all tests
-	$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 lint: $(VENV)/dev-ready ## check style, types and the direction of imports
 	$(BIN)/ruff check

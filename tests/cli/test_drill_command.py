@@ -1,6 +1,7 @@
 """``shenyu-data drill``: what it prints, what it exits with, and what is noted of it."""
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -82,9 +83,11 @@ def test_a_blind_drill_exits_with_3(
 
 
 def test_rot_in_the_live_data_is_mended_by_the_command_that_is_printed(
-    backed_up: Path, shenyu: Shenyu
+    place: Path, shenyu: Shenyu
 ) -> None:
-    history = backed_up / "data/histories/ben/chat-history.json"
+    time.sleep(0.1)  # what was written less than 50 ms ago counts as being written still
+    assert shenyu("backup").status == 0
+    history = place / "data/histories/ben/chat-history.json"
     whole, before = history.read_bytes(), history.stat()
     history.write_bytes(whole.replace(b"messages", b"messagez", 1))
     os.utime(history, ns=(before.st_atime_ns, before.st_mtime_ns))

@@ -213,7 +213,10 @@ class Days(RuleBasedStateMachine):
         monitor = CollectingMonitor()
         options = self._options(policy, now_ms, state)
         plan = plan_cleanup(repository(), str(self.data.folder), options, monitor, looked)
-        return msgspec.structs.replace(plan, elapsed_s=0.0), monitor.findings
+        users, chats = list(plan.users), list(plan.chats)  # they may wait in files
+        return msgspec.structs.replace(
+            plan, elapsed_s=0.0, users=users, chats=chats
+        ), monitor.findings
 
 
 TestDays = Days.TestCase

@@ -30,6 +30,7 @@ from shenyu_data.repository.format import (
     MOVED,
     PACKS,
     Snapshot,
+    parse_object_name,
 )
 from shenyu_data.repository.manifest import Layer
 from shenyu_data.repository.moves import moved_packs
@@ -146,7 +147,9 @@ class _Verify:
             unused_bytes=sum(size for _, size in unused),
             damaged_objects=len(self._affected),
             damaged_parts=frozenset(
-                part_of(name) for name in self._affected if name.startswith(f"{PACKS}/")
+                part_of(name)
+                for name in self._affected
+                if name.startswith(f"{PACKS}/") and parse_object_name(name) is not None
             ),
             elapsed_s=time.monotonic() - started,
         )
