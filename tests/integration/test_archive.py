@@ -7,6 +7,7 @@ import json
 import os
 import random
 import shutil
+import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -274,6 +275,8 @@ def test_a_worker_killed_at_any_write_loses_no_chat_and_the_next_run_finishes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before_ms: int | None
 ) -> None:
     monkeypatch.setattr(archive_module, "_TASK_OWNERS", 1)
+    # Workers that are forked die where this process would; once it is imported, they are spawned.
+    monkeypatch.delitem(sys.modules, "obstore", raising=False)
     begun = Place(tmp_path / "begun")
     begun.jobs = 2
     begun.add_users(2)

@@ -55,6 +55,8 @@ class Prometheus:
             with urllib.request.urlopen(url, timeout=PATIENCE_S) as answer:
                 return json.load(answer)["data"]
         except urllib.error.HTTPError as error:
+            if error.code == 503:
+                return None  # it is still starting
             raise AssertionError(f"{words}: {error.read().decode()}") from None
         except OSError:
             return None  # it is still starting

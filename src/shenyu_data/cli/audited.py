@@ -15,14 +15,16 @@ from shenyu_data.cli.common import Call
 from shenyu_data.model.errors import (
     EXIT_DONE,
     EXIT_FAILED,
+    EXIT_FINDINGS,
     EXIT_INTERRUPTED,
-    EXIT_USAGE,
     RepositoryError,
     ShenyuDataError,
 )
 from shenyu_data.model.findings import Finding
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+_DONE = (EXIT_DONE, EXIT_FINDINGS)
 
 
 def audited(verb: F) -> F:
@@ -67,10 +69,14 @@ def anchored(verb: F) -> F:
     @wraps(verb)
     def with_anchor(call: Call, *args: Any, **rest: Any) -> Any:
         try:
-            return verb(call, *args, **rest)
-        finally:
-            if call.settings.data is not None:
+            result = verb(call, *args, **rest)
+        except click.exceptions.Exit as ending:
+            if ending.exit_code in _DONE and call.settings.data is not None:
                 _Log(call).anchor()
+            raise
+        if call.settings.data is not None:
+            _Log(call).anchor()
+        return result
 
     return with_anchor  # type: ignore[return-value]
 
@@ -110,7 +116,7 @@ class _Log:
             append(self._state, _now_ms(), "ended", **facts)
         except ShenyuDataError as error:
             self._report(error)
-        if status != EXIT_USAGE:  # a call that is refused leaves the repository as it is
+        if status in _DONE:  # a call that is refused, or fails, leaves the repository as it is
             self.anchor()
 
     def anchor(self) -> None:
