@@ -117,6 +117,35 @@ def test_a_reader_that_goes_away_is_no_disaster(backed_up: Path) -> None:
     assert process.returncode in (0, 1)
 
 
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_a_backup_goes_on_when_nobody_hears_its_warnings_any_more(
+    place: Path, log_format: str
+) -> None:
+    (place / "data/histories/ben/chat-history.json").write_text("[{")
+    process = subprocess.Popen(
+        [*PROGRAM, "backup"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "SHENYU_DATA_LOG_FORMAT": log_format},
+    )
+    assert process.stderr is not None
+    process.stderr.close()
+    assert process.stdout is not None
+    with process.stdout:
+        assert b"degraded" in process.stdout.read()
+    assert process.wait(PATIENCE_S) == 1
+
+
+def test_a_backup_goes_on_when_the_disk_with_its_log_is_full(place: Path) -> None:
+    (place / "data/histories/ben/chat-history.json").write_text("[{")
+    with open("/dev/full", "wb", buffering=0) as log:
+        done = subprocess.run(
+            [*PROGRAM, "backup"], stdout=subprocess.PIPE, stderr=log, timeout=PATIENCE_S
+        )
+    assert done.returncode == 1
+    assert b"degraded" in done.stdout
+
+
 def test_a_terminal_sees_progress_with_a_rate_and_the_time_left(place: Path) -> None:
     for number in range(300):
         (place / f"data/users/u{number}.json").write_text("{}")

@@ -12,11 +12,10 @@ from typing import Any, TypeVar
 import click
 
 from shenyu_data.cli.common import Call
+from shenyu_data.cli.endings import Ending, told_the_end
 from shenyu_data.model.errors import (
     EXIT_DONE,
-    EXIT_FAILED,
     EXIT_FINDINGS,
-    EXIT_INTERRUPTED,
     RepositoryError,
     ShenyuDataError,
 )
@@ -43,22 +42,8 @@ def audited(verb: F) -> F:
             return verb(call, *args, **rest)
         log = _Log(call)
         log.begin()
-        try:
-            result = verb(call, *args, **rest)
-        except click.exceptions.Exit as ending:
-            log.end(ending.exit_code)
-            raise
-        except (KeyboardInterrupt, click.exceptions.Abort):
-            log.end(EXIT_INTERRUPTED)
-            raise
-        except ShenyuDataError as error:
-            log.end(error.exit_status, error.code)
-            raise
-        except BaseException as error:
-            log.end(EXIT_FAILED, type(error).__name__)
-            raise
-        log.end(EXIT_DONE)
-        return result
+        with told_the_end(log.end):
+            return verb(call, *args, **rest)
 
     return with_audit  # type: ignore[return-value]
 
@@ -68,15 +53,12 @@ def anchored(verb: F) -> F:
 
     @wraps(verb)
     def with_anchor(call: Call, *args: Any, **rest: Any) -> Any:
-        try:
-            result = verb(call, *args, **rest)
-        except click.exceptions.Exit as ending:
-            if ending.exit_code in _DONE and call.settings.data is not None:
+        def anchor(ending: Ending) -> None:
+            if ending.status in _DONE and call.settings.data is not None:
                 _Log(call).anchor()
-            raise
-        if call.settings.data is not None:
-            _Log(call).anchor()
-        return result
+
+        with told_the_end(anchor):
+            return verb(call, *args, **rest)
 
     return with_anchor  # type: ignore[return-value]
 
@@ -98,16 +80,16 @@ class _Log:
         except ShenyuDataError as error:
             self._report(error)
 
-    def end(self, status: int, code: str = "") -> None:
+    def end(self, ending: Ending) -> None:
         from shenyu_data.health.audit import append
         from shenyu_data.health.audit_lines import kept_figures
         from shenyu_data.health.runs import outcome_of
 
         facts: dict[str, Any] = {
             **self._facts,
-            "outcome": outcome_of(status),
-            "exit_status": status,
-            "code": code,
+            "outcome": outcome_of(ending.status),
+            "exit_status": ending.status,
+            "code": ending.code,
             "figures": kept_figures(self._call.document),
         }
         if self._call.repository is not None:
@@ -116,7 +98,9 @@ class _Log:
             append(self._state, _now_ms(), "ended", **facts)
         except ShenyuDataError as error:
             self._report(error)
-        if status in _DONE:  # a call that is refused, or fails, leaves the repository as it is
+        if (
+            ending.status in _DONE
+        ):  # a call that is refused, or fails, leaves the repository as it is
             self.anchor()
 
     def anchor(self) -> None:

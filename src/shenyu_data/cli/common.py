@@ -12,17 +12,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 import msgspec
 
+from shenyu_data.cli.endings import explained
 from shenyu_data.cli.terminal import TerminalMonitor, say, say_error
 from shenyu_data.model.errors import (
     EXIT_DAMAGED,
     EXIT_DONE,
     EXIT_FAILED,
     EXIT_FINDINGS,
-    EXIT_INTERRUPTED,
     EXIT_USAGE,
     ConfigError,
     ShenyuDataError,
-    UsageError,
 )
 from shenyu_data.model.findings import printable
 from shenyu_data.operations.configuration import Settings, find_passphrase, load_settings
@@ -248,14 +247,15 @@ def _run(command: click.Command, words: list[str]) -> int:
     except click.exceptions.NoArgsIsHelpError as wrong:
         sys.stderr.write(wrong.format_message() + "\n")
         return EXIT_USAGE
-    except (KeyboardInterrupt, click.exceptions.Abort):
-        error: ShenyuDataError = _Interrupted()
-    except Exception as raised:
-        if "--verbose" in words:
+    except (Exception, KeyboardInterrupt) as raised:
+        if "--verbose" in words and isinstance(raised, Exception):
             import traceback
 
             traceback.print_exc()
-        error = _explain(raised)
+        error = explained(raised) or ShenyuDataError(
+            f"unexpected {type(raised).__name__}: {raised}",
+            hint="Nothing is lost. Run it again with --verbose to see where it was, and report it.",
+        )
     say_error(error.message, error.hint)
     if _wants_json(words):
         details = {"code": error.code, "message": printable(error.message), "hint": error.hint}
@@ -267,28 +267,6 @@ def _wants_json(words: list[str]) -> bool:
     if "--json" in words or "--format=json" in words:
         return True
     return "--format" in words and words[words.index("--format") + 1 :][:1] == ["json"]
-
-
-class _Interrupted(ShenyuDataError):
-    code = "interrupted"
-    exit_status = EXIT_INTERRUPTED
-
-    def __init__(self) -> None:
-        super().__init__("interrupted; nothing is lost, and a next run starts afresh")
-
-
-def _explain(raised: Exception) -> ShenyuDataError:
-    """Return what to tell a person of an exception, whatever it is."""
-    if isinstance(raised, ShenyuDataError):
-        return raised
-    if isinstance(raised, click.ClickException):
-        context = getattr(raised, "ctx", None)
-        name = context.command_path if context is not None else "shenyu-data"
-        return UsageError(raised.format_message(), hint=f"See `{name} --help`.")
-    return ShenyuDataError(
-        f"unexpected {type(raised).__name__}: {raised}",
-        hint="Nothing is lost. Run it again with --verbose to see where it was, and report it.",
-    )
 
 
 def print_json(document: Mapping[str, Any], *lists: Iterable[Mapping[str, Any]]) -> None:

@@ -8,13 +8,13 @@ tells of a user.
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import msgspec
 
+from shenyu_data.cli.stderr import write_stderr
 from shenyu_data.model.findings import Finding, printable
 
 LOG_VARIABLE = "SHENYU_DATA_LOG_FORMAT"
@@ -55,9 +55,7 @@ def log_event(level: str, event: str, message: str, **fields: str | int | float 
         "message": printable(message),
         **fields,
     }
-    # One call for the whole line: jobs write to the same place.
-    sys.stderr.write(msgspec.json.encode(document).decode() + "\n")
-    sys.stderr.flush()
+    write_stderr(msgspec.json.encode(document).decode())
 
 
 def log_finding(finding: Finding) -> None:

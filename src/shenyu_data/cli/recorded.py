@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 import click
 
 from shenyu_data.cli.common import Call
-from shenyu_data.model.errors import EXIT_DONE, EXIT_INTERRUPTED, ShenyuDataError
+from shenyu_data.cli.endings import Ending, told_the_end
+from shenyu_data.model.errors import ShenyuDataError
 from shenyu_data.model.findings import Finding
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -30,23 +31,8 @@ def recorded(verb: F) -> F:
         below = click.get_current_context().invoked_subcommand
         if below is not None or rest.get("dry_run") or call.settings.data is None:
             return verb(call, *args, **rest)
-        note = _Note(call)
-        try:
-            result = verb(call, *args, **rest)
-        except click.exceptions.Exit as ending:
-            note.end(ending.exit_code)
-            raise
-        except (KeyboardInterrupt, click.exceptions.Abort):
-            note.end(EXIT_INTERRUPTED, "interrupted")
-            raise
-        except ShenyuDataError as error:
-            note.end(error.exit_status, error.message, error.code)
-            raise
-        except BaseException as error:
-            note.end(3, f"unexpected {type(error).__name__}")
-            raise
-        note.end(EXIT_DONE)
-        return result
+        with told_the_end(_Note(call).end):
+            return verb(call, *args, **rest)
 
     return with_record  # type: ignore[return-value]
 
@@ -65,7 +51,7 @@ class _Note:
         except ShenyuDataError as error:
             self._report(error)
 
-    def end(self, status: int, error: str = "", code: str = "") -> None:
+    def end(self, ending: Ending) -> None:
         from shenyu_data.health.runs import end_run, forget_old_runs, outcome_of
 
         if self._run is None:
@@ -75,10 +61,10 @@ class _Note:
                 self._store,
                 self._run,
                 _now_ms(),
-                outcome_of(status),
-                exit_status=status,
-                figures={"error_code": code} if code else self._call.document,
-                error=error,
+                outcome_of(ending.status),
+                exit_status=ending.status,
+                figures={"error_code": ending.code} if ending.code else self._call.document,
+                error=ending.error,
             )
             forget_old_runs(self._store, _now_ms())
         except ShenyuDataError as trouble:

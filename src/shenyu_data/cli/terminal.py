@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
 from shenyu_data.cli.log_lines import log_event, log_finding, logs_json
+from shenyu_data.cli.stderr import write_stderr
 from shenyu_data.model.findings import Finding, printable
 from shenyu_data.model.monitor import SilentMonitor, Task
 from shenyu_data.operations.kept import Kept
@@ -69,7 +70,7 @@ class TerminalMonitor:
                 line, markup=False, highlight=False, emoji=False, soft_wrap=True
             )
         else:
-            _write(sys.stderr, line)
+            write_stderr(_in(sys.stderr, line))
 
     def mute(self) -> None:
         """From now on keep findings, for a JSON document, and print nothing."""
@@ -146,12 +147,13 @@ def _columns(unit: str) -> list[ProgressColumn]:
 
 def say(text: str) -> None:
     """Print a result on standard output, whatever names stand in it."""
-    _write(sys.stdout, "\n".join(map(printable, text.split("\n"))))
+    text = "\n".join(map(printable, text.split("\n")))
+    sys.stdout.write(_in(sys.stdout, text) + "\n")
 
 
 def say_note(text: str) -> None:
     """Print a result on standard error: standard output is taken by something else."""
-    _write(sys.stderr, "\n".join(map(printable, text.split("\n"))))
+    write_stderr(_in(sys.stderr, "\n".join(map(printable, text.split("\n")))))
 
 
 def say_error(message: str, hint: str = "") -> None:
@@ -159,12 +161,12 @@ def say_error(message: str, hint: str = "") -> None:
     if logs_json():
         log_event("error", "error", message, hint=hint)
         return
-    _write(sys.stderr, f"shenyu-data: {printable(message)}")
+    write_stderr(_in(sys.stderr, f"shenyu-data: {printable(message)}"))
     if hint:
-        _write(sys.stderr, f"  {printable(hint)}")
+        write_stderr(_in(sys.stderr, f"  {printable(hint)}"))
 
 
-def _write(stream: TextIO, text: str) -> None:
+def _in(stream: TextIO, text: str) -> str:
     # What the stream's encoding has no character for (half a one, Chinese in Latin-1) is escaped.
     encoding = stream.encoding or "utf-8"
-    stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+    return text.encode(encoding, "backslashreplace").decode(encoding)
