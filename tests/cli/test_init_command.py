@@ -148,6 +148,19 @@ def test_a_configuration_that_is_there_is_left_as_it_is(bare: Path, shenyu: Shen
     assert (bare / "shenyu-data.toml").read_text() == "jobs = 1\n"
 
 
+def test_a_configuration_in_force_elsewhere_that_names_both_folders_is_not_hidden_by_a_new_one(
+    bare: Path, shenyu: Shenyu, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(bare / "etc"))
+    elsewhere = bare / "etc/shenyu-data/config.toml"
+    elsewhere.parent.mkdir(parents=True)
+    elsewhere.write_text(f'data = "{bare / "data"}"\nrepository = "{bare / "repo"}"\njobs = 1\n')
+    said = shenyu("init", "--json")
+    assert (said.status, said.json["config_written"]) == (0, False)
+    assert said.json["config_file"] == str(elsewhere)
+    assert not (bare / "shenyu-data.toml").exists()
+
+
 @pytest.mark.parametrize("way", ["flag", "environment"])
 def test_the_configuration_goes_where_it_is_said(
     way: str, bare: Path, shenyu: Shenyu, monkeypatch: pytest.MonkeyPatch

@@ -18,12 +18,15 @@ from shenyu_data.repository.keytext import recovery_words
 def init_command(call: Call) -> None:
     """Write the configuration and create the repository.
 
-    The configuration goes to --config, else ./shenyu-data.toml; a file that is there is left as it
-    is. The recovery key is shown once, with --quiet too: it opens the repository when the
-    passphrase is lost.
+    The configuration goes to --config, else ./shenyu-data.toml; a file that is there, or that
+    names both folders already, is left as it is. The recovery key is shown once, with --quiet too:
+    it opens the repository when the passphrase is lost.
     """
     call.config_may_be_missing = True
     named = call.flags["config"] or os.environ.get("SHENYU_DATA_CONFIG")
+    sources = call.settings.sources
+    if not named and sources.get("data") == sources.get("repository") == "file":
+        named = call.settings.config_file  # a new one here would hide it, and all it says
     options = InitializeOptions(config_file=named)
     stats = initialize(
         call.data, call.repository_location, call.passphrase(confirm=True), options, call.monitor
