@@ -1,5 +1,7 @@
 """Erasure and what a restore in place keeps: its journal, what it displaced."""
 
+import gzip
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -8,10 +10,13 @@ from shenyu_data.datadir.replace import replacement_names
 from shenyu_data.model.errors import ShenyuDataError, UsageError
 from shenyu_data.model.monitor import CollectingMonitor
 from shenyu_data.operations import erase as erase_module
+from shenyu_data.operations.compress import CompressOptions, compress
+from shenyu_data.operations.compress_task import Way, Wish
 from shenyu_data.operations.erase import EraseOptions, EraseStats, erase, plan_erase
 from shenyu_data.operations.journal import Began, Ended, Saved, Step, Swap, open_journals
 from shenyu_data.repository.repository import Repository
 from shenyu_data.testing.faulty import MOMENTS, Crash, FaultyStorage, Moment
+from shenyu_data.testing.killed import dies_at
 from shenyu_data.testing.scenario import Past, bring_back, rich_past, take
 
 TOKENS = ("0123456789abcdef", "fedcba9876543210")
@@ -119,3 +124,33 @@ def test_a_receipt_that_cannot_be_written_is_an_error_and_again_issues_one(
         patch.setattr(receipts, "write_file", full)
         run_erase(past, tmp_path)
     assert run_erase(past, tmp_path).receipt is not None
+
+
+@pytest.mark.parametrize("way", ["compress", "decompress"])
+def test_whatever_a_killed_compression_left_goes_too(past: Past, tmp_path: Path, way: Way) -> None:
+    """Killed at any step: no text of the user's is left beside the live data, nor with it."""
+    words = b"bob's own words"
+    histories = past.data.folder / "histories/bob"
+    state = str(tmp_path / "state")
+    for number in range(100):
+        histories.mkdir(exist_ok=True)
+        (histories / "a.json").write_bytes(b'{"messages": [{"content": "%b"}]}' % words)
+        run(past, "compress", state)
+        if way == "compress":
+            run(past, "decompress", state)
+        killed = dies_at(number, partial(run, past, way, state))
+        assert run_erase(past, tmp_path).complete, number
+        for path in (*past.data.folder.rglob("*"), *(tmp_path / "state").rglob("*")):
+            assert "bob" not in path.name, (number, path)
+            data = b"" if path.is_dir() else path.read_bytes()
+            assert words not in (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data), number
+        if not killed:
+            break
+    assert not killed
+    assert number > 5
+
+
+def run(past: Past, way: Way, state: str) -> None:
+    wish = Wish(way=way, quiet_s=0.0, offline=True)
+    options = CompressOptions(wish=wish, user=b"bob", state=state)
+    compress(str(past.data.folder), options, CollectingMonitor())

@@ -1,4 +1,4 @@
-"""What the workers of a backup do: compare buckets with the parent, then take what changed.
+"""What the workers of a backup do second: take the owners of some buckets that changed.
 
 Each task and each result is a value that can be pickled; a worker keeps nothing between tasks.
 """
@@ -6,23 +6,19 @@ Each task and each result is a value that can be pickled; a worker keeps nothing
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterator
 
 import msgspec
-from msgspec import field
 
 from shenyu_data.datadir.scan import (
     DataFolders,
     Scan,
-    describe,
     scan_shared,
     scan_user,
-    special_file,
 )
-from shenyu_data.datadir.survey import Owners
 from shenyu_data.model.errors import RepositoryError
 from shenyu_data.model.findings import Finding
+from shenyu_data.operations.backup_compare import opens, special_files
 from shenyu_data.operations.backup_owner import (
     UNSETTLED,
     Before,
@@ -30,13 +26,14 @@ from shenyu_data.operations.backup_owner import (
     Taken,
 )
 from shenyu_data.operations.backup_tally import Tally
+from shenyu_data.operations.backup_work import BucketWork, Listed
 from shenyu_data.operations.running_totals import RunningTotals
 from shenyu_data.operations.tripwire_signs import Signs, all_gone
 from shenyu_data.repository.crypto import KEY_BYTES, OwnerKeys
 from shenyu_data.repository.documents import DocumentWriter
 from shenyu_data.repository.format import PACKS, FileEntry, OwnerRecord, Totals
 from shenyu_data.repository.keyring import Keyring
-from shenyu_data.repository.manifest import Layer, Row, Section, SectionBuilder, SectionReader
+from shenyu_data.repository.manifest import Row, Section, SectionBuilder, SectionReader
 from shenyu_data.repository.packs import PackWriter, SegmentReader
 from shenyu_data.repository.repository import Repository
 
@@ -44,51 +41,6 @@ _NEVER = bytes(16)  # a signature that no description has
 
 _TRIES = 4
 """So often an owner is taken whose documents move from one file into another meanwhile."""
-
-
-class BucketWork(msgspec.Struct):
-    """One bucket to look at or to take. ``layers`` are the parent's; none: everything is new.
-
-    ``displaced``: where users' files are now, so that no shared folder of that name can be.
-    """
-
-    bucket: int
-    owners: Owners
-    layers: list[Layer]
-    totals: Totals = field(default_factory=Totals)
-    gone: list[bytes] = field(default_factory=list)
-    displaced: list[bytes] = field(default_factory=list)
-    rewrite: bool = False
-    """Whether the section must hold the whole bucket, not only what changed."""
-
-
-class Listed(msgspec.Struct):
-    """What the survey could list whole; what it did not meet elsewhere is kept as it was."""
-
-    users: bool
-    shared: bool
-
-
-class CompareTask(msgspec.Struct):
-    """Buckets whose owners are to be compared with the parent by stat alone."""
-
-    repository: Repository
-    data: str
-    work: list[BucketWork]
-    listed: Listed
-    buried: frozenset[bytes]
-    """Pseudonyms with a tombstone: the parent may hold them, unreadable."""
-
-
-class Compared(msgspec.Struct):
-    """Which owners of a bucket changed. ``damaged``: the parent's section cannot be read."""
-
-    bucket: int
-    changed: Owners
-    gone: list[bytes]
-    findings: list[Finding]
-    complete: bool
-    damaged: RepositoryError | None = None
 
 
 class CaptureTask(msgspec.Struct):
@@ -130,75 +82,6 @@ class CaptureResult(msgspec.Struct):
     packs: list[str]
     owners: int
     complete: bool
-
-
-def compare(task: CompareTask) -> list[Compared]:
-    """Scan every owner of some buckets and tell which differ from the parent snapshot."""
-    with DataFolders(task.data) as folders:
-        return [_compare_bucket(task, folders, work) for work in task.work]
-
-
-def _compare_bucket(task: CompareTask, folders: DataFolders, work: BucketWork) -> Compared:
-    repository = task.repository
-    keys = repository.keys
-    result = Compared(work.bucket, Owners([], []), [], [], True)
-    reader = SectionReader(repository.storage, keys, work.bucket, work.layers)
-    try:
-        rows = reader.rows()
-    except RepositoryError as error:
-        result.damaged = error
-        return result
-    for pseudonym in task.buried & rows.keys():
-        owner_keys = repository.keyring().bucket(work.bucket).get(pseudonym, [])
-        if not _opens(reader, pseudonym, rows[pseudonym], owner_keys):
-            # The capture drops what else the bucket holds of erased owners.
-            del rows[pseudonym]
-            result.gone.append(pseudonym)
-    for owner in work.owners.users:
-        scan = scan_user(folders, owner, compressed=owner in work.owners.compressed)
-        pseudonym = keys.user_pseudonym(owner)
-        if _differs(repository, scan, rows.pop(pseudonym, None), owner, result):
-            result.changed.users.append(owner)
-            if owner in work.owners.compressed:
-                result.changed.compressed |= {owner}
-    pseudonym = keys.shared_pseudonym(work.bucket)
-    row = rows.pop(pseudonym, None)
-    if row is not None or work.owners.shared:
-        scan = scan_shared(folders, work.owners.shared, complete=task.listed.shared)
-        if _differs(repository, scan, row, b"", result):
-            result.changed.shared.extend(work.owners.shared)
-            if not scan.entries and row is not None and scan.complete:
-                result.gone.append(pseudonym)
-    if task.listed.users:
-        result.gone += rows
-    return result
-
-
-def _opens(reader: SectionReader, pseudonym: bytes, row: Row, keys: list[OwnerKeys]) -> bool:
-    try:
-        reader.record(pseudonym, row, keys)
-    except RepositoryError:
-        return False
-    return True
-
-
-def _differs(
-    repository: Repository, scan: Scan, row: Row | None, owner: bytes, result: Compared
-) -> bool:
-    result.findings += _special_files(scan, owner)
-    result.complete &= scan.complete
-    if not scan.entries and row is None:
-        return bool(scan.findings)
-    if row is None or not scan.complete:
-        return True
-    scan.entries.sort()  # by place and name
-    return repository.keys.signature(describe(scan.entries)) != row.signature
-
-
-def _special_files(scan: Scan, owner: bytes) -> list[Finding]:
-    odd = [found for found in scan.entries if not stat.S_ISREG(found.stat.st_mode)]
-    specials = (special_file(found, owner) for found in odd)
-    return [finding for finding in specials if finding is not None]
 
 
 def capture_buckets(task: CaptureTask) -> CaptureResult:
@@ -328,7 +211,7 @@ class _Capture:
             if tombstones.of(pseudonym)
             and (
                 pseudonym in self._task.erased
-                or not _opens(reader, pseudonym, row, keys.get(pseudonym, []))
+                or not opens(reader, pseudonym, row, keys.get(pseudonym, []))
             )
         ]
         for pseudonym in erased:
@@ -392,7 +275,7 @@ class _Capture:
         tally.add(counts)
         self._result.findings += taken.findings
         if self._task.report_special:
-            self._result.findings += _special_files(scan, owner)
+            self._result.findings += special_files(scan, owner)
         return taken
 
     def _before(

@@ -1,18 +1,46 @@
-"""How the work of a backup is dealt out to its workers. For operations/backup.py."""
+"""The work of a backup, bucket by bucket, and how it is dealt out to workers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
-from shenyu_data.operations.backup_tasks import BucketWork
+import msgspec
+from msgspec import field
+
+from shenyu_data.datadir.survey import Owners
 from shenyu_data.operations.workers import run_tasks
+from shenyu_data.repository.format import Totals
+from shenyu_data.repository.manifest import Layer
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+
+class BucketWork(msgspec.Struct):
+    """One bucket to look at or to take. ``layers`` are the parent's; none: everything is new.
+
+    ``displaced``: where users' files are now, so that no shared folder of that name can be.
+    """
+
+    bucket: int
+    owners: Owners
+    layers: list[Layer]
+    totals: Totals = field(default_factory=Totals)
+    gone: list[bytes] = field(default_factory=list)
+    displaced: list[bytes] = field(default_factory=list)
+    rewrite: bool = False
+    """Whether the section must hold the whole bucket, not only what changed."""
+
+
+class Listed(msgspec.Struct):
+    """What the survey could list whole; what it did not meet elsewhere is kept as it was."""
+
+    users: bool
+    shared: bool
 
 
 class Workers:

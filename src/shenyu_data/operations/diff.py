@@ -15,7 +15,7 @@ import msgspec
 from shenyu_data.datadir.survey import Survey, survey
 from shenyu_data.model.errors import UsageError
 from shenyu_data.model.monitor import Monitor
-from shenyu_data.operations.backup_tasks import Listed
+from shenyu_data.operations.backup_work import Listed
 from shenyu_data.operations.diff_owner import OwnerDiff
 from shenyu_data.operations.diff_sides import LiveSide, Side, SnapshotSide
 from shenyu_data.operations.diff_tasks import (

@@ -14,7 +14,7 @@ from shenyu_data.datadir.survey import Owners
 from shenyu_data.model.findings import Finding
 from shenyu_data.operations.backup_owner import Before, OwnerBackup
 from shenyu_data.operations.backup_tally import Tally
-from shenyu_data.operations.backup_tasks import Listed
+from shenyu_data.operations.backup_work import Listed
 from shenyu_data.operations.diff_owner import Bytes, Same
 from shenyu_data.repository.crypto import DIGEST_BYTES, KEY_BYTES, OwnerKeys
 from shenyu_data.repository.documents import DocumentReader, DocumentWriter
