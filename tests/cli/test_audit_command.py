@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -121,3 +122,59 @@ def test_verbs_that_are_also_jobs_are_noted_in_both(
 ) -> None:
     assert shenyu(*words).status == 0
     assert [kind for kind, _, _ in noted(shenyu)] == ["begun", "ended"]
+
+
+def test_a_state_folder_that_was_lost_is_accepted_with_a_reason(
+    backed_up: Path, shenyu: Shenyu
+) -> None:
+    shenyu("permissions", "fix", "--yes")
+    shenyu("backup")
+    shutil.rmtree(folder(backed_up).parent)
+    said = shenyu("audit", "verify")
+    assert said.status == 4
+    assert "audit accept" in said.err
+    words = ("audit", "accept", "--reason", "the disk died")
+    assert shenyu(*words).status == 2, "nobody was asked"
+    assert "up to line 3" in shenyu(*words, "--dry-run").out
+    assert shenyu("audit", "verify").status == 4, "nothing was accepted yet"
+    assert "Accepted as lost: lines 1 to 3" in shenyu(*words, "--yes").out
+    said = shenyu("audit", "verify")
+    assert said.status == 0
+    assert "lines 1 to 3 of what was noted before: the disk died" in said.out
+    assert shenyu("audit", "verify", "--json").json["accepted"][0]["lost"] == [
+        {"first": 1, "last": 3}
+    ]
+    assert "accepted" in shenyu("audit", "show").out
+    assert "Nothing is lost" in shenyu(*words, "--yes").out
+    assert shenyu("verify", "--read-data").status == 0
+
+
+@pytest.mark.parametrize("reason", ["", "two\nlines", "x" * 1001])
+def test_a_reason_that_is_none_accepts_nothing(
+    backed_up: Path, shenyu: Shenyu, reason: str
+) -> None:
+    shenyu("permissions", "fix", "--yes")
+    shenyu("backup")
+    shutil.rmtree(folder(backed_up).parent)
+    assert shenyu("audit", "accept", "--reason", reason, "--yes").status == 2
+    assert shenyu("audit", "verify").status == 4
+
+
+def test_an_altered_end_cannot_be_accepted(backed_up: Path, shenyu: Shenyu) -> None:
+    shenyu("permissions", "fix", "--yes")
+    shenyu("backup")
+    (path,) = folder(backed_up).iterdir()
+    path.write_bytes(path.read_bytes()[:-9] + b"x" * 8 + b"\n")
+    said = shenyu("audit", "accept", "--reason", "the disk died", "--yes")
+    assert said.status == 3
+    assert "Move the folder audit" in said.err
+
+
+def test_an_erasure_takes_the_reason_that_names_the_user(backed_up: Path, shenyu: Shenyu) -> None:
+    shenyu("permissions", "fix", "--yes")
+    shenyu("backup")
+    shutil.rmtree(folder(backed_up))
+    shenyu("audit", "accept", "--reason", "anna pulled the plug", "--yes")
+    assert shenyu("erase-user", "anna", "--yes", "--receipt", "r").status == 0
+    said = shenyu("audit", "verify", "--json")
+    assert (said.status, said.json["accepted"][0]["reason"]) == (0, None)

@@ -68,6 +68,7 @@ CALLS = {
     "key export": ["key", "export", "exported", "--yes"],
     "audit show": ["audit", "show"],
     "audit verify": ["audit", "verify"],
+    "audit accept": ["audit", "accept", "--reason", "the disk died", "--yes"],
     "schedule show": ["schedule", "show"],
     "schedule run": ["schedule", "run", "validate"],
     "schedule install": ["schedule", "install", *TIMERS, "--dry-run"],

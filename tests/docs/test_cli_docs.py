@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import sys
 import tarfile
 from collections.abc import Iterator
@@ -389,6 +390,8 @@ def test_the_json_of_every_verb_has_the_shape_that_is_shown(
     for name in ("demo", "snapshots", "verify", "validate", "config show", "config check"):
         given[name] = call(*name.split())
     given["audit show"] = call("audit", "show", "--limit", "1")
+    shutil.rmtree(Path(state_of(state_folder(os.environ), "data")) / "audit")
+    given["audit accept"] = call("audit", "accept", "--reason", "x", "--yes")
     given["audit verify"] = call("audit", "verify")
     given["schedule show"] = call("schedule", "show")
     given["serve"] = call("serve", "--once")

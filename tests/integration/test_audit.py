@@ -7,9 +7,11 @@ from __future__ import annotations
 import os
 import random
 import resource
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -19,11 +21,19 @@ from shenyu_data.health import audit, audit_files
 from shenyu_data.health.audit import append, entries, head
 from shenyu_data.health.audit_check import CheckStats, anchor, check
 from shenyu_data.health.audit_lines import Entry, as_line, parse
+from shenyu_data.health.audit_lost import accept, lost_lines
 from shenyu_data.model.errors import StateUnusable, StorageError
+from shenyu_data.model.findings import Finding
 from shenyu_data.model.monitor import CollectingMonitor
-from shenyu_data.repository.anchors import anchor_names, read_anchors
+from shenyu_data.repository.acceptances import (
+    Acceptance,
+    forget_in_acceptances,
+    read_acceptances,
+)
+from shenyu_data.repository.anchors import read_anchors
 from shenyu_data.repository.repository import Repository, create_repository
 from shenyu_data.storage.memory import MemoryStorage
+from shenyu_data.testing.faulty import Crash, FaultyStorage
 from shenyu_data.testing.killed import STEPS, dies_at
 
 NOW = 1_700_000_000_000
@@ -36,8 +46,9 @@ def made() -> Repository:
 
 @pytest.fixture
 def repository(made: Repository) -> Repository:
-    for name in anchor_names(made.storage):
-        made.storage.delete(name)
+    for folder in ("anchors", "acceptances"):
+        for info in made.storage.list(folder):
+            made.storage.delete(info.name)
     return made
 
 
@@ -403,3 +414,168 @@ def test_pages_go_through_all_files(state: str) -> None:
     end = head(state)
     assert end is not None
     assert seen == list(range(end.sequence, 0, -1))
+
+
+def said(state: str, repository: Repository) -> tuple[CheckStats, list[Finding]]:
+    """Check a log beside all that the repository knows of it."""
+    storage, keys = repository.storage, repository.keys
+    monitor = CollectingMonitor()
+    anchors, acceptances = read_anchors(storage, keys), read_acceptances(storage, keys)
+    return check(state, anchors, monitor, acceptances), monitor.findings
+
+
+def accept_all(state: str, repository: Repository, reason: str = "the disk died") -> Acceptance:
+    storage, keys = repository.storage, repository.keys
+    anchors = read_anchors(storage, keys)
+    lost = lost_lines(state, anchors, read_acceptances(storage, keys))
+    return accept(state, repository, anchors, lost, reason, NOW)
+
+
+def copied(repository: Repository, into: MemoryStorage) -> MemoryStorage:
+    for info in repository.storage.list(""):
+        into.put(info.name, [repository.storage.read(info.name)])
+    return into
+
+
+@pytest.fixture
+def lost(state: str, repository: Repository) -> str:
+    """A state folder that was lost, and a new one in which a run was noted and anchored."""
+    for number in range(3):
+        run(state, number)
+    anchor(state, repository, NOW)
+    shutil.rmtree(state)
+    run(state, 9)
+    anchor(state, repository, NOW)
+    return state
+
+
+def test_a_loss_that_was_accepted_is_told_at_every_check_and_is_no_alteration(
+    lost: str, repository: Repository
+) -> None:
+    assert said(lost, repository)[0].altered == 1
+    accept_all(lost, repository)
+    for number in range(3):
+        run(lost, 20 + number)
+        anchor(lost, repository, NOW)
+        stats, (finding,) = said(lost, repository)
+        assert (stats.altered, finding.code, finding.severity) == (0, "audit-lost", "info")
+        assert "lines 1 to 7" in finding.message
+        assert "accepted on 2023-11-14: the disk died" in finding.message
+    newest = [entry.kind for entry in entries(lost) if entry is not None]
+    assert newest[-4] == "accepted"
+    assert lost_lines(lost, read_anchors(repository.storage, repository.keys), []) != []
+
+
+def test_with_no_log_at_all_the_acceptance_begins_one(state: str, repository: Repository) -> None:
+    run(state)
+    anchor(state, repository, NOW)
+    shutil.rmtree(state)
+    accept_all(state, repository)
+    stats, (finding,) = said(state, repository)
+    assert (stats.altered, stats.anchored, finding.code) == (0, 2, "audit-lost")
+
+
+@pytest.mark.parametrize("again", ["cut off", "made anew", "removed"])
+def test_what_is_done_to_the_log_after_an_acceptance_is_noticed(
+    lost: str, repository: Repository, again: str
+) -> None:
+    accept_all(lost, repository)
+    if again == "cut off":
+        made_anew(lost, lambda old: old[:-1])
+    elif again == "made anew":
+        made_anew(lost, lambda old: [*old[:1], *old[2:]])
+    else:
+        shutil.rmtree(lost)
+    run(lost, 30)
+    run(lost, 31)
+    anchor(lost, repository, NOW)
+    assert "audit-altered" in [finding.code for finding in said(lost, repository)[1]]
+
+
+def test_the_lost_log_brought_back_does_not_hide_the_one_that_went_on(
+    state: str, repository: Repository, tmp_path: Path
+) -> None:
+    run(state)
+    anchor(state, repository, NOW)
+    shutil.move(state, tmp_path / "old")
+    accept_all(state, repository)
+    shutil.rmtree(state)
+    shutil.move(tmp_path / "old", state)
+    assert "audit-altered" in [finding.code for finding in said(state, repository)[1]]
+
+
+@pytest.mark.parametrize("more", range(1, 5))
+def test_an_older_state_of_the_log_that_was_put_back_can_be_accepted(
+    state: str, repository: Repository, tmp_path: Path, more: int
+) -> None:
+    """As from a machine's backup. The lines that are noted then have numbers that lost ones had."""
+    run(state)
+    anchor(state, repository, NOW)
+    kept = Repository(copied(repository, Keeping()), repository.keys)
+    shutil.copytree(state, tmp_path / "old")
+    for number in range(more):
+        append(state, NOW, "ended", verb="prune", run=str(number))
+        anchor(state, kept, NOW)
+    shutil.rmtree(state)
+    shutil.move(tmp_path / "old", state)
+    assert said(state, kept)[0].altered == more
+    item = accept_all(state, kept)
+    assert item.stretches == [(4, 3 + more)]
+    for number in range(6):
+        run(state, 40 + number)
+        anchor(state, kept, NOW)
+        assert [finding.code for finding in said(state, kept)[1]] == ["audit-lost"]
+    file_of(state).write_bytes(b"".join(file_of(state).read_bytes().splitlines(True)[:-2]))
+    assert "audit-altered" in [finding.code for finding in said(state, kept)[1]]
+
+
+def test_who_has_no_key_cannot_explain_away_what_is_lost(lost: str, repository: Repository) -> None:
+    """Neither with a line in the log, nor with an object of another repository."""
+    append(lost, NOW, "accepted", verb="audit accept", figures={"anchors": 1})
+    anchor(lost, repository, NOW)
+    stranger = create_repository(MemoryStorage(), "another")[0]
+    anchors = read_anchors(repository.storage, repository.keys)
+    accept(lost, stranger, anchors, lost_lines(lost, anchors, []), "nothing happened", NOW)
+    for info in stranger.storage.list("acceptances"):
+        repository.storage.put(info.name, [stranger.storage.read(info.name)])
+    assert "audit-altered" in [finding.code for finding in said(lost, repository)[1]]
+
+
+def test_an_acceptance_that_is_cut_off_anywhere_accepts_nothing_or_all(
+    lost: str, repository: Repository
+) -> None:
+    done = 0
+    for number in range(20):
+        inner = copied(repository, MemoryStorage())
+        storage = FaultyStorage(inner, at_change=number)
+        with suppress(Crash):
+            accept_all(lost, Repository(storage, repository.keys))
+        done = said(lost, Repository(inner, repository.keys))[0].altered == 0
+        if not storage.dead:
+            break
+        assert not done
+    assert done
+    assert number > 1
+
+
+def test_a_second_loss_is_accepted_beside_the_first(lost: str, repository: Repository) -> None:
+    accept_all(lost, repository, "the disk died")
+    shutil.rmtree(lost)
+    assert said(lost, repository)[0].altered == 1
+    accept_all(lost, repository, "and again")
+    stats, findings = said(lost, repository)
+    assert stats.altered == 0
+    assert [finding.message.rpartition(": ")[2] for finding in findings] == [
+        "the disk died",
+        "and again",
+    ]
+
+
+def test_the_reason_goes_with_the_user_whom_it_names_and_the_acceptance_stays(
+    lost: str, repository: Repository
+) -> None:
+    accept_all(lost, repository, "anna pulled the plug")
+    assert forget_in_acceptances(repository.storage, repository.keys, "anna") == 1
+    stats, (finding,) = said(lost, repository)
+    assert stats.altered == 0
+    assert finding.message.endswith("accepted on 2023-11-14: the reason was taken away")

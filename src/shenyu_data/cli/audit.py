@@ -9,14 +9,17 @@ from typing import Any
 import click
 
 from shenyu_data.cli.common import Call, common
+from shenyu_data.cli.confirm import confirm, yes_option
 from shenyu_data.cli.open import open_for
 from shenyu_data.cli.render import iso, local, number, table
 from shenyu_data.health.audit import entries
 from shenyu_data.health.audit_check import check
 from shenyu_data.health.audit_lines import Entry
+from shenyu_data.health.audit_lost import accept, lost_lines
 from shenyu_data.model.findings import Finding, printable
 from shenyu_data.model.moments import parse_moment
 from shenyu_data.operations.places import state_folder, state_of
+from shenyu_data.repository.acceptances import Acceptance, read_acceptances
 from shenyu_data.repository.anchors import read_anchors
 
 
@@ -82,13 +85,14 @@ def verify_command(call: Call) -> None:
     """Check that no line of the audit log was changed, removed, moved or put in.
 
     With a repository in the configuration, also against what was noted there. Exits with 1 if a
-    run has no end, with 4 if the log was altered.
+    run has no end, with 4 if the log was altered. What was accepted as lost is told each time.
     """
-    anchors = None
+    anchors, acceptances = None, list[Acceptance]()
     if call.settings.repository is not None:
         repository = open_for(call)
         anchors = read_anchors(repository.storage, repository.keys)
-    stats = check(_state(call), anchors, call.monitor)
+        acceptances = read_acceptances(repository.storage, repository.keys)
+    stats = check(_state(call), anchors, call.monitor, acceptances)
     proven = (
         "no repository is set"
         if stats.anchors is None
@@ -101,6 +105,11 @@ def verify_command(call: Call) -> None:
             f"{number(stats.entries, 'line')}, {number(stats.altered, 'alteration')}, "
             f"{number(stats.unfinished, 'run')} without an end",
             f"proven by the repository: {proven}",
+            *(
+                f"lost, accepted on {local(item.time_ms)}: {item.what} of what was noted before: "
+                f"{printable(item.reason) or 'the reason was taken away'}"
+                for item in stats.accepted
+            ),
         ]
     )
     call.finish(
@@ -114,6 +123,7 @@ def verify_command(call: Call) -> None:
             "altered": stats.altered,
             "unfinished": stats.unfinished,
             "mended": stats.mended,
+            "accepted": [_accepted(item) for item in stats.accepted],
         },
         text,
         findings=any(one.severity != "info" for one in call.monitor.findings),
@@ -121,11 +131,59 @@ def verify_command(call: Call) -> None:
     )
 
 
+@audit_command.command("accept")
+@click.option("--reason", required=True, metavar="TEXT", help="How it was lost; name nobody in it.")
+@click.option("--dry-run", is_flag=True, help="Say what would be accepted, and stop.")
+@common
+@yes_option
+def accept_command(call: Call, reason: str, dry_run: bool) -> None:
+    """Say for good that lines of the log are lost which the repository knows of, by an accident.
+
+    It cannot be taken back. `audit verify` tells of it each time, and notices what is done to the
+    log afterwards as before.
+    """
+    state, repository = _state(call), open_for(call)
+    anchors = read_anchors(repository.storage, repository.keys)
+    known = read_acceptances(repository.storage, repository.keys)
+    lost = lost_lines(state, anchors, known)
+    document: dict[str, Any] = {"dry_run": dry_run, "anchors": len(lost), "accepted": None}
+    if not lost:
+        call.finish(document, "Nothing is lost: the log has all lines that the repository knows.")
+        return
+    plan = "\n".join(
+        f"up to line {line.sequence} of the log that began with {line.log.hex()[:8]}"
+        for line in lost[:_MOST_SHOWN]
+    )
+    if len(lost) > _MOST_SHOWN:
+        plan += f"\n… and {len(lost) - _MOST_SHOWN:,} more"
+    if dry_run:
+        call.finish(document, f"The repository knows of lines that the log does not have:\n{plan}")
+        return
+    if not call.yes and not call.as_json and not call.quiet:
+        click.echo(f"The repository knows of lines that the log does not have:\n{plan}", err=True)
+    confirm(call, "Say for good that they are lost?")
+    item = accept(state, repository, anchors, lost, reason, _now_ms())
+    call.finish(
+        {**document, "accepted": _accepted(item)},
+        f"Accepted as lost: {item.what}. `shenyu-data audit verify` tells of it from now on.",
+    )
+
+
+_MOST_SHOWN = 20
 _NOTHING = "Nothing is noted: no command changed anything here."
 
 
 def _state(call: Call) -> str:
     return state_of(state_folder(os.environ), call.data)
+
+
+def _accepted(item: Acceptance) -> dict[str, Any]:
+    return {
+        "time": iso(item.time_ms),
+        "reason": item.reason or None,
+        "line": item.line.sequence,
+        "lost": [{"first": first, "last": last} for first, last in item.stretches],
+    }
 
 
 def _who(entry: Entry) -> str:

@@ -10,6 +10,7 @@ import os
 import socket
 from collections.abc import Iterable
 from contextlib import suppress
+from datetime import UTC, datetime
 
 import msgspec
 from blake3 import blake3
@@ -34,6 +35,7 @@ from shenyu_data.health.runs import birth_of
 from shenyu_data.model.errors import ObjectExists, RepositoryError, ShenyuDataError
 from shenyu_data.model.findings import Finding, Severity, printable
 from shenyu_data.model.monitor import Monitor
+from shenyu_data.repository.acceptances import Acceptance, Line
 from shenyu_data.repository.anchors import (
     Anchor,
     anchor_name,
@@ -48,6 +50,7 @@ _MOST_SAID = 100
 _MOST_OPEN = 10_000
 _MOST_OLDER = 8
 _ALTERED = "The lines before it stand. See who can write in the state folder, and docs/audit.md."
+_GONE = "if the state folder was lost by accident, `shenyu-data audit accept` says so for good"
 _CUT_OFF = "Nothing, if the machine lost power or its disk was full then."
 
 
@@ -55,7 +58,7 @@ class CheckStats(msgspec.Struct, kw_only=True):
     """What a check saw. ``anchored`` is the greatest number that an anchor proves, 0 for none;
     ``anchors`` is None if no repository was at hand. ``altered`` counts what is not as it was
     written, ``unfinished`` runs that have no end and do not run any more, ``mended`` lines that
-    were cut off.
+    were cut off. ``accepted`` is what somebody said of lines that are lost.
     """
 
     entries: int = 0
@@ -67,6 +70,7 @@ class CheckStats(msgspec.Struct, kw_only=True):
     altered: int = 0
     unfinished: int = 0
     mended: int = 0
+    accepted: list[Acceptance] = []
 
 
 def place_of(state: str) -> bytes:
@@ -110,19 +114,33 @@ def anchor(state: str, repository: Repository, now_ms: int) -> bool:
     return True
 
 
-def check(state: str, anchors: Iterable[Anchor] | None, monitor: Monitor) -> CheckStats:
+def check(
+    state: str,
+    anchors: Iterable[Anchor] | None,
+    monitor: Monitor,
+    acceptances: Iterable[Acceptance] = (),
+) -> CheckStats:
     """Read the whole log and tell what in it is not as it was written. ``anchors`` are those of the
-    repository, None if it is not at hand. Raise StateUnusable.
+    repository, None if it is not at hand, and ``acceptances`` explain some of them. Raise
+    StateUnusable.
     """
-    return _Check(state, anchors, monitor).run()
+    return _Check(state, anchors, acceptances, monitor).run()
 
 
 class _Check:
-    def __init__(self, state: str, anchors: Iterable[Anchor] | None, monitor: Monitor) -> None:
+    def __init__(
+        self,
+        state: str,
+        anchors: Iterable[Anchor] | None,
+        acceptances: Iterable[Acceptance],
+        monitor: Monitor,
+    ) -> None:
         self.stats = CheckStats(anchors=None if anchors is None else 0)
         self._state = state
         self._monitor = monitor
         place = place_of(state)
+        self.stats.accepted = [item for item in acceptances if item.place == place]
+        self._lost = {line for item in self.stats.accepted for line in item.lost}
         self._anchors = [one for one in anchors or () if one.place == place]
         self._log = ""
         self._previous = FIRST_PREVIOUS
@@ -141,6 +159,8 @@ class _Check:
             if name.startswith(ASIDE):
                 self._altered(name, "the end of an earlier log was altered; it was set aside")
         self._match_anchors()
+        for item in self.stats.accepted:
+            self._accepted(item)
         for entry in self._open.values():
             if not entry.born or birth_of(entry.pid) != entry.born:
                 self._unfinished(entry)
@@ -190,7 +210,7 @@ class _Check:
             if (one.log.hex(), one.sequence) == (self._log, entry.sequence):
                 if one.digest.hex() == digest:
                     self.stats.anchored = max(self.stats.anchored, entry.sequence)
-                else:
+                elif not self._is_lost(one):
                     self._altered(name, f"line {number} is not the one the repository knows")
         if entry.kind == "mended":
             self.stats.mended += 1
@@ -210,18 +230,34 @@ class _Check:
         if self.stats.anchors is not None:
             self.stats.anchors = len(self._anchors)
         for one in self._anchors:
+            if self._is_lost(one):
+                continue
             if one.log.hex() != self._log:
                 self._altered(
                     FOLDER,
                     f"the repository knows of another log here, of {one.sequence} lines: "
-                    "it was removed or replaced",
+                    f"it was removed or replaced; {_GONE}",
                 )
             elif one.sequence >= self._next:
                 self._altered(
                     FOLDER,
                     f"the repository knows of line {one.sequence}, and the log ends before it: "
-                    "its end was removed",
+                    f"its end was removed; {_GONE}",
                 )
+
+    def _is_lost(self, one: Anchor) -> bool:
+        return Line(one.log, one.sequence, one.digest) in self._lost
+
+    def _accepted(self, item: Acceptance) -> None:
+        day = datetime.fromtimestamp(item.time_ms / 1000, UTC).date()
+        self._say(
+            code="audit-lost",
+            severity="info",
+            path=FOLDER,
+            message=f"{item.what} of what was noted before: lost, accepted on {day}: "
+            f"{item.reason or 'the reason was taken away'}",
+            hint=f"Line {item.line.sequence} of the log that goes on says who accepted it.",
+        )
 
     def _cut_off(self, name: str) -> None:
         self.stats.mended += 1

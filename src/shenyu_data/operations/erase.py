@@ -39,6 +39,7 @@ from shenyu_data.operations.quarantine import Quarantine
 from shenyu_data.operations.receipts import check_place, write_receipt
 from shenyu_data.operations.recover_record import Records
 from shenyu_data.operations.recover_report import forget_user as forget_in_reports
+from shenyu_data.repository.acceptances import forget_in_acceptances
 from shenyu_data.repository.acknowledgements import forget_in_reasons
 from shenyu_data.repository.erasure import (
     DestroyedKeys,
@@ -268,7 +269,10 @@ class _Erasure:
                 ),
                 self._done(
                     code="reasons-not-forgotten",
-                    work=lambda: forget_in_reasons(storage, keys, printable(user)),
+                    work=lambda: (
+                        forget_in_reasons(storage, keys, printable(user)),
+                        forget_in_acceptances(storage, keys, printable(user)),
+                    ),
                 ),
                 self._done(
                     code="holds-not-forgotten",

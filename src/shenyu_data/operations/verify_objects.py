@@ -14,11 +14,13 @@ from msgspec import field
 from shenyu_data.model.errors import ObjectDamaged, ObjectMissing, RepositoryError
 from shenyu_data.model.findings import Finding
 from shenyu_data.model.monitor import Monitor
+from shenyu_data.repository.acceptances import read_acceptance
 from shenyu_data.repository.acknowledgements import read_acknowledgement
 from shenyu_data.repository.anchors import read_anchor
 from shenyu_data.repository.compression import DICTIONARY_BLAKE3
 from shenyu_data.repository.crypto import Secrets, fingerprint
 from shenyu_data.repository.format import (
+    ACCEPTANCES,
     ACKNOWLEDGEMENTS,
     ANCHORS,
     BUCKETS,
@@ -236,6 +238,7 @@ _READERS: dict[str, Reader] = {
     PROOFS: read_proof_object,
     ACKNOWLEDGEMENTS: read_acknowledgement,
     ANCHORS: read_anchor,
+    ACCEPTANCES: read_acceptance,
     MOVED: lambda storage, keys, name: read_moves(storage, keys, bytes.fromhex(name[6:])),
 }
 

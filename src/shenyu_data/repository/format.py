@@ -37,6 +37,7 @@ MOVED = "moved"
 GENERATIONS = "generations"
 ACKNOWLEDGEMENTS = "acknowledgements"
 ANCHORS = "anchors"
+ACCEPTANCES = "acceptances"
 COPY_SUFFIX = ".copy"
 """What is small and everything hangs on is stored twice."""
 
@@ -58,6 +59,7 @@ class ObjectKind(IntEnum):
     GENERATION = 9
     ACKNOWLEDGEMENT = 10
     ANCHOR = 11
+    ACCEPTANCE = 12
 
 
 _FOLDERS = {
@@ -72,6 +74,7 @@ _FOLDERS = {
     ObjectKind.GENERATION: GENERATIONS,
     ObjectKind.ACKNOWLEDGEMENT: ACKNOWLEDGEMENTS,
     ObjectKind.ANCHOR: ANCHORS,
+    ObjectKind.ACCEPTANCE: ACCEPTANCES,
 }
 
 
