@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from shenyu_data.health.store import STORE_NAME
+from shenyu_data.operations.places import state_folder, state_of
 from shenyu_data.testing.application import Application, chat
 from tests.cli.conftest import Said, Shenyu
 
@@ -254,3 +256,70 @@ def test_an_overwritten_history_counts_though_a_cleanup_changed_it(
     said = shenyu("backup", "--json")
     assert [trip["rule"] for trip in said.json["tripwires"]] == ["history-overwritten"]
     assert json.dumps(USERS[0]) not in json.dumps(said.json["tripwires"])
+
+
+def test_an_alarm_about_somebody_who_is_erased_offers_no_repair_any_more(
+    people: Application, shenyu: Shenyu
+) -> None:
+    overwrite(people)
+    shenyu("backup")
+    assert "shenyu-data repair" in shenyu("alerts", "list").out
+    assert "tripwire" in {one["code"] for one in shenyu("status", "--json").json["alerts"]}
+    assert shenyu("erase-user", USERS[0], "--yes", "--receipt", "r").status == 0
+    listed = shenyu("alerts", "list", "--json").json
+    assert "tripwire" not in {one["source"] for one in listed["alerts"]}
+    assert "tripwire" not in {one["code"] for one in shenyu("status", "--json").json["alerts"]}
+    everything = shenyu("alerts", "list", "--all").out
+    assert "whose histories were overwritten was erased" in everything
+    assert "shenyu-data repair" not in everything
+    assert USERS[0] not in everything
+    assert shenyu("prune", "--dry-run").status == 0
+
+
+def test_after_an_erasure_nothing_that_is_remembered_names_the_user(
+    people: Application, shenyu: Shenyu
+) -> None:
+    overwrite(people)
+    shenyu("backup", "--tag", f"before-{USERS[0]}-left")
+    shenyu("alerts", "silence", "backup-old", "--until", "3d")
+    (people.folder / f"users/{USERS[1]}.json").write_text("[")
+    shenyu("backup", "--tag", USERS[0])
+    shenyu("alerts", "ack", "--all", "--reason", f"{USERS[0]} is known")
+    shenyu("restore", "latest", "--user", USERS[0], "--to", "x")
+    said = shenyu("erase-user", USERS[0], "--yes", "--receipt", "r", "--json")
+    assert {one["code"] for one in said.json["findings"]} == {"tag-remains"}
+    state = Path(state_of(state_folder(os.environ), str(people.folder)))
+    names = [path for path in state.rglob("*") if path.is_file()]
+    assert state / STORE_NAME in names
+    for path in names:
+        assert USERS[0].encode() not in path.read_bytes(), path.name
+
+
+def test_an_alarm_that_was_acknowledged_before_is_not_acknowledged_again(
+    people: Application, shenyu: Shenyu
+) -> None:
+    overwrite(people)
+    alert = shenyu("backup", "--json").json["id"][:8]
+    first = shenyu("alerts", "ack", alert, "--reason", "tidied up", "--json").json
+    said = shenyu("alerts", "ack", alert, "--reason", "another one")
+    assert said.status == 0
+    assert f"Alert {alert} was acknowledged already on " in said.out
+    assert "tidied up" in said.out
+    assert "Acknowledged 0 alerts" in said.out
+    again = shenyu("alerts", "ack", alert, "--json").json
+    assert (first["acknowledged"], again["acknowledged"]) == (1, 0)
+    assert again["alerts"] == first["alerts"]
+
+
+def test_an_alert_of_a_rule_that_was_acknowledged_before_stays_as_it_was(
+    people: Application, shenyu: Shenyu
+) -> None:
+    (people.folder / f"users/{USERS[1]}.json").write_text("[")
+    assert shenyu("backup").status == 1
+    first = shenyu("alerts", "ack", "backup-degraded", "--reason", "known", "--json").json
+    assert first["acknowledged"] == 1
+    said = shenyu("alerts", "ack", "backup-degraded", "--reason", "another one")
+    assert "backup-degraded was acknowledged already on " in said.out
+    assert ": known" in said.out
+    again = shenyu("alerts", "ack", "backup-degraded", "--json").json
+    assert again["alerts"][0]["acknowledged"] == first["alerts"][0]["acknowledged"]

@@ -25,6 +25,7 @@ from shenyu_data.model.monitor import CollectingMonitor, SilentMonitor
 from shenyu_data.model.retention import Retention
 from shenyu_data.model.tripwires import DAY_MS, LEARNED_DAYS, Limits
 from shenyu_data.operations import backup as backup_module
+from shenyu_data.operations import tripwires
 from shenyu_data.operations.alarms import acknowledge, alarms, check_no_alarm
 from shenyu_data.operations.backup import BackupOptions, BackupStats, backup
 from shenyu_data.operations.copy import CopyOptions, copy, plan_copy
@@ -615,3 +616,70 @@ def test_no_prune_drops_what_an_alarm_pins(
 _COUNTED, _ = create_repository(MemoryStorage(), PASSPHRASE)
 assert isinstance(_COUNTED.storage, MemoryStorage)
 _EMPTY = dict(_COUNTED.storage.objects)
+
+
+def erase_all(place: Place, *users: str) -> None:
+    for path in place.data.folder.rglob("*.json"):
+        os.utime(path, (1, 1))  # nobody is active: an erasure need not wait long
+    for user in users:
+        receipt = f"{place.state}-receipt-{user[-1]}"
+        options = EraseOptions(receipt=receipt, state=place.state)
+        plan = plan_erase(str(place.data.folder), place.repository, user.encode())
+        stats = erase(str(place.data.folder), place.repository, plan, options, SilentMonitor())
+        assert stats.complete
+
+
+def test_an_alarm_about_somebody_who_is_erased_is_resolved(saved: Place) -> None:
+    alarmed(saved)
+    erase_all(saved, USERS[0])
+    (alarm,) = alarms(saved.repository)
+    assert (alarm.stands, alarm.resolved, alarm.acknowledgement) == (False, True, None)
+    saved.plan()
+
+
+def test_an_alarm_about_others_as_well_stands(saved: Place) -> None:
+    overwrite(saved, USERS[0])
+    overwrite(saved, USERS[1])
+    saved.back_up()
+    erase_all(saved, USERS[0])
+    assert alarms(saved.repository)[0].stands
+    erase_all(saved, USERS[1])
+    assert not alarms(saved.repository)[0].stands
+
+
+def test_an_alarm_about_more_than_are_looked_at_stands_until_it_is_acknowledged(
+    saved: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tripwires, "MOST_TOLD", 1)
+    overwrite(saved, USERS[0])
+    overwrite(saved, USERS[1])
+    saved.back_up()
+    erase_all(saved, USERS[0], USERS[1])
+    assert alarms(saved.repository)[0].stands
+
+
+def test_who_comes_back_after_an_erasure_is_watched_as_anybody(saved: Place) -> None:
+    alarmed(saved)
+    erase_all(saved, USERS[0])
+    saved.data.add_user(USERS[0], [chat(number) for number in range(5)])
+    saved.back_up()
+    overwrite(saved, number=901)
+    stats = saved.back_up()
+    assert [item.stands for item in alarms(saved.repository)] == [False, True]
+    assert saved.root(stats).overwritten == [
+        saved.repository.keys.user_pseudonym(USERS[0].encode())
+    ]
+
+
+def test_what_an_erasure_resolved_is_acknowledged_in_copies(saved: Place, tmp_path: Path) -> None:
+    stats = alarmed(saved)
+    other = create_repository(Elsewhere(), "another")[0]
+    for erased in (False, True):
+        if erased:
+            erase_all(saved, USERS[0])
+        plan = plan_copy(saved.repository, other, [stats.snapshot.hex()])
+        options = CopyOptions(state=str(tmp_path / "c"))
+        copy(saved.repository, other, plan, options, SilentMonitor())
+        (there,) = alarms(other)
+        assert there.snapshot.overwritten == [], "a pseudonym there means nobody here"
+        assert there.stands == alarms(saved.repository)[0].stands == (not erased)

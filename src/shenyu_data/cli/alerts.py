@@ -101,27 +101,37 @@ def ack_command(call: Call, ids: tuple[str, ...], everything: bool, reason: str)
     of_rules = [name for name in ids if not _SNAPSHOT.fullmatch(name)]
     of_tripwires = [name for name in ids if name not in of_rules]
     documents: list[dict[str, Any]] = []
+    lines: list[str] = []
     count = 0
     repository = open_for(call) if of_tripwires or everything else None
     chosen = _chosen(call, of_rules, now_ms, everything=everything)
     if repository is not None:
+        before = {item.snapshot.id for item in alarms(repository, failures=[]) if not item.stands}
         done = _acknowledge(call, repository, of_tripwires, reason, now_ms, everything=everything)
         documents += map(_document, done)
-        count += len(done)
+        lines += [_already(item) for item in done if item.snapshot.id in before]
+        count += sum(item.snapshot.id not in before for item in done)
     if chosen:
         with open_store(_state(call)) as store:
             seen = [kept.acknowledge(store, item, reason, now_ms) for item in chosen]
         documents += [_rule_document(item, now_ms) for item in seen]
-        count += len(seen)
+        known = [item for item in chosen if item.acked_ms is not None]
+        lines += [_already_line(item.key, item.acked_ms, item.reason) for item in known]
+        count += len(seen) - len(known)
     standing = _standing(call, repository, now_ms)
-    text = f"Acknowledged {number(count, 'alert')}; " + (
-        f"{number(standing, 'alert')} still to be looked at: `shenyu-data alerts list`."
-        if standing
-        else "none is left, and `shenyu-data prune` goes on."
-        if repository is not None
-        else "none is left."
+    lines.append(
+        f"Acknowledged {number(count, 'alert')}; "
+        + (
+            f"{number(standing, 'alert')} still to be looked at: `shenyu-data alerts list`."
+            if standing
+            else "none is left, and `shenyu-data prune` goes on."
+            if repository is not None
+            else "none is left."
+        )
     )
-    call.finish({"alerts": documents, "standing": standing}, text)
+    call.finish(
+        {"alerts": documents, "standing": standing, "acknowledged": count}, "\n".join(lines)
+    )
 
 
 @alerts_command.command("silence")
@@ -212,6 +222,21 @@ def _acknowledge(
     done = acknowledge(repository, names, reason, now_ms=now_ms)
     note_repository(call, repository)
     return done
+
+
+def _already(item: Alarm) -> str:
+    """Return a sentence about an alarm that nobody had to look at any more."""
+    name, seen = item.snapshot.id.hex()[:8], item.acknowledgement
+    if seen is not None:
+        return _already_line(name, seen.time_ms, seen.reason)
+    return f"Alert {name} is resolved: whose histories were overwritten was erased."
+
+
+def _already_line(name: str, time_ms: int | None, reason: str) -> str:
+    when = f" on {local(time_ms)}" if time_ms is not None else ""
+    return f"Alert {name} was acknowledged already{when}, and stays so: " + (
+        printable(reason) or "no reason was given"
+    )
 
 
 def _standing(call: Call, repository: Repository | None, now_ms: int) -> int:
@@ -316,7 +341,7 @@ def _document(item: Alarm) -> dict[str, Any]:
         if seen is not None
         else None,
         "silenced_until": None,
-        "resolved": None,
+        "resolved": iso(item.erased_ms) if item.erased_ms is not None and item.resolved else None,
     }
 
 
@@ -330,6 +355,10 @@ def _text(item: Alarm) -> str:
     if seen is not None:
         why = f": {printable(seen.reason)}" if seen.reason else ""
         return "\n".join([*lines, f"  acknowledged {local(seen.time_ms)}{why}"])
+    if item.erased_ms is not None:
+        lines.append(f"  whose histories were overwritten was erased: {local(item.erased_ms)}")
+    if not item.stands:
+        return "\n".join(lines)
     pinned = [
         f"{one.hex()[:8]}{'' if one in item.there else ' (not in this repository)'}"
         for one in snapshot.pinned
@@ -339,7 +368,7 @@ def _text(item: Alarm) -> str:
 
 
 def _commands(item: Alarm) -> list[tuple[str, str]]:
-    return commands(item.snapshot.id, item.snapshot.trips, item.there)
+    return commands(item.snapshot.id, item.trips, item.there)
 
 
 def command_lines(found: list[tuple[str, str]]) -> list[str]:

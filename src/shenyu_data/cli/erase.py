@@ -13,6 +13,7 @@ from shenyu_data.cli.audited import audited
 from shenyu_data.cli.cleanup_hold import hold_json, hold_name
 from shenyu_data.cli.common import Call, common
 from shenyu_data.cli.confirm import confirm_by_name, yes_option
+from shenyu_data.cli.noted import note_repository
 from shenyu_data.cli.open import open_for
 from shenyu_data.cli.render import iso, local, number, size
 from shenyu_data.cli.terminal import say
@@ -49,6 +50,7 @@ def erase_user_command(
     receipt, and running it again goes on.
     """
     repository = open_for(call, "shenyu_data.operations.erase")
+    from shenyu_data.health.alerts import forget_in_alerts
     from shenyu_data.health.drill_ledger import forget_user
     from shenyu_data.health.runs import forget_in_runs
     from shenyu_data.health.store import open_store
@@ -82,8 +84,10 @@ def erase_user_command(
     )
     with open_store(state) as store:
         forget_in_runs(store, printable(name))
+        forget_in_alerts(store, printable(name))
         forget_user(store, plan.pseudonym)
     stats = erase(call.data, repository, plan, options, call.monitor)
+    note_repository(call, repository)  # an alarm may be resolved by it
     call.finish(
         {**_plan_json(plan, now_ms), **_stats_json(stats, place), "dry_run": False},
         _stats_text(plan, stats, place),

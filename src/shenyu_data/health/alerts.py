@@ -18,7 +18,7 @@ from shenyu_data.health.hooks import Occasion
 from shenyu_data.health.known import TICK, WATCHED, note, note_samples, note_tick, noted_ms
 from shenyu_data.health.outbox import Kind, add_message, tidy_outbox
 from shenyu_data.health.schedule import Schedule, open_schedule, remember
-from shenyu_data.health.store import Store
+from shenyu_data.health.store import Store, wipe_journal
 from shenyu_data.model.alert_rules import CODES, judge
 from shenyu_data.model.alerts import DAY_MS, Condition, Facts
 from shenyu_data.model.config_alerts import LEVELS, AlertsTable, Level
@@ -211,14 +211,26 @@ def _silenced(alert: Alert, silences: Mapping[str, int]) -> Alert:
 
 def acknowledge(store: Store, alert: Alert, reason: str, now_ms: int) -> Alert:
     """Note that somebody has seen an alert: it is not told again until it has gone or grown worse.
-    Raise UsageError if the reason is no line of text, or StateUnusable.
+    One that was acknowledged stays as it was. Raise UsageError if the reason is no line of text, or
+    StateUnusable.
     """
     if not reason.isprintable() or len(reason) > MOST_REASON:
         raise UsageError(
             "the reason must be printable text, of one line",
             hint=f"At most {MOST_REASON} characters.",
         )
+    if alert.acked_ms is not None:
+        return alert
     return _change(store, msgspec.structs.replace(alert, acked_ms=now_ms, reason=reason))
+
+
+def forget_in_alerts(store: Store, text: str) -> None:
+    """Take the reasons that hold ``text``, such as the name of a user who is erased, away. Raise
+    StateUnusable.
+    """
+    with store.writing() as connection:
+        connection.execute("UPDATE alerts SET reason = '' WHERE instr(reason, ?)", (text,))
+    wipe_journal(store)
 
 
 def find_alert(known: Iterable[Alert], wanted: str) -> Alert:

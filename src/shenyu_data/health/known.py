@@ -220,16 +220,13 @@ def bring_up_to_date(
     tripped = None
     if standing:
         last = standing[-1]
-        trips = [trip for item in standing for trip in item.snapshot.trips if trip.is_alarm]
+        trips = [trip for item in standing for trip in item.trips if trip.is_alarm]
         tripped = Tripped(
             count=len(standing),
             since_ms=standing[0].snapshot.time_ms,
             rules=sorted({trip.rule for trip in trips}),
             pinned=last.there[0].hex()[:8] if last.there else None,
-            commands=[
-                command
-                for _, command in commands(last.snapshot.id, last.snapshot.trips, last.there)
-            ],
+            commands=[command for _, command in commands(last.snapshot.id, last.trips, last.there)],
         )
     note_tripped(store, now_ms, tripped)
     return found

@@ -38,7 +38,7 @@ KEPT_MS = 400 * 86_400_000
 
 _KEPT_EACH = 10
 _MOST_BYTES = 16_384
-_TEXTS = ("id", "kind", "parent", "tag", "time", "error_code")  # what figures hold besides numbers
+_TEXTS = ("id", "kind", "parent", "time", "error_code")  # what figures hold besides numbers
 RUN_COLUMNS = (
     "id, job, verb, due_ms, attempt, started_ms, ended_ms, outcome, exit_status, figures, error, "
     "pid, born"

@@ -14,6 +14,9 @@ import msgspec
 from msgspec import Meta
 
 DAY_MS = 86_400_000
+OVERWRITTEN = "history-overwritten"
+"""The code of the rule about histories that lost chats by accident."""
+
 LEARNED_DAYS = 7
 """From so many days on that have a snapshot, what they showed says what is ordinary."""
 
@@ -283,13 +286,13 @@ def describe(trip: Trip) -> str:
     """Return a sentence about a trip, for people: numbers, and nobody's name."""
     one, many = _WHAT.get(trip.rule, (trip.rule, trip.rule))
     what = f"{trip.count:,} {one if trip.count == 1 else many}"
-    if trip.rule == "history-overwritten":
+    if trip.rule == OVERWRITTEN:
         return f"{what}, as when the application takes a torn history for empty and overwrites it"
     return f"{what}, of {trip.total:,}; fewer than {trip.limit:,} would be ordinary"
 
 
 _WHAT = {
-    "history-overwritten": (
+    OVERWRITTEN: (
         "history is whole and lost chats at once",
         "histories are whole and lost chats at once",
     ),

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from shenyu_data.model.errors import PruneBlocked, RepositoryError, UsageError
-from shenyu_data.model.tripwires import Trip
+from shenyu_data.model.tripwires import OVERWRITTEN, Trip
 from shenyu_data.repository.acknowledgements import (
     MOST_REASON,
     Acknowledgement,
@@ -20,22 +20,39 @@ from shenyu_data.repository.acknowledgements import (
 )
 from shenyu_data.repository.format import Snapshot
 from shenyu_data.repository.repository import Repository
+from shenyu_data.repository.tombstones import Tombstones, read_tombstones
 
 
 class Alarm(msgspec.Struct, frozen=True, kw_only=True):
     """A snapshot at which tripwires tripped, and its acknowledgement, if there is one.
 
-    Of what it pins, ``there`` are the snapshots that this repository holds.
+    Of what it pins, ``there`` are the snapshots that this repository holds. ``erased_ms``: all
+    whose histories were overwritten have been erased since, the last one then; None: not so.
     """
 
     snapshot: Snapshot
     acknowledgement: Acknowledgement | None
     there: Sequence[bytes]
+    erased_ms: int | None = None
+
+    @property
+    def trips(self) -> list[Trip]:
+        """The tripwires that somebody has to look at: not what cannot be brought back any more."""
+        return [
+            trip
+            for trip in self.snapshot.trips
+            if self.erased_ms is None or trip.rule != OVERWRITTEN
+        ]
+
+    @property
+    def resolved(self) -> bool:
+        """Whether nothing is left of it to be looked at, or brought back."""
+        return not any(trip.is_alarm for trip in self.trips)
 
     @property
     def stands(self) -> bool:
         """Whether somebody has to look at it."""
-        return self.acknowledgement is None
+        return self.acknowledgement is None and not self.resolved
 
 
 def alarms(
@@ -66,16 +83,36 @@ def alarms(
     alarmed = [item for item in everything if item.alarmed]
     if not alarmed:
         return []
-    seen = acknowledged(repository.storage, repository.keys)
+    storage, keys = repository.storage, repository.keys
+    seen = acknowledged(storage, keys)
+    # Of whom it cannot be told that they were erased, they were not: the alarm stands.
+    asked = any(item.overwritten for item in alarmed)
+    stones = read_tombstones(storage, keys, []) if asked else Tombstones()
     ids = {item.id for item in everything}
     return [
         Alarm(
             snapshot=item,
             acknowledgement=seen.get(item.id),
             there=[pinned for pinned in item.pinned if pinned in ids],
+            erased_ms=_erased_ms(item, stones),
         )
         for item in alarmed
     ]
+
+
+def _erased_ms(item: Snapshot, stones: Tombstones) -> int | None:
+    """Return when the last one was erased of whose histories were overwritten, if all were."""
+    count = sum(trip.count for trip in item.trips if trip.rule == OVERWRITTEN)
+    if not item.overwritten or len(item.overwritten) != count:
+        return None  # not everybody is known
+    times = [
+        min(
+            (one.time_ms for one in stones.of(owner) if one.sequence >= item.sequence), default=None
+        )
+        for owner in item.overwritten
+    ]
+    known = [time_ms for time_ms in times if time_ms is not None]
+    return max(known) if len(known) == len(times) else None
 
 
 def commands(
@@ -86,10 +123,10 @@ def commands(
     """
     found = []
     rules = {trip.rule for trip in trips if trip.is_alarm}
-    if "history-overwritten" in rules:
+    if OVERWRITTEN in rules:
         found.append(("brings back the chats that were overwritten", "shenyu-data repair"))
     tripped = snapshot.hex()[:8]
-    if rules - {"history-overwritten"} and there:
+    if rules - {OVERWRITTEN} and there:
         good = there[0].hex()[:8]
         found += [
             ("says what changed", f"shenyu-data diff {good} {tripped}"),
@@ -146,10 +183,14 @@ def _find(known: Sequence[Alarm], name: str) -> Alarm:
 
 
 def carry_acknowledgements(source: Repository, destination: Repository, ids: set[bytes]) -> int:
-    """Acknowledge in the ``destination`` what was acknowledged in the source, of the snapshots with
-    these ids, which both hold; return how many that were.
+    """Acknowledge in the ``destination`` what was acknowledged in the source, or what erasures
+    resolved there, of the snapshots with these ids, which both hold; return how many that were.
     """
     theirs = acknowledged(source.storage, source.keys)
+    for alarm in alarms(source, failures=[]):
+        snapshot = alarm.snapshot.id
+        if not alarm.stands and snapshot not in theirs:
+            theirs[snapshot] = Acknowledgement(snapshot, alarm.erased_ms or 0, "")
     if not theirs.keys() & ids:
         return 0
     missing = (theirs.keys() & ids) - acknowledged(destination.storage, destination.keys).keys()

@@ -153,9 +153,12 @@ class _Backup:
                 unseen=len(capture.without_parent),
                 time_ms=self._time_ms,
             )
-            trips, pinned = list(verdict.trips), list(verdict.pinned)
             root = msgspec.structs.replace(
-                root, evidence=verdict.evidence, trips=trips, pinned=pinned
+                root,
+                evidence=verdict.evidence,
+                trips=list(verdict.trips),
+                pinned=list(verdict.pinned),
+                overwritten=list(verdict.overwritten),
             )
         stored += store_root(
             repository,

@@ -318,6 +318,7 @@ class SnapshotCopy:
             parent=source.parent if there else None,
             incomplete=source.incomplete or self._left_out,
             stored_bytes=self._stored_bytes,
+            overwritten=[],  # pseudonyms that mean nobody there
         )
         relies_on = self._reference.destination if self._reference is not None else None
         names = {object_name(ObjectKind.PACK, pack) for pack in self._packs_written}

@@ -32,6 +32,7 @@ from shenyu_data.model.layout import USERS, is_path_of, is_plain_name, path_of
 from shenyu_data.model.monitor import Monitor
 from shenyu_data.operations.acknowledged import forget_acknowledgements
 from shenyu_data.operations.erase_dates import good_ms_of, iso, versions_unknown
+from shenyu_data.operations.erase_tags import tags_naming
 from shenyu_data.operations.holds import HoldFiles, forget_holds, holds_of, refuse_held
 from shenyu_data.operations.interrupted import sweep_imports
 from shenyu_data.operations.journal import Journals, Swap, open_journals
@@ -235,6 +236,8 @@ class _Erasure:
         for journal in self._journals:
             journal.forget(self._plan.user)
         forgotten = self._forget()
+        if (tagged := tags_naming(self._repository, self._plan.user)) is not None:
+            self._report(tagged)
         complete = quiet and self._remover.complete and forgotten and not destroyed.failures
         return EraseStats(
             complete=complete,

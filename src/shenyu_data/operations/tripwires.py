@@ -27,6 +27,7 @@ from shenyu_data.model.tripwires import (
     describe,
     judge,
 )
+from shenyu_data.operations.alarms import alarms
 from shenyu_data.operations.tripwire_signs import Signs, Suspect
 from shenyu_data.repository.acknowledgements import acknowledged
 from shenyu_data.repository.format import Snapshot, Totals
@@ -54,6 +55,7 @@ class Verdict(NamedTuple):
     evidence: Evidence | None = None
     trips: Sequence[Trip] = ()
     pinned: Sequence[bytes] = ()
+    overwritten: Sequence[bytes] = ()
     findings: Sequence[Finding] = ()
 
 
@@ -136,10 +138,12 @@ def look(
         days=days_between(parent.time_ms, time_ms),
     )
     if not any(trip.is_alarm for trip in trips):
-        return Verdict(evidence, trips, (), _told(trips, b"", data, overwritten))
+        return Verdict(evidence, trips, findings=_told(trips, b"", data, overwritten))
     holders = [item.snapshot for item in overwritten[:MOST_TOLD] if item.snapshot]
     pinned = _pinned(parent, snapshots, holders)
-    return Verdict(evidence, trips, pinned, _told(trips, pinned[0], data, overwritten))
+    keys = repository.keys
+    owners = [keys.user_pseudonym(item.suspect.owner) for item in overwritten[:MOST_TOLD]]
+    return Verdict(evidence, trips, pinned, owners, _told(trips, pinned[0], data, overwritten))
 
 
 class _Overwritten(NamedTuple):
@@ -265,10 +269,9 @@ def untold(repository: Repository, snapshots: Sequence[Snapshot]) -> list[tuple[
         since.insert(0, item)
     if not any(item.alarmed for item in since):
         return []
-    seen = acknowledged(repository.storage, repository.keys)
     return [
-        (item.id, finding)
-        for item in since
-        if item.alarmed and item.id not in seen
-        for finding in _told(item.trips, item.pinned[0], "", [])
+        (item.snapshot.id, finding)
+        for item in alarms(repository, since)
+        if item.stands
+        for finding in _told(item.snapshot.trips, item.snapshot.pinned[0], "", [])
     ]

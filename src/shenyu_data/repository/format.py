@@ -300,7 +300,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
     ``evidence`` is what vanished since the parent (None: nobody compared them), ``trips`` the
     tripwires that this broke, and ``pinned`` snapshots that hold what was there before, the best
-    one first.
+    one first. ``overwritten`` are the pseudonyms of those whose histories lost chats by accident,
+    one of each history, as far as they were looked at.
     """
 
     id: ObjectId
@@ -325,6 +326,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     evidence: Evidence | None = None
     trips: list[Trip] = []
     pinned: list[ObjectId] = []
+    overwritten: list[ObjectId] = []
 
     @property
     def alarmed(self) -> bool:
