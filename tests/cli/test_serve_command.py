@@ -15,8 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from shenyu_data.health.runs import Run, birth_of, runs
+from shenyu_data.health.jobs import Running, launch
+from shenyu_data.health.runs import Run, age_s, birth_of, runs
 from shenyu_data.health.store import open_store
+from shenyu_data.model.config_schedule import JobTable
 from shenyu_data.operations.places import state_folder, state_of
 
 from .conftest import Shenyu
@@ -231,6 +233,78 @@ def test_the_configuration_is_read_again(served: Path) -> None:
     serve.process.send_signal(signal.SIGHUP)
     wait_until(lambda: "serving 2 jobs: read again" in serve.out.read_text())
     assert serve.end(signal.SIGTERM) == 0
+
+
+HANGS = """#!/bin/sh
+touch started
+sleep 100000
+"""
+
+
+def make_it_hang(place: Path, timeout: str) -> None:
+    """Have the command for the passphrase never come back."""
+    (place / "passphrase").write_text(HANGS)
+    text = CONFIG.format(place=place) + f'timeout = "{timeout}"\nretries = 0\n'
+    (place / "shenyu-data.toml").write_text(text)
+
+
+def test_a_job_that_hangs_is_ended_after_its_timeout(served: Path) -> None:
+    make_it_hang(served, "2s")
+    serve = Serve()
+    wait_until(lambda: outcomes(served) == [(1, "timed-out")])
+    (run,) = noted(served)
+    assert run.error == "it took longer than its timeout of 2s"
+    assert run.ended_ms is not None
+    assert run.ended_ms - run.started_ms >= 2000
+    wait_until(lambda: "nightly: timed-out" in serve.out.read_text())
+    assert serve.end(signal.SIGTERM) == 1
+
+
+def test_a_job_that_hangs_and_outlived_its_serve_is_ended_by_the_next(served: Path) -> None:
+    make_it_hang(served, "9999d")
+    serve = Serve()
+    wait_until((served / "started").exists)
+    serve.end(signal.SIGKILL)
+    make_it_hang(served, "1s")
+    wait_until(lambda: age_s(noted(served)[0]) > 1)
+    again = Serve()
+    (run,) = noted(served)
+    wait_until(lambda: birth_of(run.pid) != run.born)
+    again.process.send_signal(signal.SIGHUP)  # it looks again
+    wait_until(lambda: outcomes(served) == [(1, "timed-out")])
+    assert again.end(signal.SIGTERM) == 0
+
+
+def test_a_job_that_hangs_is_ended_where_cron_calls_it(
+    served: Path, shenyu: Shenyu, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SHENYU_DATA_PASSPHRASE")
+    make_it_hang(served, "1s")
+    said = shenyu("schedule", "run", "nightly", "--json")
+    assert said.json["outcome"] == "timed-out"
+    assert said.status == 130
+    assert outcomes(served) == [(1, "timed-out")]
+    shown = shenyu("schedule", "show")
+    assert "TIMED OUT" in shown.out
+    assert shown.status == 1
+
+
+def test_what_heeds_no_interrupt_is_killed_in_the_end(tmp_path: Path) -> None:
+    """By a clock that is played."""
+    clock = [0.0]
+    started = tmp_path / "started"
+    deaf = ["sh", "-c", f"trap '' INT TERM; touch {started}; while :; do sleep 0.05; done"]
+    process = launch(deaf, os.environ)
+    wait_until(started.exists)
+    job = JobTable(run=["verify"], at="@daily", timeout="1h").job("x")
+    running = Running(job, 0, 1, None, process, lambda: clock[0])
+    assert running.keep_time() == 3600
+    for later_s in (3601, 3602, 3662, 3663, 3673):
+        assert not running.ended()
+        clock[0] = later_s
+        running.keep_time()
+    assert process.wait() == -signal.SIGKILL
+    assert running.outcome == "timed-out"
 
 
 @pytest.mark.parametrize("abstract", [False, True])

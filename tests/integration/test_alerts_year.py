@@ -251,6 +251,13 @@ def invalid(machine: Machine) -> None:
     machine.exits.clear()
 
 
+def hanging(machine: Machine) -> None:
+    """A verification hangs until somebody ends it."""
+    run_id = begin_run(machine.store, "verify", machine.now_ms, job="verify", due_ms=machine.now_ms)
+    machine.days(0.5)
+    end_run(machine.store, run_id, machine.now_ms, "interrupted", exit_status=130)
+
+
 def blind_drill(machine: Machine) -> None:
     machine.exits["drill"] = (3, {"error_code": "drill-blind"})
     machine.days(8)
@@ -284,6 +291,7 @@ TROUBLES: dict[str, tuple[Trouble, set[str]]] = {
     "degraded": (degraded, {"backup-degraded"}),
     "damage": (damage, {"verify-failed"}),
     "invalid documents": (invalid, {"documents-invalid"}),
+    "hanging job": (hanging, {"job-slow:verify"}),
     "blind drill": (blind_drill, {"drill-failed"}),
     "steady leak": (steady_leak, {"disk-full-soon:data"}),
     "import of everything": (import_of_everything, {"data-growth"}),

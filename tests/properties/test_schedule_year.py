@@ -3,9 +3,11 @@ none happened twice; whatever clocks, power and disks do.
 """
 
 import os
+import shutil
+import signal
 import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shenyu_data.health.jobs import Process, Program
+from shenyu_data.health.known import REPOSITORY, KnownRepository, note
 from shenyu_data.health.runs import RUN_COLUMNS, Run, run_of_row
 from shenyu_data.health.schedule import open_schedule
 from shenyu_data.health.scheduler import Scheduler, Work
@@ -42,7 +45,12 @@ class Machine:
         self.status = 0
         """What jobs exit with from now on."""
         self.takes_ms = 10 * MINUTE_MS
+        self.deaf = False
+        """Whether jobs do not heed an interrupt."""
         self.findings: list[Finding] = []
+        self.repository: KnownRepository | None = None
+        """What the repository tells when it is asked, if it can be."""
+        self._location: str | None = None
         self._state = str(state)
         self._disk_full = False
         # What spreads jobs elsewhere, the machine and the folder, must be the same each time here.
@@ -57,12 +65,26 @@ class Machine:
         self.findings.append(finding)
 
     def start(self, command: Sequence[str], environment: Mapping[str, str]) -> Process:
+        if command[1] == "status":  # the repository is asked
+            return Simulated(self, self.true_ms + MINUTE_MS, 0, self.be_asked)
         self.began.append((command[1], self.true_ms))
         return Simulated(self, self.true_ms + self.takes_ms, self.status)
 
+    def be_asked(self) -> None:
+        if self.repository is not None:
+            with self.open_log(self._state) as store:
+                note(store, REPOSITORY, self.now_ms, self.repository)
+
+    def lose_state(self) -> None:
+        """Lose the state folder while nothing is at work, which holds snapshots."""
+        self.power_off()
+        shutil.rmtree(self._state)
+        self._location = "/repo"
+        self.power_on()
+
     def power_on(self) -> None:
         nothing = load_settings(
-            config_file=None, data="/data", repository=None, jobs=None, environment={}
+            config_file=None, data="/data", repository=self._location, jobs=None, environment={}
         )
         program = Program(words=["program"], flags=[])
         self._scheduler = Scheduler(
@@ -75,6 +97,7 @@ class Machine:
             start=self.start,
             open_log=self.open_log,
             hooks=(),
+            elapsed_s=lambda: self.true_ms / 1000,
         )
 
     def power_off(self) -> None:
@@ -112,7 +135,8 @@ class Machine:
                 running = self._scheduler.running
                 if running is not None:
                     assert isinstance(running.process, Simulated)
-                    step_ms = min(step_ms, running.process.ends_ms - self.true_ms)
+                    until_end_ms = running.process.ends_ms - self.true_ms
+                    step_ms = min(step_ms, until_end_ms, wake_ms - self.now_ms)
                 else:
                     step_ms = min(step_ms, wake_ms - self.now_ms)
             step_ms = max(step_ms, 1000)
@@ -133,19 +157,35 @@ class Machine:
 
 
 class Simulated:
-    """A process that ends at a time. Its number is that of these tests: it lives."""
+    """A process that ends at a time, or soon after it is told to. Its number is that of these
+    tests: it lives.
+    """
 
-    def __init__(self, machine: Machine, ends_ms: int, status: int) -> None:
+    def __init__(
+        self,
+        machine: Machine,
+        ends_ms: int,
+        status: int,
+        at_end: Callable[[], None] = lambda: None,
+    ) -> None:
         self.pid = os.getpid()
         self.ends_ms = ends_ms
         self._machine = machine
         self._status = status
+        self._at_end = at_end
 
     def poll(self) -> int | None:
-        return self._status if self._machine.true_ms >= self.ends_ms else None
+        if self._machine.true_ms < self.ends_ms:
+            return None
+        self._at_end()
+        return self._status
 
     def wait(self) -> int:
         return self._status
+
+    def send_signal(self, sig: int) -> None:
+        if self.poll() is None and (sig != signal.SIGINT or not self._machine.deaf):
+            self.ends_ms, self._status = self._machine.true_ms + 1000, -sig
 
 
 def check(machine: Machine, since_ms: int) -> None:
@@ -279,6 +319,80 @@ def test_a_clock_that_jumps_silences_nothing_and_doubles_nothing(tmp_path: Path)
         expected = 7 if jump_ms == -3 * DAY_MS else 10
         assert expected <= runs <= 11, (jump_ms, runs)
     assert max(Counter((row.due_ms, row.attempt) for row in machine.rows()).values()) == 1
+
+
+@pytest.mark.parametrize("deaf", [False, True])
+def test_a_job_that_hangs_holds_up_nothing_for_longer_than_it_may(
+    deaf: bool, tmp_path: Path
+) -> None:
+    """It hangs each Monday of a quarter, and heeds an interrupt or not."""
+    jobs = {
+        "hangs": JobTable(run=["verify"], at="0 2 * * *", timeout="2h", retries=1),
+        "waits": JobTable(run=["backup"], at="0 3 * * *"),
+    }
+    machine = Machine(tmp_path, ScheduleTable(timezone="Europe/Berlin", jobs=jobs), LEAP_YEAR)
+    since_ms = machine.now_ms
+    machine.deaf = deaf
+    for _ in range(13):
+        machine.pass_time(6 * DAY_MS)
+        machine.takes_ms = 1000 * DAY_MS
+        machine.pass_time(14 * HOUR_MS - 15 * MINUTE_MS)  # at night: it hangs since two
+        machine.takes_ms = 10 * MINUTE_MS
+        machine.pass_time(10 * HOUR_MS + 15 * MINUTE_MS)
+    check(machine, since_ms)
+    rows = machine.rows()
+    counts = Counter((row.job, row.outcome) for row in rows)
+    assert counts == {("hangs", "timed-out"): 13, ("hangs", "good"): 91, ("waits", "good"): 91}
+    for row in rows:
+        assert row.ended_ms is not None
+        late_ms = row.ended_ms - row.started_ms - 2 * HOUR_MS
+        assert row.outcome != "timed-out" or 0 <= late_ms <= 3 * MINUTE_MS
+        assert row.due_ms is not None
+        assert row.started_ms - row.due_ms <= 3 * HOUR_MS
+
+
+KNOWN = KnownRepository(
+    id="00",
+    location="/repo",
+    snapshots=9,
+    oldest_ms=0,
+    newest_ms=None,
+    good_ms=None,
+    degraded=0,
+    totals={},
+    held_bytes=1,
+    size_bytes=1,
+    proven_ms=None,
+    slots=[],
+)
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_a_state_that_is_lost_puts_off_no_run(told: bool, tmp_path: Path) -> None:
+    """It is lost every other month, at another time of another day, and the repository tells when
+    backups were made, or cannot be asked.
+    """
+    machine = Machine(tmp_path / "state", ScheduleTable(timezone="Europe/Berlin"), LEAP_YEAR)
+    for number in range(6):
+        before = len(machine.began)
+        machine.pass_time(59 * DAY_MS + number * 5 * HOUR_MS)
+        lost_ms = machine.true_ms
+        last = dict(machine.began)
+        if told:
+            machine.repository = msgspec.structs.replace(
+                KNOWN, newest_ms=last["backup"], full_ms=last["backup"], pruned_ms=last["prune"]
+            )
+        machine.lose_state()
+        machine.pass_time(3 * HOUR_MS)
+        again = Counter(verb for verb, time_ms in machine.began if time_ms >= lost_ms)
+        # Twice: at once, and by the clock. What the repository tells is not done again at once.
+        due = Counter(verb for verb, _ in machine.began[before:])
+        assert due["drill"] >= 8
+        for verb, least in (("verify", 1), ("validate", 1), ("drill", 1), ("backup", 2)):
+            told_of = told and verb == "backup"
+            assert least - 2 * told_of <= again[verb] <= least + 2, (number, verb)
+    codes = Counter(item.code for item in machine.findings)
+    assert codes == {"state-rebuilt" if told else "state-not-rebuilt": 6}
 
 
 EVENTS = st.lists(

@@ -16,6 +16,8 @@ from shenyu_data.model.errors import UsageError
         ("4w", 28 * 86400),
         ("1y", 365 * 86400),
         ("90min", 5400),
+        ("0s", 0),
+        ("45 seconds", 45),
         ("0d", 0),
         ("3D", 3 * 86400),
         ("1 hour", 3600),

@@ -111,6 +111,17 @@ CAUSES: dict[str, tuple[Facts, str]] = {
         "",
     ),
     "job-failed, killed": (facts(jobs=job(failures=2, failing_ms=NOW, killed=True)), ""),
+    "job-failed, timed out": (facts(jobs=job(failures=2, failing_ms=NOW, timed_out=True)), ""),
+    "job-slow": (facts(jobs=job(running_ms=NOW - 4 * HOUR_MS, usual_ms=MINUTE_MS)), ""),
+    "job-slow, of a large one": (
+        facts(jobs=job(running_ms=NOW - 26 * HOUR_MS, usual_ms=5 * HOUR_MS)),
+        "",
+    ),
+    "job-slow, never done": (facts(jobs=job(running_ms=NOW - 25 * HOUR_MS)), ""),
+    "job-slow, by the configuration": (
+        facts(jobs=job(running_ms=NOW - 2 * HOUR_MS, usual_ms=HOUR_MS)),
+        '[alerts.job-slow]\nolder_than = "90min"',
+    ),
     "run-skipped": (facts(jobs=job(skipped="1 run was missed", skipped_ms=NOW - DAY_MS)), ""),
     "jobs-stopped": (facts(jobs=job(seen_ms=NOW - 9 * HOUR_MS)), ""),
     "verify-overdue": (facts(verified_ms=NOW - 5 * DAY_MS), ""),
@@ -166,6 +177,11 @@ QUIET: dict[str, tuple[Facts, str]] = {
     ),
     "a run that is tried again": (
         facts(jobs=job(failures=1, failing_ms=NOW, attempt=1, exit_status=3)),
+        "",
+    ),
+    "a first run that takes a day": (facts(jobs=job(running_ms=NOW - 23 * HOUR_MS)), ""),
+    "a run that takes four times as long as ever": (
+        facts(jobs=job(running_ms=NOW - 20 * HOUR_MS, usual_ms=5 * HOUR_MS)),
         "",
     ),
     "damage that has a rule of its own": (

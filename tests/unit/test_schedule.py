@@ -118,6 +118,13 @@ def test_a_run_that_failed_is_tried_again_after_waits_that_double() -> None:
     assert len(attempts) == 4
 
 
+def test_a_run_that_took_too_long_is_tried_again_as_one_that_failed() -> None:
+    decision = decide(job(), [attempt("timed-out")], at(NOON), since_ms=0)
+    assert (decision.action, decision.attempt, decision.why) == ("run", 2, "retry")
+    many = [attempt("timed-out", DUE, number) for number in range(1, 5)]
+    assert decide(job(), many, at(NOON), since_ms=0).why == "due"
+
+
 def test_no_wait_is_longer_than_some_hours() -> None:
     attempts = [attempt("failed", DUE, number, ended_ms=NOON) for number in range(1, 15)]
     decision = decide(job(retries=20), attempts, at(NOON), since_ms=0)
@@ -212,6 +219,8 @@ def test_a_verb_that_asks_is_told_yes(verb: str) -> None:
         ('run = ["backup"]\nat = "@daily"\nretry_after = "6m"', "6m is not an age"),
         ('run = ["backup"]\nat = "@daily"\nretry_after = "0h"', "retry_after"),
         ('run = ["backup"]\nat = "@daily"\ncatch_up = "later"', "later is not an age"),
+        ('run = ["backup"]\nat = "@daily"\ntimeout = "soon"', "soon is not an age"),
+        ('run = ["backup"]\nat = "@daily"\ntimeout = "0h"', "timeout"),
         ('run = ["backup", "--repo=x"]\nat = "@daily"', "--repo=x"),
         ('run = ["backup", "--data", "x"]\nat = "@daily"', "--data"),
         ('run = ["backup"]\nat = "@daily"\nevery = 1', "every"),

@@ -13,10 +13,13 @@ from shenyu_data.cli.own_program import own_program
 from shenyu_data.cli.render import iso, table
 from shenyu_data.cli.schedule_install import install_command, remove_command
 from shenyu_data.health.jobs import report_unnoted
+from shenyu_data.health.known import REPOSITORY, KnownRepository, recall
+from shenyu_data.health.lost import lost_since
 from shenyu_data.health.runs import Run
 from shenyu_data.health.schedule import (
     Schedule,
     Standing,
+    knows_jobs,
     last_runs,
     moment,
     open_schedule,
@@ -25,8 +28,8 @@ from shenyu_data.health.schedule import (
     standings,
 )
 from shenyu_data.health.store import Store, open_store
-from shenyu_data.model.errors import StateUnusable
-from shenyu_data.model.schedule import next_begin_ms
+from shenyu_data.model.errors import ObjectMissing, StateUnusable
+from shenyu_data.model.schedule import SET_BACK, next_begin_ms
 from shenyu_data.operations.places import state_folder, state_of
 
 
@@ -55,8 +58,13 @@ def show_command(call: Call) -> None:
     }
     if store is not None:
         with store:
-            known = remember(store, schedule, now_ms)
-            for item in standings(schedule, known, schedule.clock(now_ms), asked_repository(call)):
+            is_empty = asked_repository(call)
+            lost = {}
+            if call.settings.repository is not None and not (knows_jobs(store) or is_empty()):
+                kept = recall(store, REPOSITORY, KnownRepository)
+                lost = lost_since(store, schedule, kept, now_ms)
+            known = remember(store, schedule, now_ms, lost=lost)
+            for item in standings(schedule, known, schedule.clock(now_ms), is_empty):
                 last = next(iter(last_runs(store, item.job.name, 1)), None)
                 found[item.job.name] = (item, last)
     documents, rows = [], []
@@ -71,7 +79,7 @@ def show_command(call: Call) -> None:
     call.finish(
         {"timezone": schedule.zone_name or None, "jobs": documents},
         text if rows else "No job is configured.",
-        findings=any(item["outcome"] in ("failed", "killed", "interrupted") for item in failed),
+        findings=any(item["outcome"] in (*SET_BACK, "interrupted") for item in failed),
     )
 
 
@@ -134,13 +142,20 @@ def open_or_report(call: Call, state: str) -> Store | None:
 
 
 def asked_repository(call: Call) -> Any:
-    """Return the question whether the repository holds no snapshot, which needs no key."""
+    """Return the question whether the repository holds no snapshot, which needs no key. Where no
+    repository is, as before its disk is mounted, nobody can tell.
+    """
 
     def list_snapshots() -> list[bytes]:
+        from shenyu_data.repository.format import SLOTS
         from shenyu_data.repository.snapshots import snapshot_ids
         from shenyu_data.storage.open import open_storage
 
-        return list(snapshot_ids(open_storage(call.repository_location, call.settings.storage)))
+        storage = open_storage(call.repository_location, call.settings.storage)
+        found = list(snapshot_ids(storage))
+        if not found and next(iter(storage.list(SLOTS)), None) is None:
+            raise ObjectMissing(f"there is no repository in {storage.location}")
+        return found
 
     return repository_is_empty(list_snapshots)
 
@@ -152,6 +167,7 @@ _OUTCOMES = {
     "failed": "FAILED",
     "interrupted": "interrupted",
     "killed": "KILLED",
+    "timed-out": "TIMED OUT",
     "skipped": "missed",
 }
 

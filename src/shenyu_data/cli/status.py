@@ -127,6 +127,7 @@ def _document(call: Call, found: Status) -> dict[str, Any]:
     ratio = backups.saved_ratio
     return {
         "time": _iso(now_ms),
+        "known_since": _iso(facts.since_ms),
         "data": {
             "location": call.data,
             "known": _iso(holdings.known_ms),
@@ -192,13 +193,29 @@ def _text(call: Call, found: Status) -> str:
     lines = [
         f"{len(calling)} ALERT{'S' if len(calling) > 1 else ''}: somebody has to look."
         if calling
-        else "All is well, as far as is known."
+        else _calm(found)
     ]
     lines += ["", *_about_data(call, found), "", *_about_backups(call, found)]
     lines += ["", *_about_proof(found), "", *_about_jobs(found), *_about_disks(found)]
     for alert in found.alerts:
         lines += ["", *alert_lines(alert, now_ms)]
     return "\n".join(lines)
+
+
+def _calm(found: Status) -> str:
+    """Return what to say where nothing calls: how much is known is not the same each time."""
+    facts, oldest_ms = found.facts, found.backups.oldest_ms
+    if found.backups.known_ms is None and facts.since_ms >= facts.now_ms:
+        return (
+            "Nothing is known here yet. If there are backups, the state folder was lost:\n"
+            "`shenyu-data status --refresh` asks the repository."
+        )
+    if oldest_ms is not None and oldest_ms < facts.since_ms:
+        return (
+            "All is well, as far as is known; of runs, drills and alerts before\n"
+            f"{_local(facts.since_ms)} nothing is known here."
+        )
+    return "All is well, as far as is known."
 
 
 def _about_data(call: Call, found: Status) -> list[str]:

@@ -17,7 +17,8 @@ from shenyu_data.health.facts import LookAtDisk, gather, look_at_disk
 from shenyu_data.health.hooks import Occasion
 from shenyu_data.health.known import TICK, WATCHED, note, note_samples, note_tick, noted_ms
 from shenyu_data.health.outbox import Kind, add_message, tidy_outbox
-from shenyu_data.health.schedule import Schedule, open_schedule, remember
+from shenyu_data.health.runs import end_killed_runs
+from shenyu_data.health.schedule import Schedule, knows_jobs, open_schedule, remember
 from shenyu_data.health.store import Store, wipe_journal
 from shenyu_data.model.alert_rules import CODES, judge
 from shenyu_data.model.alerts import DAY_MS, Condition, Facts
@@ -108,7 +109,10 @@ def look(
     """
     if noted_ms(store, WATCHED) is None:
         note(store, WATCHED, now_ms, {})
-    remember(store, schedule, now_ms, unnoted=_raise)
+    if knows_jobs(store):
+        remember(store, schedule, now_ms, unnoted=_raise)
+    else:  # nothing runs jobs yet; if they are new, whoever begins to must find out
+        end_killed_runs(store, now_ms)
     facts = gather(
         store,
         settings,

@@ -19,12 +19,13 @@ from shenyu_data.health.known import (
     KnownRepository,
     Tick,
     awake_since,
+    done_ms,
     noted_ms,
     recall,
     samples,
 )
 from shenyu_data.health.notify_state import channel_states
-from shenyu_data.health.runs import DONE, RUN_COLUMNS, Run, run_of_row
+from shenyu_data.health.runs import DONE, RUN_COLUMNS, Run, lives, run_of_row
 from shenyu_data.health.schedule import Schedule
 from shenyu_data.health.store import Store
 from shenyu_data.model.alerts import (
@@ -38,7 +39,7 @@ from shenyu_data.model.alerts import (
     Trouble,
     WayFact,
 )
-from shenyu_data.model.schedule import next_begin_ms
+from shenyu_data.model.schedule import SET_BACK, next_begin_ms
 from shenyu_data.operations.configuration import Settings
 
 BELIEVED_MS = DAY_MS
@@ -47,7 +48,6 @@ again.
 """
 
 _ROWS = 60  # of each verb and job: what is older says nothing of how it stands
-_BACK = ("failed", "killed")
 
 
 class Disk(NamedTuple):
@@ -164,7 +164,16 @@ def gather(
     awake_ms = awake_since(tick, now_ms)
     looked_ms = tick.tick_ms if tick is not None else None
     attended = ticking or not (settings.schedule is not None or looked_ms or log.has_job_runs())
-    jobs = _jobs(store, log, schedule, now_ms, now_ms if attended else looked_ms)
+    jobs = [
+        fact
+        if fact.good_ms is not None
+        else msgspec.structs.replace(fact, good_ms=done_ms(job, known, now_ms))
+        for job, fact in zip(
+            schedule.jobs,
+            _jobs(store, log, schedule, now_ms, now_ms if attended else looked_ms),
+            strict=True,
+        )
+    ]
     return Facts(
         now_ms=now_ms,
         since_ms=min(_since_ms(store), now_ms),
@@ -389,13 +398,18 @@ def _job(
     last_ms = None
     failed: list[Run] = []
     skipped: Run | None = None
-    good_ms = None
-    for run in log.of_job(job.name):
+    good_ms = running_ms = usual_ms = None
+    found = log.of_job(job.name)
+    for run in found:
         last_ms = last_ms or run.started_ms
+        if run.outcome == "running" and lives(run):
+            running_ms = run.started_ms
         if run.outcome in DONE:
             good_ms = run.started_ms
+            if running_ms is not None:
+                usual_ms = _longest_ms([run, *found])
             break
-        if run.outcome in _BACK:
+        if run.outcome in SET_BACK:
             failed.append(run)
         elif run.outcome == "skipped":
             skipped = skipped or run
@@ -412,6 +426,9 @@ def _job(
         attempt=last.attempt if last is not None else 1,
         exit_status=last.exit_status if last is not None else None,
         killed=last is not None and last.outcome == "killed",
+        timed_out=last is not None and last.outcome == "timed-out",
+        running_ms=running_ms,
+        usual_ms=usual_ms,
         own_rule=last is not None and _has_own_rule(last),
         skipped=skipped.error if skipped is not None else "",
         skipped_ms=skipped.due_ms if skipped is not None else None,
@@ -421,6 +438,12 @@ def _job(
         good_ms=good_ms,
         next_ms=next_begin_ms(job, schedule.clock(now_ms)),
     )
+
+
+def _longest_ms(found: list[Run]) -> int:
+    """Return how long the one of these runs took that took longest and was done."""
+    times = [run.ended_ms - run.started_ms for run in found if run.outcome in DONE and run.ended_ms]
+    return max(times, default=0)
 
 
 def _has_own_rule(run: Run) -> bool:

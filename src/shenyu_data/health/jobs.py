@@ -22,9 +22,11 @@ from shenyu_data.health.runs import (
     begin_run,
     end_run,
     hand_over_run,
+    note_timed_out,
     outcome_of,
 )
 from shenyu_data.health.store import Store
+from shenyu_data.model.ages import format_age
 from shenyu_data.model.errors import EXIT_FAILED, ShenyuDataError, StateUnusable
 from shenyu_data.model.findings import Finding
 from shenyu_data.model.monitor import Monitor
@@ -33,7 +35,9 @@ from shenyu_data.model.schedule import Attempt, Job
 PATIENCE_S = 60.0
 """So long a job that is told to stop may take before it is told less kindly."""
 
-_LAST_S = 10.0
+LAST_S = 10.0
+"""So long it may take then, before it is killed."""
+_DAY_S = 86_400.0
 
 
 class Program(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,6 +64,19 @@ class Process(Protocol):
         """Wait for its end; return what it exited with."""
         ...
 
+    def send_signal(self, sig: int) -> None:
+        """Send it, and what it started, a signal, if it is there."""
+        ...
+
+
+class _Group(subprocess.Popen[bytes]):
+    """A process in a session of its own, with all that it starts."""
+
+    def send_signal(self, sig: int) -> None:
+        """Send all of them a signal."""
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, sig)
+
 
 Launch = Callable[[Sequence[str], Mapping[str, str]], Process]
 """Starts a command line with an environment. Raises OSError."""
@@ -70,7 +87,7 @@ def launch(command: Sequence[str], environment: Mapping[str, str]) -> Process:
 
     What it prints goes where our own findings go: to the journal, or into cron's letter.
     """
-    return subprocess.Popen(
+    return _Group(
         command, stdin=subprocess.DEVNULL, stdout=2, env=environment, start_new_session=True
     )
 
@@ -85,12 +102,16 @@ class Running:
         attempt: int,
         run_id: str | None,
         process: Process,
+        elapsed_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self.job = job
         self.due_ms = due_ms
         self.attempt = attempt
         self.run_id = run_id
         self.process = process
+        self._elapsed_s = elapsed_s
+        self._began_s = elapsed_s()
+        self._overstayed = False
         self._told = 0
         self._told_s = 0.0
 
@@ -102,14 +123,26 @@ class Running:
         """Have it stop, now that this was asked for so many times. To be called again and again
         until it has ended: what does not heed an interrupt is ended after a while.
         """
-        now_s = time.monotonic()
-        late = self._told and now_s - self._told_s > (PATIENCE_S if self._told == 1 else _LAST_S)
+        now_s = self._elapsed_s()
+        late = self._told and now_s - self._told_s > (PATIENCE_S if self._told == 1 else LAST_S)
         level = min(max(asked, self._told + bool(late)), 3)
         if level > self._told:
             self._told, self._told_s = level, now_s
             number = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)[level - 1]
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.process.pid, number)
+            self.process.send_signal(number)
+
+    def keep_time(self) -> float:
+        """Have it stop if it takes longer than its job may; return after how many seconds to call
+        this again, at most. The clock that it goes by is one that nobody sets.
+        """
+        if self.job.timeout_ms is None or self.ended():
+            return _DAY_S
+        left_s = self.job.timeout_ms / 1000 - (self._elapsed_s() - self._began_s)
+        if left_s > 0:
+            return left_s
+        self._overstayed = True
+        self.stop(1)
+        return 1.0
 
     @property
     def exit_status(self) -> int:
@@ -121,9 +154,10 @@ class Running:
     def outcome(self) -> Outcome:
         """How it ended, as far as its exit status tells."""
         status = self.process.wait()
-        if status >= 0:
-            return outcome_of(status)
-        return "interrupted" if -status in (signal.SIGINT, signal.SIGTERM) else "killed"
+        found: Outcome = outcome_of(status) if status >= 0 else "killed"
+        if -status in (signal.SIGINT, signal.SIGTERM):
+            found = "interrupted"
+        return "timed-out" if self._overstayed and found in ("interrupted", "killed") else found
 
     def attempt_made(self, now_ms: int) -> Attempt:
         """Return the attempt as it has ended, for what cannot be noted."""
@@ -141,6 +175,10 @@ class Running:
         if self.run_id is None:
             return
         status = self.process.wait()
+        if self.outcome == "timed-out":
+            said = status if status >= 0 else None
+            note_timed_out(store, self.run_id, now_ms, said, took_too_long(self.job))
+            return
         error = ""
         if status < 0:
             error = f"ended by signal {-status}"
@@ -165,6 +203,7 @@ def begin_job(
     now_ms: int,
     unnoted: Callable[[StateUnusable], None],
     start: Launch = launch,
+    elapsed_s: Callable[[], float] = time.monotonic,
 ) -> Running:
     """Begin a run of a job. One that cannot be noted is made all the same; ``unnoted`` is told.
 
@@ -178,8 +217,7 @@ def begin_job(
             )
         except StateUnusable as error:
             unnoted(error)
-    environment = {name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"}
-    environment.pop(RUN_VARIABLE, None)
+    environment = environment_of_jobs()
     if run_id is not None:
         environment[RUN_VARIABLE] = run_id
     command = program.command([*job.words, "--no-progress", "--quiet"])
@@ -196,7 +234,19 @@ def begin_job(
     if store is not None and run_id is not None:
         with suppress(StateUnusable):  # then its row names this process, which waits for it
             hand_over_run(store, run_id, process.pid)
-    return Running(job, due_ms, attempt, run_id, process)
+    return Running(job, due_ms, attempt, run_id, process, elapsed_s)
+
+
+def took_too_long(job: Job) -> str:
+    """Return the sentence about a run that was ended."""
+    return f"it took longer than its timeout of {format_age((job.timeout_ms or 0) // 1000)}"
+
+
+def environment_of_jobs() -> dict[str, str]:
+    """Return the environment of what is started beside this process."""
+    environment = {name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"}
+    environment.pop(RUN_VARIABLE, None)
+    return environment
 
 
 def report_unnoted(monitor: Monitor, error: ShenyuDataError) -> None:

@@ -10,6 +10,7 @@ import msgspec
 
 from shenyu_data.health.store import Store
 from shenyu_data.model.alerts import DAY_MS, HOUR_MS, MINUTE_MS, Point, SlotFact, Tripped
+from shenyu_data.model.schedule import Job
 
 if TYPE_CHECKING:
     from shenyu_data.repository.repository import Repository
@@ -38,7 +39,8 @@ class KnownRepository(msgspec.Struct, frozen=True, kw_only=True):
 
     ``degraded`` counts the documents of the newest snapshot that were not whole. ``held_bytes``
     would be taken up if every snapshot were a copy; ``size_bytes`` is what it takes up, None if
-    nobody counted. ``proven_ms``: a snapshot of which every byte was read and sound, last.
+    nobody counted. ``proven_ms``: a snapshot of which every byte was read and sound, last;
+    ``full_ms``: the newest full snapshot; ``pruned_ms``: the last prune that left a record.
     """
 
     id: str
@@ -53,6 +55,22 @@ class KnownRepository(msgspec.Struct, frozen=True, kw_only=True):
     size_bytes: int | None
     proven_ms: int | None
     slots: list[SlotFact]
+    full_ms: int | None = None
+    pruned_ms: int | None = None
+
+
+def done_ms(job: Job, known: KnownRepository | None, now_ms: int) -> int | None:
+    """Return when a job's work was last done, as far as a repository tells; None if it does not.
+
+    What is dated in the future says nothing.
+    """
+    if known is None:
+        return None
+    told = {"backup": known.newest_ms, "verify": known.proven_ms, "prune": known.pruned_ms}
+    time_ms = told.get(job.verb)
+    if job.verb == "backup" and "--full" in job.words:
+        time_ms = known.full_ms
+    return time_ms if time_ms is not None and time_ms <= now_ms else None
 
 
 class Tick(msgspec.Struct, frozen=True, kw_only=True):
@@ -161,6 +179,7 @@ def look_into(
     """
     from shenyu_data.operations.keys import list_keys  # late: `status` needs none of it
     from shenyu_data.repository.proofs import read_proofs
+    from shenyu_data.repository.prunes import read_records
 
     snapshots = sorted(repository.snapshots([]), key=lambda item: item.sequence)
     whole = [item for item in snapshots if not (item.partial or item.safety)] or snapshots
@@ -168,6 +187,7 @@ def look_into(
     good = [item.time_ms for item in whole if not item.degraded]
     proofs = read_proofs(repository.storage, repository.keys)
     there = {item.id for item in snapshots}
+    prunes = read_records(repository.storage, repository.keys).values()
     if sizes:
         size_bytes = sum(info.size for info in repository.storage.list(""))
     return KnownRepository(
@@ -194,6 +214,8 @@ def look_into(
             for item in list_keys(repository, uses, [])
             if item.opens and item.created_ms is not None
         ],
+        full_ms=max((item.time_ms for item in whole if item.kind == "full"), default=None),
+        pruned_ms=max((item.time_ms for item in prunes), default=None),
     )
 
 

@@ -32,7 +32,7 @@ from shenyu_data.storage.open import is_remote
 KIND = "text/plain; version=0.0.4; charset=utf-8"
 """The media type of :func:`text_of`."""
 
-_ENDED: tuple[Outcome, ...] = ("good", "findings", "failed", "interrupted", "killed", "skipped")
+_ENDED: tuple[Outcome, ...] = tuple(item for item in get_args(Outcome) if item != "running")
 LEVELS: tuple[Level, ...] = get_args(Level)
 
 _GOOD: tuple[Outcome, ...] = ("good",)

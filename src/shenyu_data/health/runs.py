@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any, Literal, get_args
@@ -23,9 +24,12 @@ from shenyu_data.model.errors import (
     AlreadyRun,
 )
 
-Outcome = Literal["running", "good", "findings", "failed", "interrupted", "killed", "skipped"]
+Outcome = Literal[
+    "running", "good", "findings", "failed", "interrupted", "killed", "timed-out", "skipped"
+]
 """How a run stands. ``findings``: it was done, and saw something, or its result is degraded;
-``skipped``: it was due and not run, and its error says why."""
+``timed-out``: it took longer than its job may, and was ended; ``skipped``: it was due and not run,
+and its error says why."""
 
 RUN_VARIABLE = "SHENYU_DATA_RUN"
 """The environment variable by which a job's run tells the verb which row of the log is its own."""
@@ -139,6 +143,21 @@ def end_run(
         )
 
 
+def note_timed_out(
+    store: Store, run_id: str, now_ms: int, exit_status: int | None, why: str
+) -> None:
+    """Note that a run was ended because it took too long, whatever it noted itself when it was; one
+    that was done nevertheless stays as it is. Raise StateUnusable.
+    """
+    with store.writing() as connection:
+        connection.execute(
+            "UPDATE runs SET ended_ms = coalesce(ended_ms, ?), outcome = 'timed-out', "
+            "exit_status = coalesce(exit_status, ?), error = ? "
+            "WHERE id = ? AND outcome IN ('running', 'interrupted', 'killed')",
+            (now_ms, exit_status, why, run_id),
+        )
+
+
 def hand_over_run(store: Store, run_id: str, pid: int) -> None:
     """Note that another process carries out a run that was begun. Raise StateUnusable."""
     with store.writing() as connection:
@@ -165,7 +184,7 @@ def end_killed_runs(store: Store, now_ms: int) -> list[Run]:
         found = connection.execute(
             f"SELECT {RUN_COLUMNS} FROM runs WHERE ended_ms IS NULL"  # noqa: S608 - our words
         ).fetchall()
-    dead = [run for run in map(run_of_row, found) if not _lives(run)]
+    dead = [run for run in map(run_of_row, found) if not lives(run)]
     for run in dead:
         end_run(store, run.id, now_ms, "killed", error="its process is gone")
     return [
@@ -297,8 +316,15 @@ def birth_of(pid: int) -> str | None:
     return None
 
 
-def _lives(run: Run) -> bool:
+def lives(run: Run) -> bool:
+    """Whether the process that carries out a run is there."""
     return bool(run.born) and birth_of(run.pid) == run.born
+
+
+def age_s(run: Run) -> float:
+    """Return how long the process of a run has been there, by the clock that nobody sets."""
+    ticks = int(run.born.rpartition(" ")[2])
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _kept(figures: Mapping[str, Any]) -> str:

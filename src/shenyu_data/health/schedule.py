@@ -12,7 +12,7 @@ from datetime import tzinfo
 import msgspec
 
 from shenyu_data.health.runs import RUN_COLUMNS as COLUMNS
-from shenyu_data.health.runs import Run, birth_of, end_killed_runs, run_of_row, skip_run
+from shenyu_data.health.runs import Run, end_killed_runs, lives, run_of_row, skip_run
 from shenyu_data.health.store import Store
 from shenyu_data.health.zones import open_zone
 from shenyu_data.model.config_schedule import ScheduleTable
@@ -103,22 +103,25 @@ def remember(
     *,
     new_ms: int | None = None,
     unnoted: Callable[[StateUnusable], None] | None = None,
+    lost: Mapping[str, int] | None = None,
 ) -> dict[str, Remembered]:
     """Return what is known of each job, by its name. Raise StateUnusable if nothing can be told.
 
     With ``unnoted``, which jobs are known since when is noted, and which runs were killed; it is
-    told if that is not possible. New jobs are then known since ``new_ms``, by default now.
+    told if that is not possible. New jobs are then known since ``new_ms``, by default now; those
+    that are no news, as only the state folder was lost, since what ``lost`` says of them.
     """
+    lost = lost or {}
     since, changes = _known_since(store, schedule, now_ms)
     if unnoted is not None:
         try:
             end_killed_runs(store, now_ms)
-            _note_since(store, changes, now_ms)
+            _note_since(store, changes, lost, now_ms)
             new_ms = now_ms
         except StateUnusable as error:
             unnoted(error)
     for name in schedule.names() - since.keys():
-        since[name] = now_ms if new_ms is None else new_ms
+        since[name] = lost.get(name, now_ms if new_ms is None else new_ms)
     backed_up = _ever(store, "backup")
     return {
         job.name: Remembered(
@@ -155,6 +158,13 @@ def standings(
         )
         found.append(Standing(job=job, known=item, decision=decision))
     return found
+
+
+def knows_jobs(store: Store) -> bool:
+    """Whether anything was ever noted of a job. Raise StateUnusable."""
+    with store.reading() as connection:
+        query = "SELECT 1 FROM jobs UNION ALL SELECT 1 FROM runs WHERE job IS NOT NULL LIMIT 1"
+        return connection.execute(query).fetchone() is not None
 
 
 def note_missed(store: Store, job: Job, missed: Missed, schedule: Schedule, now_ms: int) -> None:
@@ -234,7 +244,7 @@ def last_runs(store: Store, job: str, count: int) -> list[Run]:
     found = [run_of_row(row) for row in rows]
     return [
         msgspec.structs.replace(run, outcome="killed")
-        if run.ended_ms is None and not _lives(run.pid, run.born)
+        if run.ended_ms is None and not lives(run)
         else run
         for run in found
     ]
@@ -242,15 +252,18 @@ def last_runs(store: Store, job: str, count: int) -> list[Run]:
 
 def is_running(store: Store, job: str) -> bool:
     """Whether a process is at work on a run of a job. Raise StateUnusable."""
+    return bool(running_runs(store, job))
+
+
+def running_runs(store: Store, job: str) -> list[Run]:
+    """Return the runs of a job on which a process is at work. Raise StateUnusable."""
     with store.reading() as connection:
         rows = connection.execute(
-            "SELECT pid, born FROM runs WHERE job = ? AND ended_ms IS NULL", (job,)
+            f"SELECT {COLUMNS} FROM runs "  # noqa: S608 - our words
+            "WHERE job = ? AND ended_ms IS NULL",
+            (job,),
         ).fetchall()
-    return any(_lives(pid, born) for pid, born in rows)
-
-
-def _lives(pid: int, born: str) -> bool:
-    return bool(born) and birth_of(pid) == born
+    return [run for run in map(run_of_row, rows) if lives(run)]
 
 
 def _ever(store: Store, verb: str) -> bool:
@@ -277,7 +290,9 @@ def _known_since(
     return known, changes | {name: at for name, at in wanted.items() if name not in known}
 
 
-def _note_since(store: Store, changes: Mapping[str, str | None], now_ms: int) -> None:
+def _note_since(
+    store: Store, changes: Mapping[str, str | None], lost: Mapping[str, int], now_ms: int
+) -> None:
     if not changes:
         return
     with store.writing() as connection:
@@ -285,7 +300,8 @@ def _note_since(store: Store, changes: Mapping[str, str | None], now_ms: int) ->
             connection.execute("DELETE FROM jobs WHERE job = ?", (name,))
             if at is not None:
                 connection.execute(
-                    "INSERT INTO jobs (job, at, since_ms) VALUES (?, ?, ?)", (name, at, now_ms)
+                    "INSERT INTO jobs (job, at, since_ms) VALUES (?, ?, ?)",
+                    (name, at, lost.get(name, now_ms)),
                 )
 
 

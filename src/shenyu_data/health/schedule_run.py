@@ -11,6 +11,7 @@ import msgspec
 
 from shenyu_data.health.hooks import Event, Occasion, call_hooks
 from shenyu_data.health.jobs import Program, Running, begin_job, report_unnoted
+from shenyu_data.health.overdue import stop_overdue
 from shenyu_data.health.runs import Outcome, end_killed_runs, run_with_id
 from shenyu_data.health.schedule import Schedule, attempts_of, is_running, note_missed
 from shenyu_data.health.store import Store
@@ -71,6 +72,8 @@ def run_job(
             store = None
             continue
         if decision.action == "running":
+            if store is not None:
+                stop_overdue(store, job)  # by the next call it is gone
             raise AlreadyRun(
                 f"the job {job.name} runs already",
                 hint="`shenyu-data schedule show` tells since when.",
@@ -91,7 +94,8 @@ def run_job(
         )
         _tell(store, settings, monitor, clock(), last, "begin")
         while not last.ended():
-            wakeups.wait(1.0 if wakeups.stops() else _LONGEST_WAIT_S)
+            wait_s = min(last.keep_time(), _LONGEST_WAIT_S)
+            wakeups.wait(1.0 if wakeups.stops() else wait_s)
             if wakeups.stops():
                 last.stop(wakeups.stops())
         try:

@@ -7,6 +7,7 @@ remembered, and noted when that is possible again.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
@@ -15,6 +16,8 @@ import msgspec
 from shenyu_data.health.events import Tell
 from shenyu_data.health.hooks import Event, Occasion, call_hooks
 from shenyu_data.health.jobs import Launch, Program, Running, begin_job, launch, report_unnoted
+from shenyu_data.health.lost import Rebuilding
+from shenyu_data.health.overdue import Overdue
 from shenyu_data.health.runs import Outcome, Run, note_run_made, run_with_id
 from shenyu_data.health.schedule import (
     Remembered,
@@ -28,7 +31,7 @@ from shenyu_data.health.store import Store, open_store
 from shenyu_data.model.errors import AlreadyRun, ShenyuDataError, StateUnusable
 from shenyu_data.model.findings import Finding
 from shenyu_data.model.monitor import Monitor
-from shenyu_data.model.schedule import Attempt, Job, Missed
+from shenyu_data.model.schedule import SET_BACK, Attempt, Job, Missed
 from shenyu_data.operations.configuration import Settings
 
 TICK_MS = 60_000
@@ -65,6 +68,7 @@ class Scheduler:
         start: Launch = launch,
         open_log: Callable[[str], Store] = open_store,
         hooks: Sequence[str] | None = None,
+        elapsed_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self.work = work
         self.running: Running | None = None
@@ -77,6 +81,8 @@ class Scheduler:
         self._tell = tell
         self._started_ms = started_ms
         self._start = start
+        self._elapsed_s = elapsed_s
+        self._overdue = Overdue()
         self._hooks = hooks
         self._failing_hooks: set[str] = set()
         self._open_log = open_log
@@ -86,6 +92,7 @@ class Scheduler:
         self._made: dict[str, list[Attempt]] = {}
         self._pending: list[Callable[[Store], None]] = []
         self._hooks_ms: int | None = None
+        self._rebuilding = Rebuilding(is_empty, start, monitor)
 
     def tick(self, now_ms: int) -> int:
         """Note what has ended, begin what is due; return when to look again, at the latest."""
@@ -95,11 +102,18 @@ class Scheduler:
         wake_ms = now_ms + _LONGEST_MS
         if self.running is None:
             wake_ms = self._begin_next(store, now_ms)
+        if self.running is not None:
+            wake_ms = min(wake_ms, now_ms + int(self.running.keep_time() * 1000))
         last_ms = self._hooks_ms
         if last_ms is None or not last_ms <= now_ms < last_ms + _FEWEST_HOOKS_MS:
             self._hooks_ms = now_ms
             self._call_hooks("tick", now_ms, None)
         return wake_ms
+
+    @property
+    def asks(self) -> bool:
+        """Whether it waits for what a repository tells, before anything can be due."""
+        return self._rebuilding.asks
 
     def stop(self, asked: int) -> None:
         """Have the job that runs stop; to be called until :attr:`running` is None after a tick."""
@@ -113,6 +127,7 @@ class Scheduler:
 
     def close(self) -> None:
         """Close the log."""
+        self._rebuilding.close()
         if self._store is not None:
             self._store.close()
             self._store = None
@@ -139,12 +154,23 @@ class Scheduler:
         if len(self._pending) < _MOST_PENDING:
             self._pending.append(note)
 
-    def _standings(self, store: Store | None, now_ms: int) -> list[Standing]:
-        schedule = self.work.schedule
+    def _standings(self, store: Store | None, now_ms: int) -> list[Standing] | None:
+        """Return how each job stands; None while the repository is asked, as nothing is known."""
+        schedule, work = self.work.schedule, self.work
         if store is not None:
             try:
+                lost = self._rebuilding.since(
+                    store, schedule, work.settings.repository, work.program, now_ms
+                )
+                if lost is None:
+                    return None
+                with suppress(StateUnusable):  # what is read below still counts
+                    self._overdue.look(store, schedule.jobs, now_ms)
                 self._known = remember(
-                    store, schedule, now_ms, new_ms=self._started_ms, unnoted=self._complain
+                    *(store, schedule, now_ms),
+                    new_ms=self._started_ms,
+                    unnoted=self._complain,
+                    lost=lost,
                 )
             except StateUnusable as error:
                 self._complain(error)
@@ -168,6 +194,8 @@ class Scheduler:
         """Begin the run that was due first; return when the next one is to begin."""
         wake_ms = now_ms + _LONGEST_MS
         found = self._standings(store, now_ms)
+        if found is None:
+            return now_ms + TICK_MS
         due = []
         for number, item in enumerate(found):
             decision = item.decision
@@ -190,7 +218,15 @@ class Scheduler:
         job, attempt = item.job, item.decision.attempt
         try:
             self.running = begin_job(
-                store, job, due_ms, attempt, self.work.program, now_ms, self._complain, self._start
+                store,
+                job,
+                due_ms,
+                attempt,
+                self.work.program,
+                now_ms,
+                self._complain,
+                self._start,
+                self._elapsed_s,
             )
         except AlreadyRun:
             return False
@@ -216,7 +252,7 @@ class Scheduler:
             return
         self.running = None
         outcome = running.outcome
-        self.failed += outcome in ("failed", "killed")
+        self.failed += outcome in SET_BACK
         if running.run_id is None:
             self._remember_run(running, now_ms)
         elif not self._note_end(running, now_ms):

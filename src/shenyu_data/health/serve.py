@@ -139,7 +139,8 @@ def _loop(
         now_ms = clock()
         wake_ms = scheduler.tick(now_ms)
         manager.tell("WATCHDOG=1")
-        if options.once and scheduler.running is None and wake_ms > clock():
+        idle = scheduler.running is None and not scheduler.asks
+        if options.once and idle and wake_ms > clock():
             return
         # A clock that is set is noticed, and hooks are called.
         wait_s = min(wake_ms - clock(), TICK_MS) / 1000

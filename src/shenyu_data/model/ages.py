@@ -9,6 +9,7 @@ from shenyu_data.model.errors import UsageError
 _HOUR_S = 3600
 _DAY_S = 24 * _HOUR_S
 _UNITS = {
+    **dict.fromkeys(("s", "second", "seconds"), 1),
     **dict.fromkeys(("min", "minute", "minutes"), 60),
     **dict.fromkeys(("h", "hour", "hours"), _HOUR_S),
     **dict.fromkeys(("d", "day", "days"), _DAY_S),
@@ -21,7 +22,7 @@ _AGE = re.compile(r"([0-9]{1,4}) ?([a-z]+)")
 def parse_age(text: str) -> int:
     """Given an age, at most four digits and a unit, return it in seconds.
 
-    Units are ``min``, ``h``, ``d``, ``w``, ``y`` (365 days) and their words. ``m`` is none of them:
+    Units are ``s``, ``min``, ``h``, ``d``, ``w``, ``y`` (365 days) and their words. ``m`` is none:
     whoever writes ``6m`` may mean minutes or months, and something may be deleted by it. Raise
     UsageError for anything else.
     """

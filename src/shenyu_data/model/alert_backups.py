@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from shenyu_data.model.ages import parse_age
 from shenyu_data.model.alert_terms import (
     Seen,
     age_figures,
@@ -13,8 +14,17 @@ from shenyu_data.model.alert_terms import (
     nth,
     overdue_since,
 )
-from shenyu_data.model.alerts import Facts, JobFact, span
+from shenyu_data.model.alerts import DAY_MS, HOUR_MS, Facts, JobFact, span
 from shenyu_data.model.config_alerts import AlertsTable
+
+SLOW_TIMES = 5
+"""A run that takes so many times as long as any that was done may hang,"""
+
+SLOW_MS = 3 * HOUR_MS
+"""but none that takes less than this;"""
+
+FIRST_MS = DAY_MS
+"""and one of a job that was never done, after this."""
 
 
 def backup_old(facts: Facts, table: AlertsTable) -> Iterator[Seen]:
@@ -52,6 +62,8 @@ def job_failed(facts: Facts, _: AlertsTable) -> Iterator[Seen]:
         if job.failures < 2 and job.attempt <= job.retries and job.exit_status != 4:
             continue  # it is tried again first
         how = "was killed" if job.killed else f"failed with exit status {job.exit_status}"
+        if job.timed_out:
+            how = "took longer than its timeout, and was ended"
         yield Seen(
             job.failing_ms,
             f"The job {job.name} {how}, for the "
@@ -60,6 +72,34 @@ def job_failed(facts: Facts, _: AlertsTable) -> Iterator[Seen]:
             {"failures": job.failures},
             subject=job.name,
         )
+
+
+def job_slow(facts: Facts, table: AlertsTable) -> Iterator[Seen]:
+    """See whether a job runs for much longer than it ever did: it may hang."""
+    for job in facts.jobs:
+        if job.running_ms is None:
+            continue
+        said = table.job_slow.older_than
+        allowed = parse_age(said) * 1000 if said is not None else _patience_ms(job)
+        if facts.now_ms - job.running_ms > allowed:
+            before = "it was never done before"
+            if job.usual_ms is not None:
+                before = f"before, it took {span(job.usual_ms)} at most"
+            yield Seen(
+                job.running_ms + allowed,
+                f"The job {job.name} has been running for "
+                f"{span(facts.now_ms - job.running_ms)}; {before}. It may hang. Other jobs wait "
+                "for it where serve runs them. A `timeout` ends such runs.",
+                "shenyu-data schedule show",
+                {"running_s": (facts.now_ms - job.running_ms) // 1000},
+                subject=job.name,
+            )
+
+
+def _patience_ms(job: JobFact) -> int:
+    if job.usual_ms is None:
+        return FIRST_MS
+    return max(SLOW_MS, SLOW_TIMES * job.usual_ms)
 
 
 def run_skipped(facts: Facts, _: AlertsTable) -> Iterator[Seen]:

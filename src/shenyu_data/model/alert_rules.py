@@ -10,6 +10,7 @@ from shenyu_data.model.alert_backups import (
     drill_failed,
     drill_overdue,
     job_failed,
+    job_slow,
     jobs_stopped,
     read_overdue,
     run_skipped,
@@ -69,6 +70,7 @@ RULES = (
         "a job failed or was killed, and trying again failed",
         job_failed,
     ),
+    Rule("job-slow", "warning", "a job runs for much longer than it ever did", job_slow),
     Rule("run-skipped", "info", "a run that was due was not made", run_skipped),
     Rule("jobs-stopped", "critical", "jobs are due and nothing runs them", jobs_stopped),
     Rule(

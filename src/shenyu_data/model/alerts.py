@@ -21,7 +21,8 @@ class JobFact(msgspec.Struct, frozen=True, kw_only=True):
     """How a job stands. ``failures`` runs in a row failed, since ``failing_ms``; the last one at
     ``attempt``, with ``exit_status``. ``skipped`` says what was due and not run since the last run
     that was done. ``due_ms`` is the latest time at which it was due, ``seen_ms`` when anything
-    last looked after it; ``every_ms`` lies between two due times.
+    last looked after it; ``every_ms`` lies between two due times. ``running_ms``: since when it
+    runs, if it does, and ``usual_ms``: how long it took at most when it was done, None if never.
     """
 
     name: str
@@ -32,6 +33,7 @@ class JobFact(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int = 1
     exit_status: int | None = None
     killed: bool = False
+    timed_out: bool = False
     own_rule: bool = False
     skipped: str = ""
     skipped_ms: int | None = None
@@ -40,6 +42,8 @@ class JobFact(msgspec.Struct, frozen=True, kw_only=True):
     every_ms: int | None = None
     good_ms: int | None = None
     next_ms: int | None = None
+    running_ms: int | None = None
+    usual_ms: int | None = None
 
 
 class DiskFact(msgspec.Struct, frozen=True, kw_only=True):

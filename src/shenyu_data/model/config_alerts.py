@@ -104,6 +104,7 @@ class AlertsTable(
     backup_old: AgeTable = AgeTable()
     backup_degraded: RuleTable = RuleTable()
     job_failed: RuleTable = RuleTable()
+    job_slow: AgeTable = AgeTable()
     run_skipped: RuleTable = RuleTable()
     jobs_stopped: AgeTable = AgeTable()
     verify_overdue: AgeTable = AgeTable()

@@ -42,6 +42,7 @@ class JobTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     retries: Annotated[int, Meta(ge=0, le=20)] = 3
     retry_after: Text = "10min"
     catch_up: Text | None = None
+    timeout: Text | None = None
     ping_file: Text | None = None
 
     def __post_init__(self) -> None:
@@ -54,10 +55,12 @@ class JobTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             parse_cron(self.at)
         except UsageError as error:
             raise ValueError(f"`at`: {error.message}. {error.hint}") from None
-        for age in (self.retry_after, self.catch_up):
+        for age in (self.retry_after, self.catch_up, self.timeout):
             _check_age(age)
         if not parse_age(self.retry_after):
             raise ValueError("`retry_after` is longer than nothing")
+        if self.timeout is not None and not parse_age(self.timeout):
+            raise ValueError("`timeout` is longer than nothing: leave it out for no limit")
 
     def job(self, name: str) -> Job:
         """Return the job it describes."""
@@ -71,6 +74,7 @@ class JobTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             retries=self.retries,
             retry_after_ms=parse_age(self.retry_after) * 1000,
             catch_up_ms=parse_age(self.catch_up) * 1000 if self.catch_up is not None else None,
+            timeout_ms=parse_age(self.timeout) * 1000 if self.timeout is not None else None,
         )
 
 
@@ -124,6 +128,7 @@ JOB_DESCRIPTIONS = {
     "retries": "How many times a run that failed is tried again. Default: 3.",
     "retry_after": "How long to wait before that, doubled each time. Default: 10min.",
     "catch_up": "How old a run that was missed may be to be made up for. Default: any age.",
+    "timeout": "How long a run may take; then it is ended, and tried again. Default: any time.",
     "ping_file": "A file whose first line is a URL to ping when a run begins and ends.",
 }
 """What each key of the tables ``[schedule.jobs.KEY]`` means."""

@@ -21,6 +21,9 @@ MOST_COUNTED = 1000
 MOST_ATTEMPTS = 100
 """No run is begun more often, however often it was interrupted."""
 
+SET_BACK = ("failed", "killed", "timed-out")
+"""The outcomes of runs that are tried again, as often as the job says."""
+
 Action = Literal["run", "wait", "running"]
 
 
@@ -33,6 +36,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     retries: int
     retry_after_ms: int
     catch_up_ms: int | None
+    timeout_ms: int | None = None
 
     @property
     def verb(self) -> str:
@@ -169,10 +173,10 @@ def _due(job: Job, latest_ms: int, answered_ms: int, clock: Clock) -> Decision:
 def _again(job: Job, attempts: Sequence[Attempt], clock: Clock) -> Decision:
     """Decide about a run that was begun, by its attempts."""
     last = max(attempts, key=lambda item: item.attempt)
-    failures = sum(item.outcome in ("failed", "killed") for item in attempts)
+    failures = sum(item.outcome in SET_BACK for item in attempts)
     too_old = job.catch_up_ms is not None and clock.now_ms - last.due_ms > job.catch_up_ms
     if (
-        last.outcome not in ("failed", "killed", "interrupted")
+        last.outcome not in (*SET_BACK, "interrupted")
         or last.exit_status == 4  # damage, or a wrong key: another try sees the same
         or failures > job.retries
         or last.attempt >= MOST_ATTEMPTS
