@@ -166,7 +166,11 @@ def main(arguments: list[str] | None = None) -> int:
             with tempfile.TemporaryDirectory(prefix="ordinary-") as folder:
                 year.begin(Path(folder))
                 taken = year.live(options.days)
-            told = Counter(trip.rule for stats in taken for trip in stats.trips)
+            told = Counter(
+                trip.rule if trip.blocks else f"{trip.rule} ({trip.level})"
+                for stats in taken
+                for trip in stats.trips
+            )
             print(f"{users:5}  {seed:4}  {len(taken):9}  {dict(told) or 'none'}", flush=True)
     return 0
 

@@ -26,7 +26,7 @@ from shenyu_data.model.retention import Retention
 from shenyu_data.model.tripwires import DAY_MS, LEARNED_DAYS, Limits
 from shenyu_data.operations import backup as backup_module
 from shenyu_data.operations import tripwires
-from shenyu_data.operations.alarms import acknowledge, alarms, check_no_alarm
+from shenyu_data.operations.alarms import acknowledge, alarms, pinned_snapshots
 from shenyu_data.operations.backup import BackupOptions, BackupStats, backup
 from shenyu_data.operations.copy import CopyOptions, copy, plan_copy
 from shenyu_data.operations.erase import EraseOptions, erase, plan_erase
@@ -353,15 +353,15 @@ def test_a_lost_or_damaged_acknowledgement_blocks_again(saved: Place) -> None:
     assert isinstance(storage, MemoryStorage)
     acknowledge(saved.repository, [stats.snapshot.hex()], "", now_ms=5)
     (name,) = acknowledgement_names(storage)
-    check_no_alarm(saved.repository)
+    pinned_snapshots(saved.repository, saved.repository.snapshots())
     assert look(saved.repository).findings == []
     storage.objects[name] = storage.objects[name][:-1] + b"?"
     with pytest.raises(PruneBlocked):
-        check_no_alarm(saved.repository)
+        pinned_snapshots(saved.repository, saved.repository.snapshots())
     assert list(look(saved.repository).errors) == [name]
     storage.delete(name)
     with pytest.raises(PruneBlocked):
-        check_no_alarm(saved.repository)
+        pinned_snapshots(saved.repository, saved.repository.snapshots())
 
 
 def test_where_a_snapshot_cannot_be_read_nobody_says_that_there_is_no_alarm(saved: Place) -> None:
@@ -683,3 +683,87 @@ def test_what_an_erasure_resolved_is_acknowledged_in_copies(saved: Place, tmp_pa
         (there,) = alarms(other)
         assert there.snapshot.overwritten == [], "a pseudonym there means nobody here"
         assert there.stands == alarms(saved.repository)[0].stands == (not erased)
+
+
+@pytest.fixture
+def among_many(saved: Place, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """As if there were so many people that somebody begins anew every few months."""
+    monkeypatch.setattr("shenyu_data.model.tripwires.HISTORIES_EACH", 1)
+    return saved
+
+
+def put_back(place: Place) -> None:
+    options = RepairOptions(state=place.state, quiet_s=0)
+    repair(place.repository, str(place.data.folder), options, SilentMonitor())
+
+
+def go_on(place: Place) -> None:
+    for number in range(3):
+        place.data.prepend_chat(USERS[3], chat(700 + number))
+        place.back_up()
+
+
+def test_one_overwritten_history_among_very_many_stops_no_prune_and_nothing_of_it_goes(
+    among_many: Place,
+) -> None:
+    stats = alarmed(among_many)
+    assert [trip.level for trip in stats.trips] == ["warning"]
+    assert among_many.findings == ["shrunken-history", "history-overwritten"]
+    go_on(among_many)
+    among_many.prune()
+    *kept, newest = [item.id for item in among_many.repository.snapshots()]
+    assert kept == [*stats.pinned, stats.snapshot]
+    assert newest != stats.snapshot
+    assert alarms(among_many.repository)[0].stands
+    put_back(among_many)
+    assert [one["id"] for one in among_many.data.chats(USERS[0])] == [
+        chat(number)["id"] for number in (900, 0, 1, 2, 3, 4)
+    ]
+
+
+def test_what_is_acknowledged_is_pinned_no_longer(among_many: Place) -> None:
+    stats = alarmed(among_many)
+    go_on(among_many)
+    acknowledge(among_many.repository, [stats.snapshot.hex()], "seen", now_ms=7)
+    among_many.prune()
+    assert len(among_many.repository.snapshots()) == 1
+
+
+@pytest.mark.parametrize("which", ["tripped", "pinned"])
+def test_what_is_pinned_is_not_dropped_by_name(among_many: Place, which: str) -> None:
+    stats = alarmed(among_many)
+    one = stats.snapshot if which == "tripped" else stats.pinned[0]
+    with pytest.raises(PruneBlocked, match=one.hex()[:8]):
+        plan_prune(
+            among_many.repository,
+            PruneOptions(drop=frozenset([one])),
+            SilentMonitor(),
+            now_ms=NOW_MS,
+        )
+
+
+def test_a_warning_that_comes_while_a_prune_is_at_work_stops_it_if_it_pins_what_is_dropped(
+    among_many: Place,
+) -> None:
+    go_on(among_many)
+    options = PruneOptions(retention=Retention(keep_last=1), grace_s=0)
+    plan = plan_prune(among_many.repository, options, SilentMonitor(), now_ms=NOW_MS)
+    overwrite(among_many, USERS[1])
+    stats = among_many.back_up()
+    before = [item.id for item in among_many.repository.snapshots()]
+    assert set(stats.pinned) & set(plan.drop), "the newest snapshot that held those chats"
+    with pytest.raises(PruneBlocked):
+        prune(among_many.repository, plan, options, SilentMonitor())
+    assert [item.id for item in among_many.repository.snapshots()] == before
+
+
+def test_many_overwritten_among_very_many_block(
+    saved: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shenyu_data.model.tripwires.HISTORIES_EACH", 2)
+    for number, user in enumerate(USERS):
+        overwrite(saved, user, 900 + number)
+    trips = saved.back_up().trips
+    assert "alarm" in {trip.level for trip in trips if trip.rule == "history-overwritten"}
+    with pytest.raises(PruneBlocked):
+        saved.plan()

@@ -153,6 +153,19 @@ CAUSES: dict[str, tuple[Facts, str]] = {
         ),
         "",
     ),
+    "tripwire, that blocks nothing": (
+        facts(
+            tripped=Tripped(
+                count=1,
+                since_ms=NOW - HOUR_MS,
+                rules=["history-overwritten"],
+                pinned="3f27bfa9",
+                commands=["shenyu-data repair"],
+                blocks=False,
+            )
+        ),
+        "",
+    ),
     "notifier-down": (
         facts(ways=[WayFact(name="mail-ops", failing_ms=NOW - 7 * HOUR_MS, error="it is down")]),
         "",

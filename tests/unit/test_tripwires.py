@@ -81,6 +81,28 @@ def test_a_few_of_anything_are_no_alarm(name: str) -> None:
     assert trips(few, QUIET) == set()
 
 
+@pytest.mark.parametrize(
+    ("total", "count", "days", "level"),
+    [
+        (99, 1, 1, "alarm"),
+        (100, 1, 1, "warning"),
+        (800, 8, 1, "warning"),
+        (800, 9, 1, "alarm"),
+        (32_000, 1, 1, "warning"),
+        (32_000, 321, 1, "alarm"),
+        (100, 9, 9, "warning"),
+        (100, 10, 9, "alarm"),
+    ],
+)
+def test_few_overwritten_among_very_many_are_a_warning_and_never_nothing(
+    total: int, count: int, days: float, level: str
+) -> None:
+    sizes = Sizes(users=total, histories=total, chats=9 * total, messages=99 * total, documents=1)
+    found = judge(Evidence(shrunken=count), sizes, QUIET, Limits(), now_ms=NOW_MS, days=float(days))
+    assert [(trip.rule, trip.level) for trip in found] == [("history-overwritten", level)]
+    assert (found[0].is_alarm, found[0].blocks) == (True, level == "alarm")
+
+
 def test_one_person_who_deletes_very_much_is_no_alarm_in_a_large_directory() -> None:
     assert (
         trips(Evidence(chats=500, chat_owners=1, messages=5000, message_owners=1), QUIET) == set()

@@ -321,7 +321,7 @@ def _document(item: Alarm) -> dict[str, Any]:
         "id": snapshot.id.hex(),
         "source": "tripwire",
         "since": iso(snapshot.time_ms),
-        "level": "alarm",
+        "level": "alarm" if any(trip.blocks for trip in snapshot.trips) else "warning",
         "reasons": [
             {
                 "rule": trip.rule,
@@ -363,7 +363,8 @@ def _text(item: Alarm) -> str:
         f"{one.hex()[:8]}{'' if one in item.there else ' (not in this repository)'}"
         for one in snapshot.pinned
     ]
-    lines.append(f"  what was there before: {', '.join(pinned)}; nothing is pruned meanwhile")
+    stays = "nothing is pruned meanwhile" if item.blocks else "kept until this is acknowledged"
+    lines.append(f"  what was there before: {', '.join(pinned)}; {stays}")
     return "\n".join([*lines, *command_lines(_commands(item))])
 
 

@@ -105,9 +105,10 @@ def _summary(stats: BackupStats) -> str:
         from shenyu_data.cli.alerts import command_lines
         from shenyu_data.operations.alarms import commands
 
+        stays = "nothing is pruned" if any(trip.blocks for trip in stats.trips) else "is kept"
         lines.append(
             f"  ALERT    this is no ordinary use; snapshot {stats.pinned[0].hex()[:8]} holds what "
-            "was there before, and nothing is pruned"
+            f"was there before, and {stays}"
         )
         lines += command_lines(commands(stats.snapshot, stats.trips, stats.pinned))
     elif stats.alarms:

@@ -246,6 +246,7 @@ def bring_up_to_date(
         tripped = Tripped(
             count=len(standing),
             since_ms=standing[0].snapshot.time_ms,
+            blocks=any(item.blocks for item in standing),
             rules=sorted({trip.rule for trip in trips}),
             pinned=last.there[0].hex()[:8] if last.there else None,
             commands=[command for _, command in commands(last.snapshot.id, last.trips, last.there)],

@@ -208,11 +208,13 @@ def tripwire(facts: Facts, _: AlertsTable) -> Iterator[Seen]:
     """See whether a backup noticed what is no ordinary use."""
     tripped = facts.tripped
     if tripped is not None:
+        stays = "Nothing is pruned" if tripped.blocks else "It is kept"
         held = f"; snapshot {tripped.pinned} holds what was there before" if tripped.pinned else ""
         yield Seen(
             tripped.since_ms,
-            f"A backup noticed what is no ordinary use ({', '.join(tripped.rules)}){held}. Nothing "
-            "is pruned until somebody acknowledges it.",
+            f"A backup noticed what is no ordinary use ({', '.join(tripped.rules)}){held}. {stays} "
+            "until somebody acknowledges this.",
             tripped.commands[0] if tripped.commands else "shenyu-data alerts list",
             {"snapshots": tripped.count},
+            level=None if tripped.blocks else "warning",
         )

@@ -42,7 +42,7 @@ def judge(facts: Facts, table: AlertsTable) -> list[Condition]:
         if not settings.enabled:
             continue
         for seen in rule.look(facts, table):
-            level = settings.level or rule.level
+            level = settings.level or seen.level or rule.level
             condition = Condition(
                 code=rule.code,
                 subject=seen.subject,

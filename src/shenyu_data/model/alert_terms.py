@@ -17,13 +17,16 @@ GRACE_MS = 2 * HOUR_MS
 
 
 class Seen(msgspec.Struct, frozen=True):
-    """What a rule saw, without the rule's own words: see :class:`Condition`."""
+    """What a rule saw, without the rule's own words: see :class:`Condition`. ``level``: how loud
+    that is, unless the configuration says so; None: as the rule is.
+    """
 
     since_ms: int
     message: str
     command: str
     figures: dict[str, int] = {}
     subject: str = ""
+    level: Level | None = None
 
 
 class Rule(msgspec.Struct, frozen=True):

@@ -77,7 +77,7 @@ class Trouble(msgspec.Struct, frozen=True, kw_only=True):
 
 class Tripped(msgspec.Struct, frozen=True, kw_only=True):
     """What tripwires noticed and nobody acknowledged: how many snapshots, the first since when, the
-    rules, and the newest snapshot that holds what was there before.
+    rules, and the newest snapshot that holds what was there before. ``blocks``: nothing is pruned.
     """
 
     count: int
@@ -85,6 +85,7 @@ class Tripped(msgspec.Struct, frozen=True, kw_only=True):
     rules: list[str]
     pinned: str | None
     commands: list[str]
+    blocks: bool = True
 
 
 class WayFact(msgspec.Struct, frozen=True, kw_only=True):

@@ -30,7 +30,11 @@ MOST_PAST = 100
 """So many snapshots say what is ordinary, the newest ones."""
 
 Count = Annotated[int, Meta(ge=0)]
-Level = Literal["alarm", "info"]
+HISTORIES_EACH = 100
+"""Of so many histories, one more that was overwritten in a day is no reason to stop prunes: in so
+many, somebody deletes all chats and begins anew every few months, which looks the same."""
+
+Level = Literal["alarm", "warning", "info"]
 
 
 class Evidence(msgspec.Struct, array_like=True, frozen=True):
@@ -80,8 +84,13 @@ class Trip(msgspec.Struct, array_like=True, frozen=True):
 
     @property
     def is_alarm(self) -> bool:
-        """Whether it blocks prune until somebody acknowledges it."""
+        """Whether somebody must acknowledge it: until then what was there before is kept."""
         return self.level != "info"
+
+    @property
+    def blocks(self) -> bool:
+        """Whether nothing at all is pruned until somebody acknowledges it."""
+        return self.level not in ("info", "warning")
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -201,7 +210,12 @@ class _Rules:
         if len(self._before) >= LEARNED_DAYS:
             limit += int(self._limits.times * self._normal("shrunken") * self._days)
         found = self._evidence.shrunken
-        return Trip(code, "alarm", found, limit, total) if count and found >= limit else None
+        if not count or found < limit:
+            return None
+        # What was there before is kept in any case: to stop all prunes it takes more than what
+        # people do who delete everything and begin anew.
+        many = found > total * self._days / HISTORIES_EACH
+        return Trip(code, "alarm" if many else "warning", found, limit, total)
 
     def check_texts(
         self, name: str, least: int, total: int, users: int, *, code: str

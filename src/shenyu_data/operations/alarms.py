@@ -6,7 +6,7 @@ machine that opens the repository.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 
 import msgspec
 
@@ -53,6 +53,11 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
     def stands(self) -> bool:
         """Whether somebody has to look at it."""
         return self.acknowledgement is None and not self.resolved
+
+    @property
+    def blocks(self) -> bool:
+        """Whether nothing is pruned as long as it stands; else only what it pins is kept."""
+        return self.stands and any(trip.blocks for trip in self.trips)
 
 
 def alarms(
@@ -135,9 +140,31 @@ def commands(
     return [*found, ("says that it is seen", f"shenyu-data alerts ack {tripped}")]
 
 
-def check_no_alarm(repository: Repository, snapshots: Iterable[Snapshot] | None = None) -> None:
-    """Raise PruneBlocked if an alarm stands, RepositoryError if that cannot be told."""
-    standing = [item.snapshot.id.hex()[:8] for item in alarms(repository, snapshots) if item.stands]
+def pinned_snapshots(
+    repository: Repository, snapshots: Iterable[Snapshot], drop: Container[bytes] = ()
+) -> dict[bytes, bytes]:
+    """Return the snapshots that must be kept until an alarm is acknowledged, and with each that of
+    the alarm: what it pins, and itself, without which nobody would know of it.
+
+    Raise PruneBlocked if an alarm stands that lets nothing be pruned, or that pins one of those to
+    ``drop``; RepositoryError if that cannot be told.
+    """
+    known = alarms(repository, snapshots)
+    standing = [item.snapshot.id.hex()[:8] for item in known if item.blocks]
+    pins = {
+        one: item.snapshot.id
+        for item in known
+        if item.stands
+        for one in (item.snapshot.id, *item.there)
+    }
+    for one, snapshot in pins.items():
+        if one in drop and not standing:
+            raise PruneBlocked(
+                f"nothing is pruned: snapshot {one.hex()[:8]} is needed by an alert that nobody "
+                f"has acknowledged, {snapshot.hex()[:8]}",
+                hint="`shenyu-data alerts list` says what, and how it is brought back; "
+                f"`shenyu-data alerts ack {snapshot.hex()[:8]}` if it is as it should be.",
+            )
     if standing:
         raise PruneBlocked(
             "nothing is pruned: a tripwire noticed what is no ordinary use, at the "
@@ -145,6 +172,7 @@ def check_no_alarm(repository: Repository, snapshots: Iterable[Snapshot] | None 
             hint="`shenyu-data alerts list` says what, and how it is brought back; "
             f"`shenyu-data alerts ack {standing[0]}` if it is as it should be.",
         )
+    return pins
 
 
 def acknowledge(

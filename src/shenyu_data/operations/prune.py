@@ -17,7 +17,7 @@ import msgspec
 from shenyu_data.model.errors import ObjectMissing, RepositoryError, UsageError
 from shenyu_data.model.findings import Finding
 from shenyu_data.model.monitor import Monitor
-from shenyu_data.operations.alarms import check_no_alarm
+from shenyu_data.operations.alarms import pinned_snapshots
 from shenyu_data.operations.prune_needs import needed_objects
 from shenyu_data.operations.prune_plan import PruneOptions, PrunePlan
 from shenyu_data.operations.prune_repack import repack
@@ -96,7 +96,7 @@ class _Pruner:
             # First the record: a snapshot that is missing and in no record was not dropped by us.
             mine.append(self._record(dropped, plan.doomed, []))
             # Of a backup since the plan; what cannot be read was named, to be dropped.
-            check_no_alarm(self._repository, self._repository.snapshots([]))
+            pinned_snapshots(self._repository, self._repository.snapshots([]), set(plan.drop))
             self._drop_snapshots()
         moved, rewritten = self._repack()
         doomed = dict(plan.doomed)

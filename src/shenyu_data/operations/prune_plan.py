@@ -6,7 +6,7 @@ nothing may be deleted.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import tzinfo
 
@@ -22,7 +22,7 @@ from shenyu_data.model.retention import (
     Retention,
     decide,
 )
-from shenyu_data.operations.alarms import check_no_alarm
+from shenyu_data.operations.alarms import pinned_snapshots
 from shenyu_data.operations.erased import check_tombstones
 from shenyu_data.operations.prune_needs import Stacks, id_of, is_in
 from shenyu_data.operations.prune_tasks import Usage, UsageTask, UserLoss, find_usage
@@ -211,10 +211,10 @@ class _Planner:
                 f"snapshots that cannot be read: {names}; what they need cannot be told",
                 hint="`shenyu-data verify` says what is wrong. --drop ID drops what is lost.",
             )
-        check_no_alarm(self._repository, snapshots)
+        pins = pinned_snapshots(self._repository, snapshots, self._options.drop)
         proofs = read_proofs(self._storage, self._repository.keys)
         decisions = [
-            self._overrule(item)
+            self._overrule(item, pins)
             for item in decide(
                 [_candidate(item, proofs) for item in snapshots],
                 self._options.retention,
@@ -228,8 +228,12 @@ class _Planner:
             )
         return decisions, lost
 
-    def _overrule(self, decision: Decision) -> Decision:
-        if decision.candidate.id not in self._options.drop:
+    def _overrule(self, decision: Decision, pins: Mapping[bytes, bytes]) -> Decision:
+        candidate = decision.candidate.id
+        if candidate in pins:
+            reasons = [*decision.reasons, f"alert {pins[candidate].hex()[:8]}"]
+            return msgspec.structs.replace(decision, keep=True, reasons=reasons)
+        if candidate not in self._options.drop:
             return decision
         return msgspec.structs.replace(decision, keep=False, reasons=[])
 

@@ -235,14 +235,15 @@ def _told(
     found = [_named(item, data) for item in overwritten[:MOST_TOLD] if item.lost]
     for trip in trips:
         if trip.is_alarm:
-            hint = f"Snapshot {pinned.hex()[:8]} holds what was there before, and nothing is "
-            hint += "pruned until somebody acknowledges this: `shenyu-data alerts list`."
+            stays = "nothing is pruned" if trip.blocks else "is kept"
+            hint = f"Snapshot {pinned.hex()[:8]} holds what was there before, and {stays} "
+            hint += "until somebody acknowledges this: `shenyu-data alerts list`."
         else:
             hint = "See whether that is as it should be."
         found.append(
             Finding(
                 code=trip.rule,
-                severity="error" if trip.is_alarm else "info",
+                severity="error" if trip.blocks else "warning" if trip.is_alarm else "info",
                 path="",
                 message=describe(trip),
                 hint=hint,
