@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 import os
 import random
@@ -26,7 +27,9 @@ from shenyu_data.model.retention import Retention
 from shenyu_data.model.tripwires import DAY_MS, LEARNED_DAYS, Limits
 from shenyu_data.operations import backup as backup_module
 from shenyu_data.operations import tripwires
-from shenyu_data.operations.alarms import acknowledge, alarms, pinned_snapshots
+from shenyu_data.operations.alarms import acknowledge, alarms, commands, pinned_snapshots
+from shenyu_data.operations.archive import archive
+from shenyu_data.operations.archive_task import ArchiveOptions
 from shenyu_data.operations.backup import BackupOptions, BackupStats, backup
 from shenyu_data.operations.copy import CopyOptions, copy, plan_copy
 from shenyu_data.operations.erase import EraseOptions, erase, plan_erase
@@ -767,3 +770,59 @@ def test_many_overwritten_among_very_many_block(
     assert "alarm" in {trip.level for trip in trips if trip.rule == "history-overwritten"}
     with pytest.raises(PruneBlocked):
         saved.plan()
+
+
+def write_archive(place: Place, chats: int, user: str = USERS[0]) -> Path:
+    path = place.path(user).with_name(f"{KEY}.archive.json.gz")
+    held = [chat(number * 3 + 5000) for number in range(chats)]
+    path.write_bytes(gzip.compress(json.dumps(held).encode(), mtime=0))
+    return path
+
+
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("left", [0, 1, 5])
+def test_an_archive_overwritten_by_a_shorter_one_is_noticed(
+    saved: Place, left: int, full: bool
+) -> None:
+    write_archive(saved, 6)
+    assert saved.back_up().trips == []
+    write_archive(saved, left)
+    stats = saved.back_up(full=full)
+    assert rules(stats) == {"archives-shrunken"}
+    (alarm,) = alarms(saved.repository)
+    assert alarm.blocks
+    found = dict(commands(stats.snapshot, stats.trips, alarm.there))
+    assert found["brings back what was there before"].endswith("--in-place")
+
+
+def test_an_archive_that_is_gone_is_noticed_and_with_its_user_it_is_not(saved: Place) -> None:
+    archives = [write_archive(saved, 6, user) for user in USERS[:2]]
+    saved.back_up()
+    shutil.rmtree(archives[1].parent)
+    saved.data.remove(f"users/{USERS[1]}.json")
+    assert saved.back_up().trips == []
+    archives[0].unlink()
+    assert rules(saved.back_up()) == {"archives-shrunken"}
+
+
+def test_an_archive_that_grows_or_is_written_anew_is_no_alarm(saved: Place) -> None:
+    write_archive(saved, 6)
+    saved.back_up()
+    path = write_archive(saved, 7)
+    assert saved.back_up().trips == []
+    path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes()), 1))
+    assert saved.back_up().trips == []
+
+
+def test_chats_that_our_commands_move_between_a_history_and_its_archive_are_no_alarm(
+    saved: Place,
+) -> None:
+    for path in saved.data.folder.rglob("*.json"):
+        os.utime(path, (1_700_000_000, 1_700_000_000))
+    saved.back_up()
+    for before_ms in (1_700_000_000_003, 1_700_000_000_075, None):
+        options = ArchiveOptions(before_ms=before_ms, now_ms=NOW_MS, state=saved.state, quiet_s=0)
+        archive(saved.repository, str(saved.data.folder), options, SilentMonitor())
+        archived = saved.path(USERS[0]).with_name(f"{KEY}.archive.json.gz")
+        assert archived.exists() == (before_ms is not None)
+        assert saved.back_up().trips == []

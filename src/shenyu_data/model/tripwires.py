@@ -44,7 +44,8 @@ class Evidence(msgspec.Struct, array_like=True, frozen=True):
     users have fewer. ``shrunken`` histories lost chats by accident; ``rewritten`` ones are others
     than before with no message more; ``torn`` documents were whole; ``noisy`` users wrote text that
     cannot be compressed. ``unseen`` buckets could not be compared. ``hours`` counts the histories
-    that were written, by the hour of the day in UTC.
+    that were written, by the hour of the day in UTC. ``archives`` of histories hold less or are
+    gone; the application never touches one.
     """
 
     users: Count = 0
@@ -59,6 +60,7 @@ class Evidence(msgspec.Struct, array_like=True, frozen=True):
     noisy: Count = 0
     unseen: Count = 0
     hours: list[Count] = []
+    archives: Count = 0
 
     def plus(self, other: Evidence) -> Evidence:
         """Return the sum."""
@@ -163,6 +165,7 @@ def judge(
     rules = _Rules(whole, before, limits, days)
     trips = [
         rules.check_overwritten(evidence.shrunken, sizes.histories, code="history-overwritten"),
+        rules.check_archives(sizes.histories, code="archives-shrunken"),
         rules.check("users", limits.users, sizes.users, code="users-vanished"),
         rules.check("histories", limits.histories, sizes.histories, code="histories-vanished"),
         rules.check_texts("chats", limits.chats, sizes.chats, sizes.users, code="chats-vanished"),
@@ -216,6 +219,13 @@ class _Rules:
         # people do who delete everything and begin anew.
         many = found > total * self._days / HISTORIES_EACH
         return Trip(code, "alarm" if many else "warning", found, limit, total)
+
+    def check_archives(self, total: int, *, code: str) -> Trip | None:
+        """Archives of histories that hold less. Only this program writes any, and what it did is
+        not counted: one is too many.
+        """
+        count = self._evidence.archives
+        return Trip(code, "alarm", count, 1, total) if count else None
 
     def check_texts(
         self, name: str, least: int, total: int, users: int, *, code: str
@@ -302,6 +312,8 @@ def describe(trip: Trip) -> str:
     what = f"{trip.count:,} {one if trip.count == 1 else many}"
     if trip.rule == OVERWRITTEN:
         return f"{what}, as when the application takes a torn history for empty and overwrites it"
+    if trip.rule == "archives-shrunken":
+        return what
     return f"{what}, of {trip.total:,}; fewer than {trip.limit:,} would be ordinary"
 
 
@@ -309,6 +321,10 @@ _WHAT = {
     OVERWRITTEN: (
         "history is whole and lost chats at once",
         "histories are whole and lost chats at once",
+    ),
+    "archives-shrunken": (
+        "archive of a history holds less or is gone, and no command did that",
+        "archives of histories hold less or are gone, and no command did that",
     ),
     "users-vanished": ("user vanished", "users vanished"),
     "histories-vanished": ("history vanished", "histories vanished"),

@@ -74,7 +74,7 @@ class OwnerSigns:
 
     def __init__(self) -> None:
         self._users = self._histories = self._chats = self._messages = 0
-        self._rewritten = self._torn = self._noisy = 0
+        self._rewritten = self._torn = self._noisy = self._archives = 0
         self._hours: list[int] = []
         self._text = self._other = False
         self._suspects: list[Suspect] = []
@@ -113,8 +113,13 @@ class OwnerSigns:
             self._histories -= 1
             self._chats -= chats
             self._messages -= messages
+            self._archives += is_archive_name(before.name) and bool(chats)
         elif kind == "user":
             self._users -= 1
+
+    def left(self) -> None:
+        """The owner is gone altogether: archives went along, as they should."""
+        self._archives = 0
 
     def unreadable(self) -> None:
         """A document that was whole and cannot be read."""
@@ -133,12 +138,15 @@ class OwnerSigns:
         bytes of versions before.
         """
         version = before if before.state == FileState.WHOLE else before.good
-        if version is None or outline.state != "whole" or not outline.chats:
-            return
-        if not before.name.endswith(JSON_SUFFIX) or is_archive_name(before.name):
+        if version is None or outline.state != "whole":
             return
         least = LEAST_LOST if version is before else 1
         fewer = outline.chats < version.chats or outline.messages < version.messages
+        if is_archive_name(before.name):
+            self._archives += fewer
+            return
+        if not outline.chats or not before.name.endswith(JSON_SUFFIX):
+            return
         if not fewer or version.chats < least or kind_of(before.place, before.name) != "history":
             return
         if not _stands(before.name, data, lambda: read(version)):
@@ -172,6 +180,7 @@ class OwnerSigns:
             rewritten=self._rewritten,
             torn=self._torn,
             noisy=self._noisy,
+            archives=self._archives,
             hours=self._hours,
         )
         signs.add_owner(found)
@@ -183,6 +192,7 @@ def all_gone(record: OwnerRecord) -> OwnerSigns:
     for entry in record.entries:
         if isinstance(entry, FileEntry):
             signs.gone(entry)
+    signs.left()
     return signs
 
 
