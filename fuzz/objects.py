@@ -16,6 +16,19 @@ import msgspec
 from fuzz.parts import first
 from shenyu_data.model.errors import ObjectDamaged, RepositoryError
 from shenyu_data.repository import format as form
+from shenyu_data.repository.acceptances import (
+    Acceptance,
+    Line,
+    read_acceptance,
+    read_acceptances,
+)
+from shenyu_data.repository.acknowledgements import (
+    Acknowledgement,
+    acknowledged,
+    read_acknowledgement,
+    read_acknowledgements,
+)
+from shenyu_data.repository.anchors import Anchor, anchor_name, read_anchor, read_anchors
 from shenyu_data.repository.compression import Compressor, Decompressor
 from shenyu_data.repository.crypto import OwnerKeys
 from shenyu_data.repository.documents import DocumentReader
@@ -41,6 +54,26 @@ from shenyu_data.storage.memory import MemoryStorage
 
 FROZEN = Path(__file__).parent.parent / "tests/compat/frozen/v1-with-a-past"
 _FIRST = bytes(16)
+_SECOND = bytes(15) + b"\1"
+_LINE = Line(bytes(32), 7, bytes(range(32)))
+_SMALL: dict[ObjectKind, tuple[str, bytes, Any]] = {
+    ObjectKind.ACKNOWLEDGEMENT: (
+        "acknowledgements",
+        b"acknowledgement",
+        Acknowledgement(_FIRST, 1_700_000_000_000, "seen"),
+    ),
+    ObjectKind.ANCHOR: (
+        "anchors",
+        b"anchor",
+        Anchor(_FIRST, _LINE.log, _LINE.sequence, _LINE.digest, 1_700_000_000_000),
+    ),
+    ObjectKind.ACCEPTANCE: (
+        "acceptances",
+        b"acceptance",
+        Acceptance(_FIRST, [_LINE], 3, _LINE, 1_700_000_000_000, "the disk died"),
+    ),
+}
+"""Objects that the frozen repository has none of: how each is sealed, and what stands in it."""
 
 
 class Place(NamedTuple):
@@ -72,6 +105,10 @@ def bench() -> Bench:
         if path.is_file():
             storage.objects[path.relative_to(FROZEN / "repository").as_posix()] = path.read_bytes()
     repository = open_repository(storage, expected["passphrase"])
+    for kind, (purpose, word, value) in _SMALL.items():
+        name = object_name(kind, _SECOND)
+        sealed = repository.keys.seal(purpose, msgspec.msgpack.encode(value), word + _SECOND)
+        storage.objects[name] = form.header(kind) + sealed
     names = [name for name in sorted(storage.objects) if name != form.DICTIONARY]
     found = Bench(repository, storage, names, list(_places(repository)), {})
     for name in names:
@@ -146,6 +183,9 @@ def _say(found: Bench, name: str) -> Any:
         form.MOVED: lambda: read_moves(storage, keys, object_id),
         form.PRUNES: lambda: read_record(storage, keys, name),
         form.PROOFS: lambda: read_proof_object(storage, keys, name),
+        form.ACKNOWLEDGEMENTS: lambda: read_acknowledgement(storage, keys, name),
+        form.ANCHORS: lambda: read_anchor(storage, keys, name),
+        form.ACCEPTANCES: lambda: read_acceptance(storage, keys, name),
     }
     return readers[folder]()
 
@@ -297,6 +337,25 @@ def _simple(
     return run
 
 
+def _read_any_acceptance(storage: Any, keys: Any, name: str) -> None:
+    found = read_acceptance(storage, keys, name)
+    assert read_acceptances(storage, keys)
+    assert all(one.sequence >= 1 for one in found.lost)
+    assert found.what or not found.lost
+
+
+def _read_any_acknowledgement(storage: Any, keys: Any, name: str) -> None:
+    found = read_acknowledgement(storage, keys, name)
+    assert found in read_acknowledgements(storage, keys).values()
+    assert found.snapshot in acknowledged(storage, keys)
+
+
+def _read_any_anchor(storage: Any, keys: Any, name: str) -> None:
+    found = read_anchor(storage, keys, name)
+    assert found in read_anchors(storage, keys)
+    assert anchor_name(keys, found).startswith(form.ANCHORS)
+
+
 def _read_index(plain: bytes) -> None:
     found = bench()
     place = found.places[0]
@@ -357,6 +416,23 @@ SEALED: dict[str, Sealed] = {
     "proofs": Sealed(
         _simple(ObjectKind.PROOF, "proofs", b"proofs", read_proof_object),
         lambda: _encoded(form.PROOFS),
+    ),
+    "acknowledgement": Sealed(
+        _simple(
+            ObjectKind.ACKNOWLEDGEMENT,
+            "acknowledgements",
+            b"acknowledgement",
+            _read_any_acknowledgement,
+        ),
+        lambda: _encoded(form.ACKNOWLEDGEMENTS),
+    ),
+    "anchor": Sealed(
+        _simple(ObjectKind.ANCHOR, "anchors", b"anchor", _read_any_anchor),
+        lambda: _encoded(form.ANCHORS),
+    ),
+    "acceptance": Sealed(
+        _simple(ObjectKind.ACCEPTANCE, "acceptances", b"acceptance", _read_any_acceptance),
+        lambda: _encoded(form.ACCEPTANCES),
     ),
     "moves": Sealed(_read_moved, lambda: [bytes(32), bytes(8) + b"\1" * 24 + bytes(32)]),
     "index": Sealed(_read_index, lambda: [bytes(40), bytes(range(80))]),
