@@ -82,6 +82,9 @@ class Machine:
         self._location = "/repo"
         self.power_on()
 
+    def runs_a_job(self) -> bool:
+        return self._scheduler is not None and self._scheduler.running is not None
+
     def power_on(self) -> None:
         nothing = load_settings(
             config_file=None, data="/data", repository=self._location, jobs=None, environment={}
@@ -284,6 +287,23 @@ def test_power_that_is_off_and_runs_that_fail_and_a_disk_that_is_full(tmp_path: 
     assert {row.outcome for row in machine.rows()} >= {"good", "findings", "failed", "skipped"}
     # A disk that is full is told once, not at each run.
     assert Counter(item.code for item in machine.findings) == {"run-not-noted": 8}
+
+
+@pytest.mark.parametrize("in_a_run", [False, True])
+def test_a_log_that_is_removed_beside_the_scheduler_is_begun_anew(
+    tmp_path: Path, in_a_run: bool
+) -> None:
+    jobs = {"nightly": JobTable(run=["verify"], at="0 2 * * *")}
+    machine = Machine(tmp_path, ScheduleTable(timezone="UTC", jitter="1min", jobs=jobs), LEAP_YEAR)
+    machine.pass_time(2 * DAY_MS + (14 * HOUR_MS + 5 * MINUTE_MS if in_a_run else 12 * HOUR_MS))
+    assert machine.runs_a_job() == in_a_run
+    for path in tmp_path.glob("health.sqlite*"):
+        path.unlink()
+    machine.pass_time(2 * DAY_MS + HOUR_MS)
+    assert len(machine.began) == 4 + in_a_run
+    outcomes = [(row.job, row.outcome) for row in machine.rows()]
+    assert outcomes == [("nightly", "good")] * (2 + in_a_run)
+    assert machine.findings == []
 
 
 def test_a_job_that_is_new_or_changed_runs_at_its_next_time(tmp_path: Path) -> None:

@@ -9,14 +9,16 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from shenyu_data.model.errors import ShenyuDataError
 from shenyu_data.model.findings import printable
 
 _IDLE_S = 10.0
+_WHOLE_S = 30.0  # so long a question and its answer may take, however slowly they come
 _MOST_AT_ONCE = 16
 
 
@@ -45,9 +47,27 @@ class Endpoint:
             daemon_threads = True
             turns = threading.BoundedSemaphore(_MOST_AT_ONCE)
 
-            def process_request_thread(self, request: object, client_address: object) -> None:
-                with self.turns:
-                    super().process_request_thread(request, client_address)  # type: ignore[arg-type]
+            def process_request(self, request: Any, client_address: Any) -> None:
+                # Whoever comes when all are taken goes at once: each would cost a thread and a
+                # descriptor, which the jobs need.
+                if not self.turns.acquire(blocking=False):
+                    self.shutdown_request(request)
+                    return
+                try:
+                    super().process_request(request, client_address)
+                except BaseException:  # there is no thread for it
+                    self.turns.release()
+                    raise
+
+            def process_request_thread(self, request: Any, client_address: Any) -> None:
+                timer = threading.Timer(_WHOLE_S, _shut_down, (request,))
+                timer.daemon = True
+                timer.start()
+                try:
+                    super().process_request_thread(request, client_address)
+                finally:
+                    timer.cancel()
+                    self.turns.release()
 
             def handle_error(self, request: object, client_address: object) -> None:
                 return  # whoever asked has gone, or asked for nonsense
@@ -72,6 +92,11 @@ class Endpoint:
         """Stop listening."""
         self._server.shutdown()
         self._server.server_close()
+
+
+def _shut_down(line: socket.socket) -> None:
+    with suppress(OSError):
+        line.shutdown(socket.SHUT_RDWR)
 
 
 class _Handler(BaseHTTPRequestHandler):

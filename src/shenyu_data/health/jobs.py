@@ -170,21 +170,22 @@ class Running:
             exit_status=status if status >= 0 else None,
         )
 
-    def note_end(self, store: Store, now_ms: int) -> None:
-        """Note how it ended, if the verb has not done so itself. Raise StateUnusable."""
+    def note_end(self, store: Store, now_ms: int) -> bool:
+        """Note how it ended, if the verb has not done so itself; return whether its row is there.
+        Raise StateUnusable.
+        """
         if self.run_id is None:
-            return
+            return False
         status = self.process.wait()
         if self.outcome == "timed-out":
             said = status if status >= 0 else None
-            note_timed_out(store, self.run_id, now_ms, said, took_too_long(self.job))
-            return
+            return note_timed_out(store, self.run_id, now_ms, said, took_too_long(self.job))
         error = ""
         if status < 0:
             error = f"ended by signal {-status}"
         elif self.outcome == "failed":
             error = f"exited with {status} before it could say why"
-        end_run(
+        return end_run(
             store,
             self.run_id,
             now_ms,

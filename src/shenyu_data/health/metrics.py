@@ -217,13 +217,13 @@ def text_of(samples: Sequence[Sample]) -> bytes:
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
     from prometheus_client.registry import Collector
 
-    families: dict[str, Metric] = {}
+    families: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}
     for name, labels, value in samples:
         definition = METRICS[name]
         if name not in families:
             kind = CounterMetricFamily if definition.kind == "counter" else GaugeMetricFamily
             families[name] = kind(name, definition.about, labels=definition.labels)
-        families[name].add_metric(labels, value)  # type: ignore[attr-defined]
+        families[name].add_metric(labels, value)
 
     class Found(Collector):
         def collect(self) -> Iterator[Metric]:

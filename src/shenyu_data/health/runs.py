@@ -133,21 +133,24 @@ def end_run(
     exit_status: int | None = None,
     figures: Mapping[str, Any] | None = None,
     error: str = "",
-) -> None:
-    """Note how a run ended; of one that has ended already nothing changes. Raise StateUnusable."""
+) -> bool:
+    """Note how a run ended; of one that has ended already nothing changes. Return whether there is
+    such a run: if the log was lost meanwhile there is not. Raise StateUnusable.
+    """
     with store.writing() as connection:
         connection.execute(
             "UPDATE runs SET ended_ms = ?, outcome = ?, exit_status = ?, figures = ?, error = ? "
             "WHERE id = ? AND ended_ms IS NULL",
             (now_ms, outcome, exit_status, _kept(figures or {}), error[:2000], run_id),
         )
+        return _has_run(connection, run_id)
 
 
 def note_timed_out(
     store: Store, run_id: str, now_ms: int, exit_status: int | None, why: str
-) -> None:
+) -> bool:
     """Note that a run was ended because it took too long, whatever it noted itself when it was; one
-    that was done nevertheless stays as it is. Raise StateUnusable.
+    that was done nevertheless stays as it is. Return as :func:`end_run`. Raise StateUnusable.
     """
     with store.writing() as connection:
         connection.execute(
@@ -156,6 +159,11 @@ def note_timed_out(
             "WHERE id = ? AND outcome IN ('running', 'interrupted', 'killed')",
             (now_ms, exit_status, why, run_id),
         )
+        return _has_run(connection, run_id)
+
+
+def _has_run(connection: sqlite3.Connection, run_id: str) -> bool:
+    return connection.execute("SELECT 1 FROM runs WHERE id = ?", (run_id,)).fetchone() is not None
 
 
 def hand_over_run(store: Store, run_id: str, pid: int) -> None:

@@ -97,6 +97,7 @@ class Scheduler:
     def tick(self, now_ms: int) -> int:
         """Note what has ended, begin what is due; return when to look again, at the latest."""
         self.last_tick_ms = now_ms
+        self._let_go_of_a_lost_log()
         self._finish(now_ms)
         store = self._usable_store()
         wake_ms = now_ms + _LONGEST_MS
@@ -122,15 +123,23 @@ class Scheduler:
 
     def finish(self, now_ms: int) -> None:
         """Note what has ended; begin nothing."""
+        self._let_go_of_a_lost_log()
         self._finish(now_ms)
         self._usable_store()
 
     def close(self) -> None:
         """Close the log."""
         self._rebuilding.close()
+        self._close_store()
+
+    def _close_store(self) -> None:
         if self._store is not None:
             self._store.close()
             self._store = None
+
+    def _let_go_of_a_lost_log(self) -> None:
+        if self._store is not None and not self._store.is_there():
+            self._close_store()
 
     def _usable_store(self) -> Store | None:
         """Return the log, with all noted that could not be; None if it cannot be written."""
@@ -253,11 +262,15 @@ class Scheduler:
         self.running = None
         outcome = running.outcome
         self.failed += outcome in SET_BACK
-        if running.run_id is None:
-            self._remember_run(running, now_ms)
-        elif not self._note_end(running, now_ms):
-            self._made.setdefault(running.job.name, []).append(running.attempt_made(now_ms))
-            self._later(lambda store: running.note_end(store, now_ms))
+        run_id = running.run_id
+        if not self._note_end(running, now_ms):
+            made = running.attempt_made(now_ms)
+            run_id = self._remember_made(
+                *(running.job, made.due_ms, made.attempt, now_ms, outcome, made.exit_status),
+                run_id=run_id,
+                note_end=lambda store: running.note_end(store, now_ms),
+            )
+            self._usable_store()  # if the log was lost, there is a new one by now
         self._tell(
             f"{running.job.name}: {outcome}",
             "run-ends",
@@ -265,23 +278,15 @@ class Scheduler:
             outcome=outcome,
             exit_status=running.exit_status,
         )
-        self._call_hooks("end", now_ms, running.run_id)
+        self._call_hooks("end", now_ms, run_id)
 
     def _note_end(self, running: Running, now_ms: int) -> bool:
         """Note how a run ended; return whether that was possible."""
         try:
-            if self._store is not None:
-                running.note_end(self._store, now_ms)
+            return self._store is not None and running.note_end(self._store, now_ms)
         except StateUnusable as error:
             self._complain(error)
             return False
-        return self._store is not None
-
-    def _remember_run(self, running: Running, now_ms: int) -> None:
-        made = running.attempt_made(now_ms)
-        self._remember_made(
-            running.job, made.due_ms, made.attempt, now_ms, running.outcome, made.exit_status
-        )
 
     def _remember_made(
         self,
@@ -291,8 +296,13 @@ class Scheduler:
         now_ms: int,
         outcome: Outcome,
         exit_status: int | None,
-    ) -> None:
-        """Remember a run that is not in the log, until it can be noted."""
+        *,
+        run_id: str | None = None,
+        note_end: Callable[[Store], bool] = lambda store: False,
+    ) -> str:
+        """Remember a run that is not in the log, or that it ended, until it can be noted; return
+        its id. ``note_end`` notes the end in the row that it had, if that is still there.
+        """
         made = Attempt(
             due_ms=due_ms,
             attempt=attempt,
@@ -301,7 +311,7 @@ class Scheduler:
             exit_status=exit_status,
         )
         run = Run(
-            id=os.urandom(16).hex(),
+            id=run_id or os.urandom(16).hex(),
             job=job.name,
             verb=job.verb,
             due_ms=due_ms,
@@ -319,9 +329,11 @@ class Scheduler:
 
         def note(store: Store) -> None:
             with suppress(AlreadyRun):
-                note_run_made(store, run)
+                if not note_end(store):
+                    note_run_made(store, run)
 
         self._later(note)
+        return run.id
 
     def _note_missed(self, store: Store | None, job: Job, missed: Missed, now_ms: int) -> None:
         schedule = self.work.schedule

@@ -169,6 +169,13 @@ class Store:
         self.connection = connection
         self.path = path
         self.renewed = renewed
+        self._file = _file_at(path)
+
+    def is_there(self) -> bool:
+        """Whether its file is still where it was: else it was removed, or set aside by somebody who
+        found it damaged, and nothing can be noted in it any more.
+        """
+        return self._file is not None and _file_at(self.path) == self._file
 
     def close(self) -> None:
         """Close it; a transaction that was not ended is taken back."""
@@ -203,6 +210,13 @@ class Store:
                 with suppress(sqlite3.Error):
                     connection.execute("ROLLBACK")
                 raise
+
+
+def _file_at(path: str) -> tuple[int, int] | None:
+    with suppress(OSError):
+        found = os.stat(path)
+        return found.st_dev, found.st_ino
+    return None
 
 
 def wipe_journal(store: Store) -> None:
