@@ -25,6 +25,7 @@ Whatever is damaged, the tests hold every verb to this:
   and except in a snapshot that an incremental backup takes of users who did not change: it does not
   read what it has of them. `verify` does, and `backup --full`.
 - `prune` deletes nothing when it cannot find what a snapshot needs.
+- `drill --all` says that everything can be restored if a restore does it, and only then.
 - `erase-user` gives no receipt unless the user is gone.
 - No verb fails in a way nobody thought of, and none that only reads writes anything.
 

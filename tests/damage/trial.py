@@ -55,6 +55,7 @@ class Trial:
         self._monkeypatch = monkeypatch
         self._keys = years.repository.keys
         self._live = read_tree(years.folder / "data")
+        self._cells: dict[str, str] = {}
 
     @property
     def latest(self) -> str:
@@ -69,11 +70,10 @@ class Trial:
     def run(self) -> dict[str, str]:
         """Return the cells, by their column."""
         before = _contents(self._hurt)
-        cells = {}
         for column, judge in COLUMNS.items():
-            cells[column] = judge(self)
+            self._cells[column] = judge(self)
             assert _contents(self._hurt) == before, f"{column} wrote something"
-        return cells
+        return self._cells
 
     # ------------------------------------------------------------------------ verbs that read
 
@@ -109,6 +109,22 @@ class Trial:
         if all(_names(name) & named for name in self._objects):
             return f"{said.status}{WHOLE}"
         return f"{said.status}{UNSEEN}"
+
+    def drill(self) -> str:
+        """Try to prove that all can be restored: it says so if a restore does it, and only then."""
+        said = self._call("drill", "--all")
+        restored = self._cells["`restore` latest"]
+        if "error" in said.json:
+            assert not restored.startswith("0")
+            return f"{said.status}{NONE}"
+        if said.status == 4:
+            assert not restored.startswith("0")
+            return f"4{PART}"
+        assert said.status == 0
+        assert restored in ("0", f"0{FEWER}"), "it proved what cannot be restored"
+        assert {control["result"] for control in said.json["controls"]} == {"noticed"}
+        fewer = self._unknowable and said.json["snapshot"] != self.latest
+        return f"0{FEWER if fewer else WHOLE}"
 
     # ----------------------------------------------------------------------- verbs that write
 
@@ -310,6 +326,7 @@ COLUMNS: dict[str, Callable[[Trial], str]] = {
     "full": lambda trial: trial.backup("--full"),
     "`verify`": lambda trial: trial.verify(),
     "read data": lambda trial: trial.verify("--read-data"),
+    "`drill`": lambda trial: trial.drill(),
     "`prune` plan": lambda trial: trial.plan_prune(),
     "`prune`": lambda trial: trial.prune(),
     "`copy`": lambda trial: trial.copy(),

@@ -39,3 +39,29 @@ def test_the_dashboard_and_the_rules_name_only_labels_that_exist() -> None:
 def test_the_key_of_the_configuration_is_documented() -> None:
     listed = {codes(row[0])[0]: row[2] for row in rows(sections(CONFIGURATION, 2)["Metrics"])}
     assert listed == METRICS_DESCRIPTIONS
+
+
+def test_the_dashboard_is_one_that_grafana_can_show() -> None:
+    """Grafana's own types for Python read it without losing a member; here is what they do not
+    ask: that panels do not cover each other, and that what is referred to is there.
+    """
+    dashboard = json.loads(DASHBOARD)
+    variables = {item["name"] for item in dashboard["templating"]["list"]}
+    assert set(re.findall(r"\$\{?(\w+)", DASHBOARD)) <= variables
+    panels = dashboard["panels"]
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    taken: set[tuple[int, int]] = set()
+    for panel in panels:
+        assert panel["type"] in ("stat", "timeseries", "table")
+        assert panel["datasource"]["uid"] == "${datasource}"
+        names = [target["refId"] for target in panel["targets"]]
+        assert len(set(names)) == len(names) > 0
+        if panel["type"] == "table":  # else a row for each moment
+            assert all(target["instant"] for target in panel["targets"])
+        place = panel["gridPos"]
+        assert place["x"] + place["w"] <= 24
+        cells = {
+            (place["x"] + x, place["y"] + y) for x in range(place["w"]) for y in range(place["h"])
+        }
+        assert not cells & taken
+        taken |= cells

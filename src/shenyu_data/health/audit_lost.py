@@ -22,7 +22,6 @@ from shenyu_data.repository.anchors import Anchor
 from shenyu_data.repository.repository import Repository
 
 VERB = "audit accept"
-_TRIES = 8
 
 
 def lost_lines(
@@ -71,19 +70,15 @@ def accept(
             hint=f"At most {MOST_REASON} characters.",
         )
     stands = _standing(state, anchors)
-    for _ in range(_TRIES):
-        figures = {"anchors": len(lost), "logs": len({line.log for line in lost})}
-        append(
-            state,
-            now_ms,
-            "accepted",
-            verb=VERB,
-            figures=figures,
-            repository=repository.keys.repository_id.hex(),
-        )
-        # The number of that line may be that of one that is lost: then that has an anchor.
-        if anchor(state, repository, now_ms):
-            break
+    append(
+        state,
+        now_ms,
+        "accepted",
+        verb=VERB,
+        figures={"anchors": len(lost), "logs": len({line.log for line in lost})},
+        repository=repository.keys.repository_id.hex(),
+    )
+    anchor(state, repository, now_ms)
     try:
         end = head(state)
     except Altered:

@@ -2,7 +2,8 @@
 
 An anchor commits to every line up to its number. It is no part of any snapshot: one that is lost
 costs no more than what it would have proved. Its name says of which log it is, to who has the key,
-and the number: so who adds one need not read all there are, where none can be removed.
+and the number: so who adds one need not read all there are, where none can be removed. It says a
+little of the hash as well: where an older log was put back, another line has the same number.
 """
 
 from __future__ import annotations
@@ -39,15 +40,13 @@ class Anchor(msgspec.Struct, array_like=True, frozen=True):
 
     place: ObjectId
     log: Digest
-    sequence: Annotated[int, msgspec.Meta(ge=1)]
+    sequence: Annotated[int, msgspec.Meta(ge=1, lt=1 << 40)]
     digest: Digest
     time_ms: TimeMs
 
 
 def write_anchor(storage: Storage, keys: Secrets, anchor: Anchor) -> str:
-    """Store it; return the object's name. Raise ObjectExists if there is one with this number of
-    this log.
-    """
+    """Store it; return the object's name. Raise ObjectExists if there is one of this line."""
     name = anchor_name(keys, anchor)
     sealed = keys.seal("anchors", msgspec.msgpack.encode(anchor), _bound_to(name))
     storage.put(name, [header(ObjectKind.ANCHOR), sealed])
@@ -56,8 +55,10 @@ def write_anchor(storage: Storage, keys: Secrets, anchor: Anchor) -> str:
 
 def anchor_name(keys: Secrets, anchor: Anchor) -> str:
     """Return the name under which an anchor is stored."""
-    log = blake3(anchor.place + anchor.log, key=keys.derive("anchors")).digest(8)
-    return object_name(ObjectKind.ANCHOR, log + anchor.sequence.to_bytes(8))
+    key = keys.derive("anchors")
+    log = blake3(anchor.place + anchor.log, key=key).digest(8)
+    line = blake3(anchor.digest, key=key).digest(3)
+    return object_name(ObjectKind.ANCHOR, log + anchor.sequence.to_bytes(5) + line)
 
 
 def anchor_names(storage: Storage) -> list[str]:
@@ -66,7 +67,7 @@ def anchor_names(storage: Storage) -> list[str]:
 
 
 def older_names(name: str, names: list[str], most: int) -> list[str]:
-    """Return which of ``names`` are of the same log and an earlier line, the latest ``most``."""
+    """Return which of ``names`` are of the same log and a line before, the latest ``most``."""
     log = name[: -2 * 8]
     return sorted(one for one in names if one.startswith(log) and one < name)[-most:]
 
