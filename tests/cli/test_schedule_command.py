@@ -67,6 +67,27 @@ def test_the_first_backup_is_due_at_once(place: Path, shenyu: Shenyu) -> None:
     assert states == {name: "due" if name == "backup" else "waiting" for name in states}
 
 
+def test_drifted_permissions_are_noticed_by_a_job(place: Path, shenyu: Shenyu) -> None:
+    with open(place / "shenyu-data.toml", "a") as file:
+        file.write('[schedule.jobs.guard]\nrun = ["permissions", "check"]\nat = "@daily"\n')
+    (place / "data").chmod(0o700)
+    for folder in (place / "data").rglob("*/"):
+        folder.chmod(0o700)
+    assert shenyu("permissions", "check").status == 0
+    (place / "data/users/anna.json").chmod(0o666)
+    said = shenyu("schedule", "run", "guard", "--json")
+    assert (said.status, said.json["outcome"]) == (1, "findings")
+    assert noted(place)[0].verb == "permissions check"
+    assert "permissions-drifted" in [item["code"] for item in listed(shenyu)]
+    assert shenyu("permissions", "fix", "--yes").status == 0
+    assert "permissions-drifted" not in [item["code"] for item in listed(shenyu)]
+
+
+def listed(shenyu: Shenyu) -> list[dict[str, str]]:
+    found: list[dict[str, str]] = shenyu("status", "--json").json["alerts"]
+    return found
+
+
 def test_a_run_that_is_due_is_made_once(scheduled: Path, shenyu: Shenyu) -> None:
     said = shenyu("schedule", "run", "rarely", "--json")
     assert (said.status, said.json["outcome"], said.json["attempts"]) == (0, "good", 1)

@@ -15,10 +15,17 @@ from pathlib import Path
 
 import pytest
 
-from shenyu_data.health.jobs import Running, launch
+from shenyu_data.cli.common import Call
+from shenyu_data.cli.own_program import own_program
+from shenyu_data.health.jobs import Program, Running, launch
 from shenyu_data.health.runs import Run, age_s, birth_of, runs
+from shenyu_data.health.schedule import open_schedule
+from shenyu_data.health.scheduler import Scheduler, Work
+from shenyu_data.health.serve import health_page
 from shenyu_data.health.store import open_store
-from shenyu_data.model.config_schedule import JobTable
+from shenyu_data.model.config_schedule import JobTable, ScheduleTable
+from shenyu_data.model.monitor import CollectingMonitor
+from shenyu_data.operations.configuration import load_settings
 from shenyu_data.operations.places import state_folder, state_of
 
 from .conftest import Shenyu
@@ -233,6 +240,70 @@ def test_the_configuration_is_read_again(served: Path) -> None:
     serve.process.send_signal(signal.SIGHUP)
     wait_until(lambda: "serving 2 jobs: read again" in serve.out.read_text())
     assert serve.end(signal.SIGTERM) == 0
+
+
+def test_a_data_directory_that_changes_is_refused_and_jobs_go_on_with_the_old_one(
+    served: Path,
+) -> None:
+    (served / "go").touch()
+    serve = Serve()
+    wait_until(lambda: outcomes(served) == [(1, "good")])
+    text = (served / "shenyu-data.toml").read_text().replace('"data"', '"elsewhere"')
+    (served / "elsewhere").mkdir()
+    (served / "shenyu-data.toml").write_text(text)
+    serve.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: "`data` has changed" in serve.err.read_text())
+    assert f"goes on with {served / 'data'}" in serve.err.read_text()
+    assert serve.end(signal.SIGTERM) == 0
+
+
+def test_a_job_works_on_what_serve_was_started_for_though_the_configuration_is_edited(
+    served: Path,
+) -> None:
+    call = Call(
+        config=None,
+        data=None,
+        repo=None,
+        as_json=False,
+        quiet=False,
+        verbose=False,
+        no_progress=False,
+        jobs=None,
+    )
+    command = own_program(call).command(["validate"])
+    (served / "elsewhere").mkdir()
+    text = CONFIG.format(place=served).replace('"data"', '"elsewhere"').replace('repo"', 'no"')
+    (served / "shenyu-data.toml").write_text(text)
+    done = subprocess.run([*command, "--json"], capture_output=True, check=False)
+    assert json.loads(done.stdout)["documents"] == 4
+    assert f"--repo {served / 'repo'}" in " ".join(command)
+
+
+def test_a_clock_that_is_set_makes_nobody_believe_that_it_hangs(tmp_path: Path) -> None:
+    clock = [0.0]
+    settings = load_settings(
+        config_file=None, data=str(tmp_path), repository=None, jobs=None, environment={}
+    )
+    schedule = open_schedule(ScheduleTable(jobs={}), str(tmp_path), {})
+    work = Work(settings=settings, schedule=schedule, program=Program(words=[], flags=[]))
+    scheduler = Scheduler(
+        str(tmp_path / "state"),
+        work,
+        CollectingMonitor(),
+        lambda: False,
+        lambda line, event, /, **fields: None,
+        started_ms=0,
+        hooks=(),
+        elapsed_s=lambda: clock[0],
+    )
+    assert health_page(scheduler).status == 200
+    for now_ms in (1, 10**12, 5):
+        scheduler.tick(now_ms)
+        clock[0] += 60
+        assert health_page(scheduler).status == 200
+    clock[0] += 300
+    assert health_page(scheduler).status == 503
+    scheduler.close()
 
 
 HANGS = """#!/bin/sh

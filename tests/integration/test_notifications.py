@@ -13,6 +13,7 @@ import ssl
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from cryptography.x509.oid import NameOID
 
 from shenyu_data.health import notify_channels, notify_http
 from shenyu_data.health.hooks import Occasion, call_hooks
+from shenyu_data.health.known import note_tick
 from shenyu_data.health.notify import Sent, send_waiting, try_channels
 from shenyu_data.health.notify_channels import ID_HEADER, SIGNATURE_HEADER, signature
 from shenyu_data.health.notify_hook import finish_carrying
@@ -35,8 +37,9 @@ from shenyu_data.health.runs import begin_run, end_run, run_with_id
 from shenyu_data.health.store import open_store
 from shenyu_data.model.monitor import CollectingMonitor
 from shenyu_data.operations.configuration import Settings, load_settings
+from shenyu_data.operations.places import state_folder, state_of
 
-from .receivers import Web, free_port, mail_server, web_server
+from .receivers import Request, Web, free_port, mail_server, web_server
 
 NOW_MS = 1_700_000_000_000
 MINUTE_MS = 60_000
@@ -609,3 +612,58 @@ def test_a_state_disk_that_is_gone_is_a_finding_and_no_failure(place: Place, web
     with pytest.raises(Exception, match="cannot be used"):
         send_waiting("/dev/null/state", settings, place.monitor, lambda: NOW_MS)
     assert web.requests == []
+
+
+def test_a_verb_that_a_crontab_calls_tells_what_it_saw(place: Place, web: Web) -> None:
+    """No serve is there, and no `schedule run`."""
+    place.webhook("chat", web.port)
+    document = torn(place)
+    assert call(place, "validate") == 1
+    assert [told(item) for item in web.requests] == [("alert-raised", "documents-invalid")]
+    assert call(place, "validate") == 1
+    assert len(web.requests) == 1
+    document.write_text("[]")
+    call(place, "validate")
+    assert told(web.requests[-1]) == ("alert-resolved", "documents-invalid")
+
+
+def test_a_verb_leaves_to_a_serve_that_is_at_work_what_that_will_tell(
+    place: Place, web: Web
+) -> None:
+    place.webhook("chat", web.port)
+    torn(place)
+    state = state_of(state_folder(xdg(place)), str(place.folder / "data"))
+    with open_store(state) as store:
+        note_tick(store, time.time_ns() // 1_000_000)
+    call(place, "validate")
+    assert web.requests == []
+
+
+def test_a_receiver_that_is_down_fails_no_verb(place: Place) -> None:
+    place.webhook("chat", free_port())
+    torn(place)
+    assert call(place, "validate") == 1
+
+
+def torn(place: Place) -> Path:
+    document = place.folder / "data/histories/anna/chat-history.json"
+    document.parent.mkdir(parents=True)
+    document.write_text("[")
+    return document
+
+
+def call(place: Place, *words: str) -> int:
+    environment = {**os.environ, **xdg(place)}
+    (place.folder / "shenyu-data.toml").write_text(place.text)
+    command = [sys.executable, "-m", "shenyu_data.cli.main", *words]
+    config = ["--config", str(place.folder / "shenyu-data.toml")]
+    return subprocess.run([*command, *config], env=environment, check=False).returncode
+
+
+def xdg(place: Place) -> dict[str, str]:
+    return {"XDG_STATE_HOME": str(place.folder / "states")}
+
+
+def told(request: Request) -> tuple[str, str]:
+    document = json.loads(request.body)
+    return document["kind"], document["alert"]["code"]

@@ -203,15 +203,19 @@ def test_the_usual_jobs_remove_nothing_and_begin_when_few_are_awake() -> None:
 
 @pytest.mark.parametrize("verb", JOB_VERBS)
 def test_a_verb_that_asks_is_told_yes(verb: str) -> None:
-    words = JobTable(run=[verb], at="@daily").job("x").words
-    assert words == ((verb, "--yes") if verb in CONFIRMED else (verb,))
-    assert JobTable(run=[verb, "--yes"], at="@daily").job("x").words == (verb, "--yes")
+    said = verb.split()
+    job = JobTable(run=said, at="@daily").job("x")
+    assert job.verb == verb
+    assert job.words == ((verb, "--yes") if verb in CONFIRMED else tuple(said))
+    assert JobTable(run=[*said, "--yes"], at="@daily").job("x").words == (*said, "--yes")
 
 
 @pytest.mark.parametrize(
     ("table", "said"),
     [
         ('run = ["erase-user", "ben"]\nat = "@daily"', "schedule.jobs"),
+        ('run = ["permissions", "fix"]\nat = "@daily"', "begins with a verb"),
+        ('run = ["permissions"]\nat = "@daily"', "begins with a verb"),
         ('run = []\nat = "@daily"', "begins with a verb"),
         ('run = ["backup"]', "at"),
         ('run = ["backup"]\nat = "61 * * * *"', "`at`: 61"),
@@ -237,6 +241,10 @@ def test_a_job_has_a_name_that_files_can_have(name: str) -> None:
     text = f'[schedule.jobs."{name}"]\nrun = ["backup"]\nat = "@daily"'
     with pytest.raises(ConfigError, match="no name for a job"):
         parse_config(text, "x.toml")
+
+
+def test_nobody_needs_to_be_spread() -> None:
+    assert ScheduleTable(jitter="0s").jitter_ms() == 0
 
 
 def test_every_key_is_described() -> None:

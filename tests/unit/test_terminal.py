@@ -37,3 +37,12 @@ def test_findings_for_a_document_are_kept_and_not_printed(
     assert [kept.code for kept in terminal.findings] == ["blank-file"]
     assert (terminal.count("info"), terminal.codes) == (1, {"blank-file"})
     assert capsys.readouterr().err == ""
+
+
+def test_of_findings_of_years_the_first_are_kept_and_all_are_counted() -> None:
+    terminal = monitor(silent=True)
+    terminal.keep_at_most(2)
+    for code in ("one", "two", "three", "four"):
+        terminal.report(finding(code, "warning"))
+    assert [kept.code for kept in terminal.findings] == ["one", "two"]
+    assert (terminal.left_out, terminal.count("warning")) == (2, 4)

@@ -52,7 +52,8 @@ class _Note:
             self._report(error)
 
     def end(self, ending: Ending) -> None:
-        from shenyu_data.health.runs import end_run, forget_old_runs, outcome_of
+        from shenyu_data.health.hooks import call_after_verb
+        from shenyu_data.health.runs import RUN_VARIABLE, end_run, forget_old_runs, outcome_of
 
         if self._run is None:
             return
@@ -67,6 +68,9 @@ class _Note:
                 error=ending.error,
             )
             forget_old_runs(self._store, _now_ms())
+            if not os.environ.get(RUN_VARIABLE):  # who runs a job sees to that after it
+                settings, monitor = self._call.settings, self._call.monitor
+                call_after_verb(self._store, settings, self._run, _now_ms(), monitor)
         except ShenyuDataError as trouble:
             self._report(trouble)
         with suppress(Exception):

@@ -15,7 +15,7 @@ import click
 from shenyu_data.cli.audited import audited
 from shenyu_data.cli.common import Call, common
 from shenyu_data.cli.confirm import confirm, yes_option
-from shenyu_data.cli.own_program import common_flags
+from shenyu_data.cli.own_program import lasting_flags
 from shenyu_data.health.crontab import lines_for
 from shenyu_data.health.install import (
     CronPlan,
@@ -151,7 +151,7 @@ def _plan(
     words = [sys.executable, "-P", "-m", "shenyu_data.cli.main"]
     if os.path.basename(script) == "shenyu-data" and os.access(script, os.X_OK):
         words = [script]
-    command = [*words, "schedule", "run", *common_flags(call, keep_environment=True), "--quiet"]
+    command = [*words, "schedule", "run", *lasting_flags(call), "--quiet"]
     environment = {name: os.environ[name] for name in _KEPT_VARIABLES if os.environ.get(name)}
     own_zone = call.settings.schedule.timezone if call.settings.schedule is not None else None
     if method == "cron":

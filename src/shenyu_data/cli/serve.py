@@ -26,6 +26,9 @@ from shenyu_data.operations.places import state_folder, state_of
 
 _DEFAULTS = ServeOptions()
 
+MOST_FINDINGS = 1000
+"""So many findings of years are kept for ``--json``."""
+
 
 @click.command("serve")
 @click.option(
@@ -67,7 +70,10 @@ def serve_command(call: Call, host: str, port: int, once: bool, log_format: str)
     def work() -> Work:
         call.forget_settings()
         if call.data != data:
-            raise ConfigError("`data` has changed", hint="Stop serve and start it again.")
+            raise ConfigError(
+                f"`data` has changed, and this serve goes on with {data}",
+                hint="To watch another data directory, stop serve and start it again.",
+            )
         schedule = open_schedule(call.settings.schedule, state, os.environ)
         if once:  # whoever calls it says that now is the time
             schedule = msgspec.structs.replace(schedule, jitter_ms=0)
@@ -82,6 +88,7 @@ def serve_command(call: Call, host: str, port: int, once: bool, log_format: str)
 
     started_ms = _now_ms()
     first = work()
+    call.monitor.keep_at_most(MOST_FINDINGS)
     with (
         json_log(log_format == "json"),
         only_one(state, call.monitor),
@@ -101,6 +108,7 @@ def serve_command(call: Call, host: str, port: int, once: bool, log_format: str)
         {
             "runs": stats.runs,
             "failed_runs": stats.failed,
+            "left_out_findings": call.monitor.left_out,
             "elapsed_s": round(stats.elapsed_s, 3),
         },
         "",

@@ -32,6 +32,9 @@ class TerminalMonitor:
         self.findings = Kept(Finding)
         self.codes: set[str] = set()
         """The codes of all that was reported, kept or not."""
+        self.left_out = 0
+        """How many were not kept."""
+        self._most: int | None = None
         self._counts: Counter[str] = Counter()
         self._quiet = quiet
         self._mute = silent
@@ -51,7 +54,10 @@ class TerminalMonitor:
         self.codes.add(finding.code)
         self._counts[finding.severity] += 1
         if self._mute:
-            self.findings.append(finding)
+            if self._most is None or len(self.findings) < self._most:
+                self.findings.append(finding)
+            else:
+                self.left_out += 1
             return
         if self._quiet and finding.severity != "error":
             return
@@ -75,6 +81,10 @@ class TerminalMonitor:
     def mute(self) -> None:
         """From now on keep findings, for a JSON document, and print nothing."""
         self._mute = True
+
+    def keep_at_most(self, count: int) -> None:
+        """Keep no more findings than the first ones: for what runs for years."""
+        self._most = count
 
     def show_all(self) -> None:
         """From now on print findings of severity info, too."""

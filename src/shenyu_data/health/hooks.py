@@ -13,8 +13,9 @@ from typing import Literal
 
 import msgspec
 
-from shenyu_data.health.runs import Run
+from shenyu_data.health.runs import Run, run_with_id
 from shenyu_data.health.store import Store
+from shenyu_data.model.errors import StateUnusable
 from shenyu_data.model.findings import Finding
 from shenyu_data.model.monitor import Monitor
 from shenyu_data.operations.configuration import Settings
@@ -65,6 +66,29 @@ def call_hooks(
                 occasion.monitor.report(_failed(function, error))
         else:
             failing.discard(name)
+
+
+def call_after_verb(
+    store: Store, settings: Settings, run_id: str, now_ms: int, monitor: Monitor
+) -> None:
+    """Call the hooks after a run that nothing but its own process knows of, if somebody is to be
+    told: else alerts would rise only when a person looks. A ``serve`` that is at work does so.
+    """
+    from shenyu_data.health.known import TICK, Tick, awake_since, recall
+
+    if settings.notifications is None and settings.metrics_textfile is None:
+        return
+    try:
+        if awake_since(recall(store, TICK, Tick), now_ms) is not None:
+            return
+        run = run_with_id(store, run_id)
+    except StateUnusable:
+        return  # whoever notes the run has said so
+    call_hooks(
+        Occasion(
+            event="end", store=store, settings=settings, now_ms=now_ms, monitor=monitor, run=run
+        )
+    )
 
 
 def _failed(function: str, error: Exception) -> Finding:

@@ -30,7 +30,7 @@ from shenyu_data.model.ages import format_age
 from shenyu_data.model.errors import EXIT_FAILED, ShenyuDataError, StateUnusable
 from shenyu_data.model.findings import Finding
 from shenyu_data.model.monitor import Monitor
-from shenyu_data.model.schedule import Attempt, Job
+from shenyu_data.model.schedule import Attempt, Job, verb_of
 
 PATIENCE_S = 60.0
 """So long a job that is told to stop may take before it is told less kindly."""
@@ -48,7 +48,8 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
 
     def command(self, words: Sequence[str]) -> list[str]:
         """Return the command line of a verb and its flags."""
-        return [*self.words, words[0], *self.flags, *words[1:]]
+        count = len(verb_of(words).split())
+        return [*self.words, *words[:count], *self.flags, *words[count:]]
 
 
 class Process(Protocol):

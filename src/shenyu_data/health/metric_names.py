@@ -44,7 +44,7 @@ _JOBS = {
 }
 
 _VERBS = {
-    f"{verb}_last_{what}_timestamp_seconds": Definition(
+    f"{verb.replace(' ', '_')}_last_{what}_timestamp_seconds": Definition(
         "gauge", (), f"When the verb {verb}, whoever called it, last ended {how}."
     )
     for verb in JOB_VERBS

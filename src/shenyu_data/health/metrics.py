@@ -76,7 +76,7 @@ def _remembered(
         for what, outcomes in (("completion", DONE), ("success", _GOOD)):
             run = last_run(store, now_ms, verb=verb, outcomes=outcomes)
             if run is not None and run.ended_ms is not None:
-                name = f"{verb}_last_{what}_timestamp_seconds"
+                name = f"{verb.replace(' ', '_')}_last_{what}_timestamp_seconds"
                 yield Sample(PREFIX + name, (), run.ended_ms / 1000)
     backup = last_run(store, now_ms, verb="backup", outcomes=DONE)
     if backup is not None and backup.figures:

@@ -73,6 +73,7 @@ class Scheduler:
         self.work = work
         self.running: Running | None = None
         self.last_tick_ms: int | None = None
+        self._ticked_s = elapsed_s()
         self.runs = 0
         self.failed = 0
         self._state = state
@@ -97,6 +98,7 @@ class Scheduler:
     def tick(self, now_ms: int) -> int:
         """Note what has ended, begin what is due; return when to look again, at the latest."""
         self.last_tick_ms = now_ms
+        self._ticked_s = self._elapsed_s()
         self._let_go_of_a_lost_log()
         self._finish(now_ms)
         store = self._usable_store()
@@ -110,6 +112,10 @@ class Scheduler:
             self._hooks_ms = now_ms
             self._call_hooks("tick", now_ms, None)
         return wake_ms
+
+    def idle_s(self) -> float:
+        """Return how long ago the last tick was, by the clock that nobody sets."""
+        return self._elapsed_s() - self._ticked_s
 
     @property
     def asks(self) -> bool:

@@ -26,7 +26,7 @@ from shenyu_data.model.monitor import Monitor
 from shenyu_data.storage.atomic import make_private
 
 _LOCK = "serve.lock"
-_STALE_MS = 5 * 60_000
+_STALE_S = 5 * 60.0
 
 
 class ServeOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,7 +96,7 @@ def serve(
     started_s = time.monotonic()
     endpoint = None
     if not options.once:
-        own = {"/healthz": lambda: _health(scheduler, clock())}
+        own = {"/healthz": lambda: health_page(scheduler)}
         endpoint = Endpoint(options.host, options.port, {**pages, **own})
     try:
         count = len(scheduler.work.schedule.jobs)
@@ -174,12 +174,12 @@ def _reload(scheduler: Scheduler, reload: Callable[[], Work], monitor: Monitor) 
         return False
 
 
-def _health(scheduler: Scheduler, now_ms: int) -> Page:
+def health_page(scheduler: Scheduler) -> Page:
     """Return whether the loop still goes round."""
     from datetime import UTC, datetime
 
     last_ms, running = scheduler.last_tick_ms, scheduler.running
-    ok = last_ms is None or abs(now_ms - last_ms) < _STALE_MS
+    ok = scheduler.idle_s() < _STALE_S
     last = None
     if last_ms is not None:
         last = datetime.fromtimestamp(last_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

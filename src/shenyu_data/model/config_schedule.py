@@ -11,9 +11,12 @@ from msgspec import Meta
 from shenyu_data.model.ages import parse_age
 from shenyu_data.model.cron import parse_cron
 from shenyu_data.model.errors import UsageError
-from shenyu_data.model.schedule import Job
+from shenyu_data.model.schedule import Job, verb_of
 
-JOB_VERBS = ("backup", "verify", "prune", "drill", "validate", "cleanup", "compress")
+JOB_VERBS = (
+    *("backup", "verify", "prune", "drill", "validate", "cleanup", "compress"),
+    "permissions check",
+)
 """The verbs that a job may run."""
 
 CONFIRMED = ("prune", "cleanup", "compress")
@@ -46,9 +49,9 @@ class JobTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ping_file: Text | None = None
 
     def __post_init__(self) -> None:
-        if not self.run or self.run[0] not in JOB_VERBS:
+        if not self.run or verb_of(self.run) not in JOB_VERBS:
             raise ValueError(f"`run` begins with a verb: {', '.join(JOB_VERBS)}")
-        for word in self.run[1:]:
+        for word in self.run:
             if _OURS.fullmatch(word) or "\0" in word or "\n" in word:
                 raise ValueError(f"`run` must not hold {word!r}: it is not for a job to say")
         try:

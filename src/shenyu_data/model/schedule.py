@@ -24,6 +24,8 @@ MOST_ATTEMPTS = 100
 SET_BACK = ("failed", "killed", "timed-out")
 """The outcomes of runs that are tried again, as often as the job says."""
 
+_LEADS_ON = ("permissions",)
+
 Action = Literal["run", "wait", "running"]
 
 
@@ -40,8 +42,13 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def verb(self) -> str:
-        """The verb."""
-        return self.words[0]
+        """The verb: ``backup``, ``permissions check``."""
+        return verb_of(self.words)
+
+
+def verb_of(words: Sequence[str]) -> str:
+    """Return the verb that a command line begins with, with that below it if it leads on."""
+    return " ".join(words[: 2 if words[0] in _LEADS_ON else 1])
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
