@@ -415,6 +415,21 @@ def test_a_state_that_is_lost_puts_off_no_run(told: bool, tmp_path: Path) -> Non
     assert codes == {"state-rebuilt" if told else "state-not-rebuilt": 6}
 
 
+def test_a_state_that_is_lost_under_a_scheduler_at_work_puts_off_and_doubles_nothing(
+    tmp_path: Path,
+) -> None:
+    machine = Machine(tmp_path / "state", ScheduleTable(timezone="Europe/Berlin"), LEAP_YEAR)
+    for number in range(10):
+        machine.pass_time(6 * DAY_MS + number * 5 * HOUR_MS)
+        shutil.rmtree(tmp_path / "state")
+    counts = Counter(verb for verb, _ in machine.began)
+    days = sum(24 * 6 + number * 5 for number in range(10)) // 24
+    assert counts["drill"] in (days // 7, days // 7 + 1)
+    for verb in ("verify", "validate", "prune"):
+        assert days - 1 <= counts[verb] <= days + 1
+    assert machine.findings == []
+
+
 EVENTS = st.lists(
     st.tuples(
         st.sampled_from(("pass", "off", "fail", "slow", "full")), st.integers(1, 3 * 24 * 60)

@@ -8,12 +8,12 @@ nothing is known, and the job is due.
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from shenyu_data.health.jobs import Launch, Process, Program, environment_of_jobs
 from shenyu_data.health.known import REPOSITORY, KnownRepository, done_ms, recall
 from shenyu_data.health.runs import DONE
-from shenyu_data.health.schedule import Schedule, knows_jobs, moment
+from shenyu_data.health.schedule import Remembered, Schedule, knows_jobs, moment
 from shenyu_data.health.store import Store
 from shenyu_data.model.findings import Finding
 from shenyu_data.model.monitor import Monitor
@@ -103,6 +103,13 @@ class Rebuilding:
     def asks(self) -> bool:
         """Whether the repository is being asked."""
         return self._asked is not None
+
+    def remember(self, known: Mapping[str, Remembered]) -> None:
+        """Take jobs for known as a scheduler at work knows them, whose log was lost."""
+        self._since = {
+            name: max([item.since_ms, *(attempt.due_ms for attempt in item.attempts)])
+            for name, item in known.items()
+        }
 
     def close(self) -> None:
         """Ask no more."""

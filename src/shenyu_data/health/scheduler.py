@@ -93,7 +93,7 @@ class Scheduler:
         self._made: dict[str, list[Attempt]] = {}
         self._pending: list[Callable[[Store], None]] = []
         self._hooks_ms: int | None = None
-        self._rebuilding = Rebuilding(is_empty, start, monitor)
+        self.rebuilding = Rebuilding(is_empty, start, monitor)
 
     def tick(self, now_ms: int) -> int:
         """Note what has ended, begin what is due; return when to look again, at the latest."""
@@ -117,11 +117,6 @@ class Scheduler:
         """Return how long ago the last tick was, by the clock that nobody sets."""
         return self._elapsed_s() - self._ticked_s
 
-    @property
-    def asks(self) -> bool:
-        """Whether it waits for what a repository tells, before anything can be due."""
-        return self._rebuilding.asks
-
     def stop(self, asked: int) -> None:
         """Have the job that runs stop; to be called until :attr:`running` is None after a tick."""
         if self.running is not None:
@@ -135,7 +130,7 @@ class Scheduler:
 
     def close(self) -> None:
         """Close the log."""
-        self._rebuilding.close()
+        self.rebuilding.close()
         self._close_store()
 
     def _close_store(self) -> None:
@@ -146,6 +141,7 @@ class Scheduler:
     def _let_go_of_a_lost_log(self) -> None:
         if self._store is not None and not self._store.is_there():
             self._close_store()
+            self.rebuilding.remember(self._known)
 
     def _usable_store(self) -> Store | None:
         """Return the log, with all noted that could not be; None if it cannot be written."""
@@ -174,7 +170,7 @@ class Scheduler:
         schedule, work = self.work.schedule, self.work
         if store is not None:
             try:
-                lost = self._rebuilding.since(
+                lost = self.rebuilding.since(
                     store, schedule, work.settings.repository, work.program, now_ms
                 )
                 if lost is None:

@@ -139,7 +139,7 @@ def _loop(
         now_ms = clock()
         wake_ms = scheduler.tick(now_ms)
         manager.tell("WATCHDOG=1")
-        idle = scheduler.running is None and not scheduler.asks
+        idle = scheduler.running is None and not scheduler.rebuilding.asks
         if options.once and idle and wake_ms > clock():
             return
         # A clock that is set is noticed, and hooks are called.
