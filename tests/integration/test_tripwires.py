@@ -826,3 +826,21 @@ def test_chats_that_our_commands_move_between_a_history_and_its_archive_are_no_a
         archived = saved.path(USERS[0]).with_name(f"{KEY}.archive.json.gz")
         assert archived.exists() == (before_ms is not None)
         assert saved.back_up().trips == []
+
+
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("depth", [300, 1100])
+def test_a_deep_history_that_became_a_small_one_is_noticed(
+    place: Place, depth: int, full: bool
+) -> None:
+    chats = json.dumps([{**chat(1), "deep": "?"}, *map(chat, range(2, 9))])
+    place.path(USERS[0]).write_text(chats.replace('"?"', "[" * depth + "]" * depth))
+    place.back_up()
+    overwrite(place)
+    stats = place.back_up(full=full)
+    assert [(trip.rule, trip.level) for trip in stats.trips] == [
+        ("large-history-shrunken", "warning")
+    ]
+    (alarm,) = alarms(place.repository)
+    found = dict(commands(stats.snapshot, stats.trips, alarm.there))
+    assert found["brings back what was there before"].endswith("--in-place")

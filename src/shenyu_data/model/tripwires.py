@@ -45,7 +45,8 @@ class Evidence(msgspec.Struct, array_like=True, frozen=True):
     than before with no message more; ``torn`` documents were whole; ``noisy`` users wrote text that
     cannot be compressed. ``unseen`` buckets could not be compared. ``hours`` counts the histories
     that were written, by the hour of the day in UTC. ``archives`` of histories hold less or are
-    gone; the application never touches one.
+    gone; the application never touches one. ``halved`` histories were too large or too deep to be
+    looked into, and hold less, or are less than half as large.
     """
 
     users: Count = 0
@@ -61,6 +62,7 @@ class Evidence(msgspec.Struct, array_like=True, frozen=True):
     unseen: Count = 0
     hours: list[Count] = []
     archives: Count = 0
+    halved: Count = 0
 
     def plus(self, other: Evidence) -> Evidence:
         """Return the sum."""
@@ -166,6 +168,7 @@ def judge(
     trips = [
         rules.check_overwritten(evidence.shrunken, sizes.histories, code="history-overwritten"),
         rules.check_archives(sizes.histories, code="archives-shrunken"),
+        rules.check_halved(sizes.histories, code="large-history-shrunken"),
         rules.check("users", limits.users, sizes.users, code="users-vanished"),
         rules.check("histories", limits.histories, sizes.histories, code="histories-vanished"),
         rules.check_texts("chats", limits.chats, sizes.chats, sizes.users, code="chats-vanished"),
@@ -226,6 +229,13 @@ class _Rules:
         """
         count = self._evidence.archives
         return Trip(code, "alarm", count, 1, total) if count else None
+
+    def check_halved(self, total: int, *, code: str) -> Trip | None:
+        """Histories of which nobody knows what was in them. Somebody may have deleted half of it:
+        so what was there before is kept, and prunes go on.
+        """
+        count = self._evidence.halved
+        return Trip(code, "warning", count, 1, total) if count else None
 
     def check_texts(
         self, name: str, least: int, total: int, users: int, *, code: str
@@ -312,7 +322,7 @@ def describe(trip: Trip) -> str:
     what = f"{trip.count:,} {one if trip.count == 1 else many}"
     if trip.rule == OVERWRITTEN:
         return f"{what}, as when the application takes a torn history for empty and overwrites it"
-    if trip.rule == "archives-shrunken":
+    if trip.rule in ("archives-shrunken", "large-history-shrunken"):
         return what
     return f"{what}, of {trip.total:,}; fewer than {trip.limit:,} would be ordinary"
 
@@ -325,6 +335,10 @@ _WHAT = {
     "archives-shrunken": (
         "archive of a history holds less or is gone, and no command did that",
         "archives of histories hold less or are gone, and no command did that",
+    ),
+    "large-history-shrunken": (
+        "history that was too large or too deep to be looked into holds much less",
+        "histories that were too large or too deep to be looked into hold much less",
     ),
     "users-vanished": ("user vanished", "users vanished"),
     "histories-vanished": ("history vanished", "histories vanished"),

@@ -74,7 +74,7 @@ class OwnerSigns:
 
     def __init__(self) -> None:
         self._users = self._histories = self._chats = self._messages = 0
-        self._rewritten = self._torn = self._noisy = self._archives = 0
+        self._rewritten = self._torn = self._noisy = self._archives = self._halved = 0
         self._hours: list[int] = []
         self._text = self._other = False
         self._suspects: list[Suspect] = []
@@ -137,6 +137,9 @@ class OwnerSigns:
         was. If so, whoever wrote it had read it, and somebody removed the rest. ``read`` gives
         bytes of versions before.
         """
+        if before.state == FileState.UNPARSED and kind_of(before.place, before.name) == "history":
+            self._halved += outline.state == "whole" and 2 * len(data) < before.size
+            return
         version = before if before.state == FileState.WHOLE else before.good
         if version is None or outline.state != "whole":
             return
@@ -149,7 +152,10 @@ class OwnerSigns:
             return
         if not fewer or version.chats < least or kind_of(before.place, before.name) != "history":
             return
-        if not _stands(before.name, data, lambda: read(version)):
+        stands = _stands(before.name, data, lambda: read(version))
+        if stands is None:
+            self._halved += 1
+        elif not stands:
             self._suspects.append(Suspect(owner, before.place, before.name))
 
     def weigh(self, before: OwnerRecord, after: OwnerRecord | None) -> None:
@@ -181,6 +187,7 @@ class OwnerSigns:
             torn=self._torn,
             noisy=self._noisy,
             archives=self._archives,
+            halved=self._halved,
             hours=self._hours,
         )
         signs.add_owner(found)
@@ -212,14 +219,22 @@ def _share(segments: Collection[Segment]) -> tuple[int, float]:
     return plain, sum(item.stored_bytes for item in segments) / plain if plain else 0.0
 
 
-def _stands(name: bytes, data: bytes, read: Callable[[], bytes]) -> bool:
-    """Whether a chat stands in a history exactly as in the version before."""
+def _stands(name: bytes, data: bytes, read: Callable[[], bytes]) -> bool | None:
+    """Whether a chat stands in a history exactly as in the version before; None if that version
+    cannot be looked into.
+    """
     from shenyu_data.operations.conversations import read_chats  # late: few backups need it
 
     try:
-        before, after = read_chats(name, read()), read_chats(name, data)
-    except (Unparsable, RepositoryError):
+        before = read_chats(name, read())
+    except Unparsable:
+        return None
+    except RepositoryError:
         return False  # whoever looks closer says so
+    try:
+        after = read_chats(name, data)
+    except Unparsable:
+        return False  # the same
     return not _texts(before).isdisjoint(_texts(after))
 
 
