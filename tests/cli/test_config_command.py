@@ -295,3 +295,83 @@ def test_the_commands_of_the_service_are_shown_and_their_programs_checked(
     said = shenyu("config", "check")
     assert said.status == 2
     assert "/no/such" in said.err
+
+
+LATER = {
+    "no passphrase file": ('passphrase_file = "nowhere"', "secret-unusable"),
+    "others may read it": ('passphrase_file = "open"', "secret-unusable"),
+    "no passphrase command": ('passphrase_command = ["/no/such"]', "program-missing"),
+    "no webhook file": ('[notifications.webhooks.a]\nurl_file = "nowhere"', "secret-unusable"),
+    "no URL in it": ('[notifications.webhooks.a]\nurl_file = "new-passphrase"', "secret-unusable"),
+    "no secret": (
+        '[notifications.webhooks.a]\nurl_file = "url"\nsecret_file = "nowhere"',
+        "secret-unusable",
+    ),
+    "others may read the password": (
+        '[notifications.mail.a]\nhost = "x"\nto = ["a@b"]\nfrom = "a@b"\nuser = "a"\n'
+        'password_file = "open"',
+        "secret-unusable",
+    ),
+    "no file of URLs": ('[notifications]\nurls_file = "nowhere"', "secret-unusable"),
+    "no command of URLs": ('[notifications]\nurls_command = ["/no/such"]', "program-missing"),
+    "no ping file": (
+        '[schedule.jobs.a]\nrun = ["backup"]\nat = "@daily"\nping_file = "nowhere"',
+        "secret-unusable",
+    ),
+    "metrics in the data": ('[metrics]\ntextfile = "data/a.prom"', "metrics-unusable"),
+    "no folder for metrics": ('[metrics]\ntextfile = "nowhere/a.prom"', "metrics-unusable"),
+    "a flag that is none": (
+        '[schedule.jobs.a]\nrun = ["verify", "--read-everything"]\nat = "@daily"',
+        "job-wrong",
+    ),
+    "a value that is none": (
+        '[schedule.jobs.a]\nrun = ["verify", "--read-data=lots"]\nat = "@daily"',
+        "job-wrong",
+    ),
+    "help": ('[schedule.jobs.a]\nrun = ["verify", "--help"]\nat = "@daily"', "job-wrong"),
+    "no rule": ('[schedule.jobs.a]\nrun = ["cleanup"]\nat = "@daily"', "job-wrong"),
+}
+
+
+@pytest.mark.parametrize("what", LATER)
+def test_config_check_finds_what_would_fail_at_night(
+    what: str, backed_up: Path, shenyu: Shenyu
+) -> None:
+    text, code = LATER[what]
+    with_config(backed_up, text)
+    (backed_up / "open").write_text(f"{SECRET}\n")
+    (backed_up / "open").chmod(0o644)
+    (backed_up / "url").write_text(f"https://example.org/{SECRET}\n")
+    (backed_up / "url").chmod(0o600)
+    said = shenyu("config", "check", "--json")
+    assert said.status == 1
+    assert [item["code"] for item in said.json["findings"]] == [code]
+    assert SECRET not in said.out + said.err
+
+
+def test_config_check_is_content_with_what_will_work(backed_up: Path, shenyu: Shenyu) -> None:
+    (backed_up / "url").write_text(f"https://example.org/{SECRET}\n")
+    (backed_up / "url").chmod(0o600)
+    with_config(
+        backed_up,
+        """
+[metrics]
+textfile = "a.prom"
+[notifications.webhooks.a]
+url_file = "url"
+secret_file = "url"
+[schedule.jobs.a]
+run = ["cleanup", "--older-than", "90d"]
+at = "0 0 29 2 *"
+ping_file = "url"
+[schedule.jobs.b]
+run = ["permissions", "check", "--file-mode", "640"]
+at = "@daily"
+[schedule.jobs.c]
+run = ["verify", "--read-every", "30d"]
+at = "@daily"
+""",
+    )
+    said = shenyu("config", "check", "--json")
+    assert (said.status, said.json["findings"]) == (0, [])
+    assert not (backed_up / "a.prom").exists()

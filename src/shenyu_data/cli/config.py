@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -11,16 +12,17 @@ import click
 from shenyu_data.cli.common import Call, common
 from shenyu_data.cli.open import open_for
 from shenyu_data.cli.render import fields, table
-from shenyu_data.health.schedule import open_schedule
+from shenyu_data.health.config_check import later_failures
 from shenyu_data.model.ages import format_age
 from shenyu_data.model.config import PermissionsTable, ServiceTable
 from shenyu_data.model.config_alerts import AlertsTable, RuleTable
 from shenyu_data.model.config_notifications import NotificationsTable
 from shenyu_data.model.config_schedule import ScheduleTable
-from shenyu_data.model.errors import DataDirectoryError, RepositoryError
+from shenyu_data.model.errors import DataDirectoryError, RepositoryError, UsageError
 from shenyu_data.model.expiry import describe
 from shenyu_data.model.findings import Finding
 from shenyu_data.model.retention import Retention
+from shenyu_data.model.schedule import verb_of
 from shenyu_data.model.tripwires import Limits
 from shenyu_data.operations.configuration import Settings
 from shenyu_data.operations.places import state_folder, state_of
@@ -45,7 +47,9 @@ def show(call: Call) -> None:
 @config_command.command("check")
 @common
 def check(call: Call) -> None:
-    """Check the configuration: the data directory and programs are there, the repository opens."""
+    """Check the configuration: the data directory and programs are there, the repository opens, and
+    what jobs, notifications and metrics need later is as it must be.
+    """
     data = call.data
     if not os.path.isdir(data):
         raise DataDirectoryError(
@@ -60,18 +64,41 @@ def check(call: Call) -> None:
                 code=error.code, severity="error", path="", message=error.message, hint=error.hint
             )
         )
-    open_schedule(call.settings.schedule, "", os.environ)  # is there such a time zone?
+    state = state_of(state_folder(os.environ), data)
+    later = [*later_failures(call.settings, state, os.environ, _parsed)]
+    for finding in later:
+        call.monitor.report(finding)
     if call.settings.service is not None:
         Service(call.settings.service, "").check()
     down = _service_down(data)
     if down is not None:
         call.monitor.report(down)
+    verdict = "Not all of it will work" if later else "The configuration is right"
     call.finish(
         {"settings": _effective(call), "snapshots_count": snapshots},
-        f"The configuration is right: {data} is there, and {repository.storage.location} opens "
+        f"{verdict}: {data} is there, and {repository.storage.location} opens "
         f"and holds {snapshots} snapshots that can be read.",
-        findings=bool(failures) or down is not None,
+        findings=bool(failures or later) or down is not None,
     )
+
+
+def _parsed(words: tuple[str, ...]) -> Mapping[str, Any]:
+    """Return the values of the flags of a verb's words. Raise UsageError if they are wrong."""
+    from shenyu_data.cli.main import shenyu_data  # late: that imports what it calls
+
+    if not {"--help", "-h"}.isdisjoint(words):
+        raise UsageError("it would only print its help")
+    context = click.Context(shenyu_data)
+    command: click.Command | None = shenyu_data
+    names = verb_of(words).split()
+    for name in names:
+        command = command.get_command(context, name) if isinstance(command, click.Group) else None
+    if command is None:
+        raise UsageError(f"there is no verb {verb_of(words)}")
+    try:
+        return command.make_context(names[-1], list(words[len(names) :])).params
+    except click.ClickException as error:
+        raise UsageError(error.format_message()) from None
 
 
 def _service_down(data: str) -> Finding | None:

@@ -68,14 +68,7 @@ def write_textfile(path: str, text: bytes, data: str | None) -> None:
     """
     from shenyu_data.storage.atomic import write_file
 
-    folder, name = os.path.split(os.path.abspath(path))
-    if data is not None:
-        inside = os.path.join(os.path.realpath(data), "")
-        if os.path.join(os.path.realpath(folder), "").startswith(inside):
-            raise ConfigError(
-                f"the file for metrics {path} lies in the data directory",
-                hint="Name a folder that node_exporter reads.",
-            )
+    folder, name = _outside(path, data)
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -87,3 +80,26 @@ def write_textfile(path: str, text: bytes, data: str | None) -> None:
             f"cannot write the file for metrics {path}: {error.strerror}",
             hint="Its folder must be there, and be writable for whoever runs this.",
         ) from None
+
+
+def check_textfile(path: str, data: str | None) -> None:
+    """See whether the file could be written. Raise as :func:`write_textfile`."""
+    folder, _ = _outside(path, data)
+    if os.path.isdir(path) or not os.access(folder, os.W_OK | os.X_OK):
+        raise ShenyuDataError(
+            f"the file for metrics {path} cannot be written",
+            hint="Its folder must be there, and be writable for whoever runs this.",
+        )
+
+
+def _outside(path: str, data: str | None) -> tuple[str, str]:
+    """Return the folder and the name of the file."""
+    folder, name = os.path.split(os.path.abspath(path))
+    if data is not None:
+        inside = os.path.join(os.path.realpath(data), "")
+        if os.path.join(os.path.realpath(folder), "").startswith(inside):
+            raise ConfigError(
+                f"the file for metrics {path} lies in the data directory",
+                hint="Name a folder that node_exporter reads.",
+            )
+    return folder, name

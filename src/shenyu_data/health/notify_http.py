@@ -29,7 +29,7 @@ def request(
     url: str, body: bytes, headers: Mapping[str, str], *, whole_s: float | None = None
 ) -> None:
     """Send ``body`` by POST. Raise NotSent if it was not answered with a status of 200 to 299."""
-    parts = _parts(url)
+    parts = check_url(url)
     deadline_s = WHOLE_S if whole_s is None else whole_s
     for _ in range(_MOST_REDIRECTS + 1):
         status, location = _ask(parts, body, headers, deadline_s)
@@ -38,14 +38,15 @@ def request(
         if status not in (301, 302, 303, 307, 308):
             permanent = 400 <= status < 500 and status not in _MAY_BE_LATER
             raise NotSent(f"it answered with status {status}", permanent=permanent)
-        after = _parts(urljoin(parts.geturl(), location))
+        after = check_url(urljoin(parts.geturl(), location))
         if _host(after) != _host(parts):
             raise NotSent("it redirects to another host, which is not followed", permanent=True)
         parts = after
     raise NotSent("it redirects again and again", permanent=True)
 
 
-def _parts(url: str) -> SplitResult:
+def check_url(url: str) -> SplitResult:
+    """Return the parts of a URL that messages may go to. Raise NotSent if it is none."""
     try:
         parts = urlsplit(url)
         usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
