@@ -3,9 +3,12 @@
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from shenyu_data.operations import repair, restore_live, restore_undo
+from shenyu_data.operations.live_writer import LiveWriter
 from shenyu_data.testing.tree import read_tree
 from tests.cli.conftest import OLD_NS, Shenyu
 
@@ -42,6 +45,28 @@ def test_one_chat_comes_back_and_is_taken_out_again(backed_up: Path, shenyu: She
     assert json.loads(HISTORY.read_bytes()) == json.loads(without)
     said = shenyu("restore", "--undo", "--yes", "--json")
     assert (said.status, said.json["error"]["code"]) == (2, "nothing-to-take-back")
+
+
+def test_offline_nothing_is_watched(
+    backed_up: Path, shenyu: Shenyu, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched: list[float] = []
+
+    class Writer(LiveWriter):
+        def __init__(self, *words: Any, **more: Any) -> None:
+            super().__init__(*words, **more)
+            watched.append(self._quiet_s)
+
+    for module in (restore_live, restore_undo, repair):
+        monkeypatch.setattr(module, "LiveWriter", Writer)
+    lose_a_chat()
+    said = shenyu("restore", "latest", "--to", "target", "--offline")
+    assert (said.status, watched) == (2, [])
+    assert shenyu("restore", "latest", "--in-place", "--offline", "--yes").status == 0
+    assert shenyu("restore", "--undo", "--offline", "--yes").status == 0
+    HISTORY.write_text("[{")
+    assert shenyu("recover", "--no-service", "--offline", "--yes").status == 0
+    assert watched == [0.0, 0.0, 0.0]
 
 
 def test_without_yes_and_a_terminal_nothing_is_done(backed_up: Path, shenyu: Shenyu) -> None:

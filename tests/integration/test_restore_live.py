@@ -21,6 +21,7 @@ from shenyu_data.datadir import exchange as exchange_module
 from shenyu_data.datadir import replace
 from shenyu_data.model.monitor import CollectingMonitor
 from shenyu_data.operations import live_watch
+from shenyu_data.operations.key_rotation import begin_rotation, finish_rotation, plan_rotation
 from shenyu_data.operations.live_document import QUIET_S
 from shenyu_data.operations.restore_live import (
     LiveOptions,
@@ -234,6 +235,22 @@ def test_a_chat_that_changed_since_is_left_alone_unless_told(place: Place) -> No
     assert (stats.changed, codes) == (1, [])
     assert len(place.data.chats(USER)[250]["messages"]) == 2
     place.undo()
+    assert place.data.chats(USER) == chats
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_what_was_restored_before_a_rotation_of_the_key_is_taken_back(
+    place: Place, whole: bool
+) -> None:
+    chats = place.data.chats(USER)
+    number = chats.pop(250)["id"]
+    place.data.write(PATH, chats)
+    wanted = {"history": b"chat-history"} if whole else {"chat": str(number)}
+    assert place.restore(**wanted)[0].changed == 1
+    begun = begin_rotation(place.repository, plan_rotation(place.repository), "another", "new")
+    finish_rotation(begun.repository, CollectingMonitor())
+    stats, codes = place._replace(repository=begun.repository).undo()
+    assert (stats.changed, stats.refused, codes) == (1, 0, [])
     assert place.data.chats(USER) == chats
 
 

@@ -70,7 +70,9 @@ class LiveData(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.base = Path(tempfile.mkdtemp(prefix="state-machine-"))
+        # It goes also if what follows, or a machine made of this one, fails before its first step.
+        self.folder = tempfile.TemporaryDirectory(prefix="state-machine-")
+        self.base = Path(self.folder.name)
         self.data = self.base / "data"
         self.stamp_s = 1_600_000_000
         for folder in ("users", "histories/anna"):

@@ -139,7 +139,7 @@ class Years(LiveData):
             for side in (self.here, self.there):
                 self.bring_to_an_end(side)
         finally:
-            shutil.rmtree(self.base)
+            self.folder.cleanup()
 
     def bring_to_an_end(self, side: Side) -> None:
         """After a last backup and two prunes nothing is wrong with it and nothing left over."""

@@ -124,6 +124,22 @@ def test_what_follows_a_document_happens_when_it_was_watched(place: Place) -> No
     assert QUIET_S < first < second < QUIET_S + 0.1 < 2 * QUIET_S < third
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="counts open files in /proc")
+def test_after_an_error_nothing_of_what_was_watched_stays_open(place: Place) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+
+    def fails(_: Live | None) -> Change:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), place.writer:
+        for number in range(3):
+            place.change(number)
+        assert len(os.listdir("/proc/self/fd")) > before
+        place.writer.apply(b"histories/0/chat-history.json", "history", fails)
+    assert len(os.listdir("/proc/self/fd")) == before
+    place.writer.drain()  # there is nothing left to be watched
+
+
 @pytest.mark.parametrize("most", [5, 40])
 @pytest.mark.skipif(sys.platform != "linux", reason="counts open files in /proc")
 def test_no_more_are_watched_than_may_be_open(

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import pickle
+import signal
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -54,7 +57,10 @@ def test_copies_in_other_processes_share_the_line(clock: Clock) -> None:
     assert clock.now - 1000 == pytest.approx(20, abs=0.3)
 
 
-def test_its_file_goes_with_it_and_may_be_lost(clock: Clock, tmp_path: Path) -> None:
+def test_elsewhere_than_on_linux_its_file_goes_with_it_and_may_be_lost(
+    clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(os, "memfd_create", raising=False)
     throttle = Throttle(1_000_000)
     [file] = tmp_path.iterdir()
     assert file.stat().st_mode & 0o077 == 0
@@ -65,3 +71,36 @@ def test_its_file_goes_with_it_and_may_be_lost(clock: Clock, tmp_path: Path) -> 
     assert len(list(tmp_path.iterdir())) == 1
     del second
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_process_that_is_killed_leaves_no_file(tmp_path: Path) -> None:
+    code = (
+        "import os, signal; from shenyu_data.storage.throttle import Throttle\n"
+        "throttle = Throttle(1_000_000); throttle.take(1)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment)
+    assert done.returncode == -signal.SIGKILL
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_process_that_was_not_forked_shares_the_line() -> None:
+    throttle = Throttle(1)
+    booked = throttle._book(time.monotonic(), 1e6)
+    code = (
+        "import pickle, sys, time\n"
+        "print(pickle.load(sys.stdin.buffer)._book(time.monotonic(), 1.0))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], input=pickle.dumps(throttle), stdout=subprocess.PIPE
+    )
+    assert float(done.stdout) == pytest.approx(booked + 1.0)
+
+
+def test_its_descriptor_goes_with_it() -> None:
+    throttle = Throttle(1)
+    path = throttle._path
+    assert os.path.exists(path)
+    del throttle
+    assert not os.path.exists(path)

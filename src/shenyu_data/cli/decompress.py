@@ -11,6 +11,7 @@ from shenyu_data.cli.common import Call, common
 from shenyu_data.cli.compress import run_wish
 from shenyu_data.cli.compress_archive import run_archive
 from shenyu_data.cli.confirm import yes_option
+from shenyu_data.cli.offline import offline_option
 from shenyu_data.datadir.gzipped import USUAL_LEVEL
 from shenyu_data.model.errors import UsageError
 from shenyu_data.operations.compress_task import Wish
@@ -20,9 +21,7 @@ from shenyu_data.operations.compress_task import Wish
 @click.option("--user", metavar="U", help="Only this user's histories.")
 @click.option("--history", metavar="KEY", help="Only histories of this storage key.")
 @click.option("--archive", is_flag=True, help="Archived chats, back into their histories.")
-@click.option(
-    "--offline", is_flag=True, help="The application is stopped: nothing is watched for it."
-)
+@offline_option
 @click.option("--dry-run", is_flag=True, help="Say what would be decompressed, and stop.")
 @common
 @yes_option

@@ -13,6 +13,7 @@ from shenyu_data.cli.audited import audited
 from shenyu_data.cli.common import Call, common
 from shenyu_data.cli.confirm import confirm, yes_option
 from shenyu_data.cli.import_archive import size_in_bytes
+from shenyu_data.cli.offline import offline_option, quiet_s
 from shenyu_data.cli.open import open_for
 from shenyu_data.cli.render import fields, number, size, table
 from shenyu_data.cli.signals import signals_interrupt
@@ -23,7 +24,6 @@ from shenyu_data.operations.import_data import ImportStats, import_data
 from shenyu_data.operations.import_edits import Policy
 from shenyu_data.operations.import_items import Chosen, InputFormat
 from shenyu_data.operations.import_plan import ImportOptions, ImportPlan, open_export, plan_import
-from shenyu_data.operations.live_document import QUIET_S
 from shenyu_data.operations.places import state_folder, state_of
 
 _SHOWN = 20
@@ -56,9 +56,7 @@ _SHOWN = 20
 @click.option(
     "--max-size", callback=size_in_bytes, metavar="SIZE", help="How much FILE may unpack to: 20GB."
 )
-@click.option(
-    "--offline", is_flag=True, help="The application is stopped: nothing is watched for it."
-)
+@offline_option
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and stop.")
 @common
 @yes_option
@@ -90,7 +88,7 @@ def import_command(
         unsaved_too=unsaved_too,
         max_bytes=max_size,
         state=state_of(state_folder(os.environ), call.data),
-        quiet_s=0.0 if offline else QUIET_S,
+        quiet_s=quiet_s(offline),
         jobs=call.jobs,
     )
     standard = file == STANDARD

@@ -10,6 +10,7 @@ import click
 from shenyu_data.cli.audited import audited
 from shenyu_data.cli.common import Call, common
 from shenyu_data.cli.confirm import confirm, yes_option
+from shenyu_data.cli.offline import offline_option, quiet_s
 from shenyu_data.cli.open import open_for
 from shenyu_data.cli.render import fields, table
 from shenyu_data.cli.repair import describe, describe_gone
@@ -60,6 +61,7 @@ _TITLES = {
     is_flag=True,
     help="Neither stop nor start the application: it is stopped, or may go on running.",
 )
+@offline_option
 @click.option(
     "--leave-stopped", is_flag=True, help="If a step fails, do not start the service again."
 )
@@ -72,7 +74,12 @@ _TITLES = {
 @yes_option
 @audited
 def recover_command(
-    call: Call, dry_run: bool, no_service: bool, leave_stopped: bool, report: str | None
+    call: Call,
+    dry_run: bool,
+    no_service: bool,
+    offline: bool,
+    leave_stopped: bool,
+    report: str | None,
 ) -> None:
     """Recover the data directory: stop the service, save, validate, repair, validate, start it.
 
@@ -86,6 +93,7 @@ def recover_command(
         state=state,
         report=report,
         leave_stopped=leave_stopped,
+        quiet_s=quiet_s(offline),
         jobs=call.jobs,
     )
     try:

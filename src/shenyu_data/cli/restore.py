@@ -10,6 +10,7 @@ import click
 from shenyu_data.cli.audited import audited
 from shenyu_data.cli.common import Call, common
 from shenyu_data.cli.confirm import yes_option
+from shenyu_data.cli.offline import offline_option
 from shenyu_data.cli.open import open_for
 from shenyu_data.cli.render import number, size
 from shenyu_data.model.errors import UsageError
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 @click.option("--chat", metavar="ID", help="Restore only this chat of the user.")
 @click.option("--overwrite", is_flag=True, help="Replace what is in the way or changed since.")
 @click.option("--last-good", is_flag=True, help="Of torn documents, restore the last good version.")
+@offline_option
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and stop.")
 @common
 @yes_option
@@ -46,6 +48,7 @@ def restore_command(
     chat: str | None,
     overwrite: bool,
     last_good: bool,
+    offline: bool,
     dry_run: bool,
 ) -> None:
     """Put a snapshot, or one user, history or chat of it, into a folder or back in its place.
@@ -56,7 +59,7 @@ def restore_command(
     up or was left alone for a conflict, 4 if the repository is damaged; what is not affected is
     restored all the same.
     """
-    _check_flags(snapshot, target, in_place, undo, user, history, chat)
+    _check_flags(snapshot, target, in_place, undo, user, history, chat, offline)
     if undo or in_place:
         bulk = user is None and in_place
         repository = open_for(call, "shenyu_data.cli.restore_live", "hashlib", bulk=bulk)
@@ -69,6 +72,7 @@ def restore_command(
             chat=chat,
             overwrite=overwrite,
             last_good=last_good,
+            offline=offline,
         )
         if undo:
             run_undo(call, repository, options, dry_run=dry_run)
@@ -100,6 +104,7 @@ def _check_flags(
     user: str | None,
     history: str | None,
     chat: str | None,
+    offline: bool,
 ) -> None:
     see = "See `shenyu-data restore --help`."
     if undo:
@@ -112,6 +117,8 @@ def _check_flags(
         raise UsageError(
             "where to?", hint="Give either --to DIR or --in-place, the live data directory."
         )
+    if offline and target is not None:
+        raise UsageError("--offline is for what is done in place", hint=see)
     if user is None and (history is not None or chat is not None):
         raise UsageError("whose history or chat?", hint="Name the user with --user.")
 

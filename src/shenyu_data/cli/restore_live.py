@@ -7,6 +7,7 @@ from typing import Any
 
 from shenyu_data.cli.common import Call
 from shenyu_data.cli.confirm import confirm
+from shenyu_data.cli.offline import quiet_s
 from shenyu_data.cli.render import fields, number, size, table
 from shenyu_data.cli.terminal import say
 from shenyu_data.model.findings import printable
@@ -34,6 +35,7 @@ def live_options(
     chat: str | None,
     overwrite: bool,
     last_good: bool,
+    offline: bool,
 ) -> LiveOptions:
     """Return the options of an in-place restore."""
     return LiveOptions(
@@ -43,6 +45,7 @@ def live_options(
         overwrite=overwrite,
         last_good=last_good,
         state=state_of(state_folder(os.environ), call.data),
+        quiet_s=quiet_s(offline),
         jobs=call.jobs,
     )
 

@@ -136,10 +136,12 @@ def move_of_owners(
     """
     tally = ArchiveTally()
     told = report or tally.findings.append
-    with open_root(task.data) as root:
-        writer = LiveWriter(
+    with (
+        open_root(task.data) as root,
+        LiveWriter(
             root, task.journal, task.digests, task.options.quiet_s, told, share=task.share
-        )
+        ) as writer,
+    ):
         move = _Move(root, task.options, writer, tally)
         for owner in task.owners:
             for path, _, _ in _wanted(root, owner, task.options, told):

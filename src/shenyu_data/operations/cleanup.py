@@ -154,17 +154,18 @@ class _Apply:
     def run(self) -> None:
         """Take the safety snapshot, change every document, and watch them until they are quiet."""
         only = self._plan.affected if self._options.users is None else self._options.users
-        for number in range(_SAVE_ROUNDS):
-            saved = self._save(only)
-            unsaved: set[bytes] = set()
-            later = None if number + 1 == _SAVE_ROUNDS else unsaved
-            for part in self._planner.plans(only):
-                for plan in part.plans:
-                    self._change(plan, saved, later)
-            self._remove_folders()
-            if not unsaved:
-                break
-            only = frozenset(path.split(b"/")[1] for path in unsaved)
+        with self.writer:
+            for number in range(_SAVE_ROUNDS):
+                saved = self._save(only)
+                unsaved: set[bytes] = set()
+                later = None if number + 1 == _SAVE_ROUNDS else unsaved
+                for part in self._planner.plans(only):
+                    for plan in part.plans:
+                        self._change(plan, saved, later)
+                self._remove_folders()
+                if not unsaved:
+                    break
+                only = frozenset(path.split(b"/")[1] for path in unsaved)
         self._journal.write(Ended())
 
     def _save(self, users: frozenset[bytes] | None) -> Saved:

@@ -182,6 +182,7 @@ class ImportWriter:
 
     def close(self) -> None:
         """Remove what has no name yet; workers must be gone."""
+        self._live.close()
         self._files.close()
         if self._parts:
             sweep_asides(self._root, [self._journal.run])

@@ -142,15 +142,7 @@ class Digests:
         if isinstance(repository, bytes):
             self._key = repository
         else:
-            self._key = repository.keys.derive("journals")
-
-    @classmethod
-    def ever_of(cls, repository: Repository) -> list[Digests]:
-        """Return those under each key that the repository had, newest first: journals are older
-        than a rotation.
-        """
-        keys = repository.keys
-        return [cls(keys.derive("journals", master)) for master in (keys.master, *keys.older)]
+            self._key = repository.keys.journal_key
 
     def of(self, data: bytes) -> bytes:
         """Return a digest of 16 bytes."""

@@ -125,6 +125,20 @@ class LiveWriter:
         """Watch what was changed until all of it is quiet."""
         self._work_off(everything=True)
 
+    def close(self) -> None:
+        """Let go of what is still watched: after an error, as the next operation finishes it."""
+        for item in self._waiting:
+            if item.watch is not None:
+                item.watch.document.close()
+        self._waiting.clear()
+        self._held_bytes = 0
+
+    def __enter__(self) -> LiveWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def let_pass(self, seconds: float) -> None:
         """Wait, so that whoever read a document before has written it."""
         time.sleep(seconds)

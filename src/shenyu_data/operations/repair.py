@@ -226,30 +226,30 @@ class _Repair:
                 snapshot=None,
             )
         )
-        writer = LiveWriter(
+        self.writer = LiveWriter(
             self._root, journal, digests, self._options.quiet_s, self._monitor.report
         )
-        self.writer = writer
-        for number in range(_SAVE_ROUNDS):
-            last = number + 1 == _SAVE_ROUNDS
-            saved = self._save(journal, targets)
-            unsaved: set[bytes] = set()
-            for target in targets:
-                edit = self._edit(target, digests, saved)
-                done = writer.changed + writer.removed
-                writer.apply(
-                    target.path,
-                    target.kind,
-                    edit,
-                    make=target in self.gone.wanted,
-                    later=None if last else unsaved,
-                )
-                if writer.changed + writer.removed == done:
-                    self.items.pop(target, None)
-            writer.drain()
-            targets = [target for target in targets if target.path in unsaved]
-            if not targets:
-                break
+        with self.writer as writer:
+            for number in range(_SAVE_ROUNDS):
+                last = number + 1 == _SAVE_ROUNDS
+                saved = self._save(journal, targets)
+                unsaved: set[bytes] = set()
+                for target in targets:
+                    edit = self._edit(target, digests, saved)
+                    done = writer.changed + writer.removed
+                    writer.apply(
+                        target.path,
+                        target.kind,
+                        edit,
+                        make=target in self.gone.wanted,
+                        later=None if last else unsaved,
+                    )
+                    if writer.changed + writer.removed == done:
+                        self.items.pop(target, None)
+                writer.drain()
+                targets = [target for target in targets if target.path in unsaved]
+                if not targets:
+                    break
         journal.write(Ended())
         for item in self.items.values():
             self._tell(item)

@@ -35,7 +35,7 @@ class Journaled:
     """What the journals say that operations of ours did to histories."""
 
     def __init__(self, repository: Repository, journals: Journals) -> None:
-        self._digests = Digests.ever_of(repository)
+        self._digests = Digests(repository)
         self._removed: list[array[int]] = []  # of each cleanup, sorted
         self._written = _Written()
         self._files: list[tuple[int, array[int]]] = []  # that each cleanup removed, sorted
@@ -74,7 +74,7 @@ class Journaled:
         """Whether an operation of ours took the document at ``path`` away, after that time."""
         last = self._written.last_at(path)
         if last is not None and last.ended_ms >= since_ms:
-            return last.wrote in self.digests(b"")
+            return last.wrote == self.digest(b"")
         wanted = _number(path, b"")
         return any(ended_ms >= since_ms and _has(gone, wanted) for ended_ms, gone in self._files)
 
@@ -82,8 +82,8 @@ class Journaled:
         """Whether a cleanup took this chat, as it is here, out of the history at ``path``."""
         if not self._removed:
             return False
-        wanted = [_number(path, chat_digest(one, chat.value)) for one in self._digests]
-        return any(_has(removed, number) for removed in self._removed for number in wanted)
+        wanted = _number(path, chat_digest(self._digests, chat.value))
+        return any(_has(removed, wanted) for removed in self._removed)
 
     def written(self, path: bytes) -> list[tuple[bytes, bytes]]:
         """Return the digests of what was put at ``path``, each after the safety snapshot that was
@@ -91,9 +91,9 @@ class Journaled:
         """
         return self._written.at(path)
 
-    def digests(self, data: bytes) -> list[bytes]:
-        """Return the digests by which the journals may know a document."""
-        return [one.of(data) for one in self._digests]
+    def digest(self, data: bytes) -> bytes:
+        """Return the digest by which the journals know a document."""
+        return self._digests.of(data)
 
 
 def _has(numbers: array[int], wanted: int) -> bool:

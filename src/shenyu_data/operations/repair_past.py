@@ -246,7 +246,8 @@ class LastGoods:
             if version.written is None:
                 self._tell(past, target, version)
                 if past.last is not None and wanted and self._journaled is not None:
-                    for digest in wanted.intersection(self._journaled.digests(past.last.data)):
+                    digest = self._journaled.digest(past.last.data)
+                    if digest in wanted:
                         seen[digest] = past.last, past.snapshot
             elif version.written in seen:  # an older version came back
                 history, snapshot = seen[version.written]

@@ -53,9 +53,9 @@ def put_back(
             )
         )
         digests = Digests(journals.key())
-        writer = LiveWriter(root, journal, digests, options.quiet_s, monitor.report)
-        writer.apply(kept.path_bytes, whose(kept.path_bytes)[1], edit)
-        writer.drain()
+        with LiveWriter(root, journal, digests, options.quiet_s, monitor.report) as writer:
+            writer.apply(kept.path_bytes, whose(kept.path_bytes)[1], edit)
+            writer.drain()
         journal.write(Ended())
     return RepairStats(
         safety=None,

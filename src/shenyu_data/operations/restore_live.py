@@ -330,30 +330,31 @@ class _Apply:
         self.writer = LiveWriter(
             self._folder, journal, self._digests, options.quiet_s, monitor.report
         )
-        only: frozenset[bytes] | None = None
-        for number in range(_SAVE_ROUNDS):
-            last = number + 1 == _SAVE_ROUNDS
-            saved = self._save(journal, monitor)
-            steps = Steps(self._digests, self._root.id, saved)
-            unsaved: set[bytes] = set()
-            report = self._report if number == 0 else quiet
-            for wanted, edit in _wanted(self._repository, self._root, options, steps, report):
-                if only is not None and wanted.path not in only:
-                    continue
-                try:
-                    self.writer.apply(
-                        wanted.path,
-                        kind_of(wanted.entry.place, wanted.entry.name),
-                        edit,
-                        folder_mode=wanted.folder_mode,
-                        later=None if last else unsaved,
-                    )
-                except RepositoryError as error:
-                    self._report(_unreadable(wanted.path, error))
-            self.writer.drain()
-            if not unsaved:
-                break
-            only = frozenset(unsaved)
+        with self.writer as writer:
+            only: frozenset[bytes] | None = None
+            for number in range(_SAVE_ROUNDS):
+                last = number + 1 == _SAVE_ROUNDS
+                saved = self._save(journal, monitor)
+                steps = Steps(self._digests, self._root.id, saved)
+                unsaved: set[bytes] = set()
+                report = self._report if number == 0 else quiet
+                for wanted, edit in _wanted(self._repository, self._root, options, steps, report):
+                    if only is not None and wanted.path not in only:
+                        continue
+                    try:
+                        writer.apply(
+                            wanted.path,
+                            kind_of(wanted.entry.place, wanted.entry.name),
+                            edit,
+                            folder_mode=wanted.folder_mode,
+                            later=None if last else unsaved,
+                        )
+                    except RepositoryError as error:
+                        self._report(_unreadable(wanted.path, error))
+                writer.drain()
+                if not unsaved:
+                    break
+                only = frozenset(unsaved)
         journal.write(Ended())
 
     def _check_there_is_such(self) -> None:

@@ -121,18 +121,19 @@ def undo(repository: Repository, data: str, options: LiveOptions, monitor: Monit
         saved = save_first(
             data, repository, journal, monitor, only, options.jobs, tag="before-undo"
         )
-        writer = LiveWriter(folder, journal, Digests(repository), options.quiet_s, monitor.report)
         edits = UndoEdits(repository, past.first_saved, folder, overwrite=options.overwrite)
         make_folders(folder, past.gone)
-        for step in past.steps:
-            try:
-                writer.apply(
-                    step.path, kind_of_step(step), edits.of(step), make=step.before is not None
-                )
-            except RepositoryError as error:
-                damaged += 1
-                monitor.report(_unreadable(step, error))
-        writer.drain()
+        digests = Digests(repository)
+        with LiveWriter(folder, journal, digests, options.quiet_s, monitor.report) as writer:
+            for step in past.steps:
+                try:
+                    writer.apply(
+                        step.path, kind_of_step(step), edits.of(step), make=step.before is not None
+                    )
+                except RepositoryError as error:
+                    damaged += 1
+                    monitor.report(_unreadable(step, error))
+            writer.drain()
         _remove_folders(folder, past.folders)
         journal.write(Ended())
         if not writer.refused and not writer.failed and not writer.busy and not damaged:

@@ -170,6 +170,13 @@ class Secrets:
         return self.derive("signatures", (self.master, *self.older)[-1])
 
     @cached_property
+    def journal_key(self) -> bytes:
+        """Turns documents into digests for the journals of what was done to live data: the same
+        before a rotation and after, as journals are taken back.
+        """
+        return self.derive("journals", (self.master, *self.older)[-1])
+
+    @cached_property
     def receipt_seed(self) -> bytes:
         """The secret half of the key that signs receipts of erasures."""
         return self.derive("receipts", (self.master, *self.older)[-1])

@@ -10,7 +10,9 @@ import struct
 import tempfile
 import time
 import weakref
+from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 _TIME = struct.Struct("<d")
 _STEP_S = 0.25  # how much may go at once, so that little things do not wait for each other
@@ -19,15 +21,20 @@ _STEP_S = 0.25  # how much may go at once, so that little things do not wait for
 class Throttle:
     """Holds its users to ``bytes_s`` bytes a second on average; picklable to other processes.
 
-    The file is removed with the object that made it.
+    The file goes with the object that made it. On Linux it has no name but that of this process's
+    descriptor, so that nothing is left even of a process that is killed.
     """
 
     def __init__(self, bytes_s: int, path: str = "") -> None:
         self.bytes_s = bytes_s
-        if not path:
+        if not path and hasattr(os, "memfd_create"):
+            descriptor = os.memfd_create("shenyu-data-line")
+            path = f"/proc/{os.getpid()}/fd/{descriptor}"
+            weakref.finalize(self, _at_home, os.getpid(), os.close, descriptor)
+        elif not path:
             descriptor, path = tempfile.mkstemp(prefix="shenyu-data-line-")
             os.close(descriptor)
-            weakref.finalize(self, _remove, path, os.getpid())
+            weakref.finalize(self, _at_home, os.getpid(), os.unlink, path)
         self._path = path
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -49,7 +56,9 @@ class Throttle:
         time.sleep(max(0.0, free - now - _STEP_S))
 
     def _book(self, now: float, duration_s: float) -> float:
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        # In a folder for everybody a link may be put in its place; the other is one by its nature.
+        follows = 0 if self._path.startswith("/proc/") else os.O_NOFOLLOW
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CLOEXEC | follows)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             known = os.pread(descriptor, _TIME.size, 0)
@@ -61,7 +70,8 @@ class Throttle:
             os.close(descriptor)
 
 
-def _remove(path: str, process: int) -> None:
+def _at_home(process: int, do: Callable[[Any], None], what: int | str) -> None:
+    """Do something in the process that made the file, and in no copy of it."""
     if os.getpid() == process:
         with suppress(OSError):
-            os.unlink(path)
+            do(what)
