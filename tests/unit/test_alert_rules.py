@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from shenyu_data.model.alert_rules import RULES, judge
-from shenyu_data.model.alert_terms import GRACE_MS
+from shenyu_data.model.alert_terms import GRACE_MS, nth
 from shenyu_data.model.alerts import (
     DAY_MS,
     HOUR_MS,
@@ -348,3 +348,10 @@ def test_spans_are_whole_units() -> None:
         "400 days",
         "less than a minute",
     ]
+
+
+@pytest.mark.parametrize(
+    ("count", "said"), [(2, "second"), (4, "4th"), (11, "11th"), (21, "21st"), (112, "112th")]
+)
+def test_what_happened_often_is_counted_as_people_do(count: int, said: str) -> None:
+    assert nth(count) == said

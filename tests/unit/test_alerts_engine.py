@@ -107,6 +107,15 @@ def test_what_is_acknowledged_is_not_told_again_until_it_has_gone(store: Store) 
     assert told(store) == [("raised", 0), ("resolved", 10 * days), ("raised", 12 * days)]
 
 
+def test_what_was_noted_while_somebody_acknowledges_is_kept(store: Store) -> None:
+    observe(store, [bad()], TABLE, NOW)
+    (read,) = alerts(store)
+    observe(store, [bad("critical")], TABLE, NOW + MINUTE_MS)
+    acknowledge(store, read, "seen", NOW + 2 * MINUTE_MS)
+    (alert,) = alerts(store)
+    assert (alert.level, alert.times, alert.reason) == ("critical", 2, "seen")
+
+
 def test_what_grows_worse_is_told_though_it_was_acknowledged(store: Store) -> None:
     observe(store, [bad()], TABLE, NOW)
     acknowledge(store, alerts(store)[0], "", NOW)

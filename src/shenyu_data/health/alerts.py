@@ -225,7 +225,16 @@ def acknowledge(store: Store, alert: Alert, reason: str, now_ms: int) -> Alert:
         )
     if alert.acked_ms is not None:
         return alert
-    return _change(store, msgspec.structs.replace(alert, acked_ms=now_ms, reason=reason))
+    acked = msgspec.structs.replace(alert, acked_ms=now_ms, reason=reason)
+    with store.writing() as connection:
+        # Who looks at the rules may have noted more of it since it was read.
+        noted = connection.execute(
+            "UPDATE alerts SET acked_ms = ?, reason = ? WHERE key = ? AND resolved_ms IS NULL",
+            (now_ms, reason, alert.key),
+        )
+        if not noted.rowcount:
+            _write(connection, acked)
+    return acked
 
 
 def forget_in_alerts(store: Store, text: str) -> None:
@@ -391,12 +400,6 @@ def _order(alert: Alert) -> tuple[bool, int, int, str]:
 
 _KEPT = tuple(name for name in Alert.__struct_fields__ if name != "silenced_ms")
 _COLUMNS = ", ".join(_KEPT)
-
-
-def _change(store: Store, alert: Alert) -> Alert:
-    with store.writing() as connection:
-        _write(connection, alert)
-    return alert
 
 
 def _write(connection: Any, alert: Alert) -> None:

@@ -5,7 +5,7 @@ repository, the disks and the schedule. It opens no repository and asks no netwo
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, Literal, NamedTuple
 
@@ -25,7 +25,7 @@ from shenyu_data.health.known import (
     samples,
 )
 from shenyu_data.health.notify_state import channel_states
-from shenyu_data.health.runs import DONE, RUN_COLUMNS, Run, lives, run_of_row
+from shenyu_data.health.runs import DONE, RUN_COLUMNS, Run, last_run, lives, run_of_row
 from shenyu_data.health.schedule import Schedule
 from shenyu_data.health.store import Store
 from shenyu_data.model.alerts import (
@@ -105,6 +105,18 @@ class Log:
             ).fetchall()
         return map(run_of_row, rows)
 
+    def done_ms(
+        self, recent: Iterable[Run], *, verb: str | None = None, job: str | None = None
+    ) -> int | None:
+        """Return when a verb or a job was last done: by its ``recent`` runs or, if all of these
+        failed, by one that lies before them.
+        """
+        for run in recent:
+            if run.outcome in DONE:
+                return run.started_ms
+        older = last_run(self._store, self._now_ms, verb=verb, job=job, outcomes=DONE)
+        return older.started_ms if older is not None else None
+
     def has_job_runs(self) -> bool:
         """Whether anything ever ran a job. Who calls the verbs by other means wants no job run."""
         with self._store.reading() as connection:
@@ -148,7 +160,7 @@ def gather(
     verifies = log.of_verb("verify")
     drills = log.of_verb("drill")
     good_ms = next((run.started_ms for run in backups if not run.figures.get("degraded")), None)
-    backup_ms = backups[0].started_ms if backups else None
+    backup_ms = log.done_ms(backups, verb="backup")
     degraded = _run_of_trouble(backups, _not_whole)
     future_ms = log.future_ms()
     if known is not None and known.newest_ms is not None:
@@ -182,13 +194,13 @@ def gather(
         good_backup_ms=good_ms,
         degraded=degraded,
         verified_ms=_latest(
-            next((run.started_ms for run in verifies if run.outcome in DONE), None),
+            log.done_ms(verifies, verb="verify"),
             known.proven_ms if known is not None else None,
             now_ms,
         ),
         damaged=_damaged(verifies),
         read_ms=_read_ms(verifies, known, now_ms),
-        drilled_ms=next((run.started_ms for run in drills if run.outcome in DONE), None),
+        drilled_ms=log.done_ms(drills, verb="drill"),
         drill=_drill(drills),
         data_points=_data_points(backups),
         disks=_disks(store, settings, now_ms, disks),
@@ -435,7 +447,7 @@ def _job(
         due_ms=due_ms,
         seen_ms=max(seen, default=now_ms),
         every_ms=next_ms - due_ms if due_ms is not None and next_ms is not None else None,
-        good_ms=good_ms,
+        good_ms=good_ms if good_ms is not None else log.done_ms((), job=job.name),
         next_ms=next_begin_ms(job, schedule.clock(now_ms)),
     )
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from shenyu_data.health.outbox import Message
+from shenyu_data.model.alert_terms import nth
 from shenyu_data.model.findings import printable
 
 _MOST_TITLE = 150
@@ -51,7 +52,7 @@ def _alert(message: Message) -> tuple[str, str]:
     lines = [text, f"Since {since}."]
     times = payload.get("times")
     if isinstance(times, int) and times > 1:
-        lines.append(f"You are told for the {times}th time." if times > 3 else "Told again.")
+        lines.append(f"You are told for the {nth(times)} time." if times > 3 else "Told again.")
     if payload.get("command"):
         lines.append(f"What to do: {_line(payload['command'])}")
     return f"{_line(payload.get('level'))}: {text}", "\n".join(lines)

@@ -86,5 +86,11 @@ def counted(count: int, one: str, many: str | None = None) -> str:
 
 
 def nth(count: int) -> str:
-    """Return ``second``, ``4th``."""
-    return {1: "first", 2: "second", 3: "third"}.get(count, f"{count}th")
+    """Return ``second``, ``4th``, ``21st``."""
+    if count in _NTH:
+        return _NTH[count]
+    teens = 10 <= count % 100 < 20
+    return f"{count:,}{'th' if teens else {1: 'st', 2: 'nd', 3: 'rd'}.get(count % 10, 'th')}"
+
+
+_NTH = {1: "first", 2: "second", 3: "third"}
