@@ -9,7 +9,7 @@ from shenyu_data.health.runs import Run, begin_run, end_run, runs
 from shenyu_data.health.store import STORE_NAME, open_store
 from shenyu_data.operations.places import state_folder, state_of
 
-from .conftest import Shenyu
+from .conftest import PASSPHRASE, Shenyu
 
 
 def noted(place: Path) -> list[Run]:
@@ -61,6 +61,21 @@ def test_a_run_of_a_job_fills_in_its_own_row(
     assert shenyu("backup").status == 0
     (run,) = noted(place)
     assert (run.id, run.job, run.outcome) == (run_id, "nightly", "good")
+
+
+def test_what_a_run_of_a_job_calls_itself_does_not_take_its_row(
+    place: Path, shenyu: Shenyu, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = place / "shenyu-data.toml"
+    say = f"echo ${{SHENYU_DATA_RUN:-none}} > {place}/told; echo {PASSPHRASE}"
+    config.write_text(f"passphrase_command = ['sh', '-c', '{say}']\n" + config.read_text())
+    monkeypatch.delenv("SHENYU_DATA_PASSPHRASE")
+    with open_store(state_of(state_folder(os.environ), str(place / "data"))) as store:
+        run_id = begin_run(store, "backup", 1, job="nightly", due_ms=1)
+    monkeypatch.setenv("SHENYU_DATA_RUN", run_id)
+    assert shenyu("backup").status == 0
+    assert (place / "told").read_text() == "none\n"
+    assert [(run.id, run.outcome) for run in noted(place)] == [(run_id, "good")]
 
 
 def test_a_backup_that_cannot_be_noted_is_a_backup_all_the_same(

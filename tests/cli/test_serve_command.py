@@ -408,6 +408,16 @@ def test_once_runs_what_is_due_and_ends(served: Path, shenyu: Shenyu) -> None:
     assert shenyu("serve", "--once", "--json").json["runs"] == 0
 
 
+def test_it_runs_on_when_the_disk_with_its_log_is_full(served: Path) -> None:
+    (served / "go").touch()
+    with open("/dev/full", "wb", buffering=0) as log:
+        done = subprocess.run(
+            [*PROGRAM, "serve", "--once"], stdout=log, stderr=log, timeout=PATIENCE_S
+        )
+    assert done.returncode == 0
+    assert outcomes(served) == [(1, "good")]
+
+
 def test_jobs_run_though_nothing_can_be_noted(served: Path, shenyu: Shenyu) -> None:
     (served / "go").touch()
     state = Path(state_of(state_folder(os.environ), str(served / "data")))

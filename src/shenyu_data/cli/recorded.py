@@ -47,13 +47,16 @@ class _Note:
         self._run: str | None = None
         try:
             self._store = open_store(state_of(state_folder(os.environ), call.data))
-            self._run = os.environ.get(RUN_VARIABLE) or begin_run(self._store, _verb(), _now_ms())
+            # Taken away: what this run calls itself, as commands of the service, has its own row.
+            mine = os.environ.pop(RUN_VARIABLE, "")
+            self._is_job = bool(mine)
+            self._run = mine or begin_run(self._store, _verb(), _now_ms())
         except ShenyuDataError as error:
             self._report(error)
 
     def end(self, ending: Ending) -> None:
         from shenyu_data.health.hooks import call_after_verb
-        from shenyu_data.health.runs import RUN_VARIABLE, end_run, forget_old_runs, outcome_of
+        from shenyu_data.health.runs import end_run, forget_old_runs, outcome_of
 
         if self._run is None:
             return
@@ -68,7 +71,7 @@ class _Note:
                 error=ending.error,
             )
             forget_old_runs(self._store, _now_ms())
-            if not os.environ.get(RUN_VARIABLE):  # who runs a job sees to that after it
+            if not self._is_job:  # who runs a job sees to that after it
                 settings, monitor = self._call.settings, self._call.monitor
                 call_after_verb(self._store, settings, self._run, _now_ms(), monitor)
         except ShenyuDataError as trouble:

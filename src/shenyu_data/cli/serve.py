@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 
 import click
@@ -14,7 +13,7 @@ from shenyu_data.cli.log_lines import json_log, log_event, logs_json
 from shenyu_data.cli.own_program import own_program
 from shenyu_data.cli.render import number
 from shenyu_data.cli.schedule import asked_repository
-from shenyu_data.cli.terminal import say
+from shenyu_data.cli.terminal import mention
 from shenyu_data.health.metrics_out import metrics_page
 from shenyu_data.health.schedule import open_schedule
 from shenyu_data.health.scheduler import Scheduler, Work
@@ -83,8 +82,7 @@ def serve_command(call: Call, host: str, port: int, once: bool, log_format: str)
         if logs_json():
             log_event("info", event, line, **fields)
         elif not call.quiet and not call.as_json:
-            say(line)
-            sys.stdout.flush()
+            mention(line)
 
     started_ms = _now_ms()
     first = work()

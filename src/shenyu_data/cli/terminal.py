@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
 from shenyu_data.cli.log_lines import log_event, log_finding, logs_json
-from shenyu_data.cli.stderr import write_stderr
+from shenyu_data.cli.stderr import write_anyway, write_stderr
 from shenyu_data.model.findings import Finding, printable
 from shenyu_data.model.monitor import SilentMonitor, Task
 from shenyu_data.operations.kept import Kept
@@ -159,6 +159,11 @@ def say(text: str) -> None:
     """Print a result on standard output, whatever names stand in it."""
     text = "\n".join(map(printable, text.split("\n")))
     sys.stdout.write(_in(sys.stdout, text) + "\n")
+
+
+def mention(text: str) -> None:
+    """Print on standard output what happens meanwhile; if nobody reads it, it is lost."""
+    write_anyway(sys.stdout, _in(sys.stdout, "\n".join(map(printable, text.split("\n")))))
 
 
 def say_note(text: str) -> None:
