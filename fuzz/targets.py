@@ -231,6 +231,17 @@ TARGETS: dict[str, Target] = {
     "journal": Target(
         texts.journal, plain(b'\n{"type":"settled","token":"x"}', b"\xff\n", b"\n{" * 9), 2
     ),
+    "audit-log": Target(
+        texts.audit_log,
+        plain(
+            b'\x01{"sequence":1,"time_ms":1,"kind":"log","previous":"' + b"0" * 64 + b'"}',
+            b'\x01{"sequence":9,"time_ms":1,"kind":"begun","previous":"","run":"x","pid":7}\n{}',
+            b'\x00{"sequence":1}\n\n{',
+        ),
+        1,
+        4096,
+        (b'"kind":"mended"', b'"kind":"accepted"', b'"sequence":', b'"figures":{'),
+    ),
     "copy-journal": Target(texts.copying, plain(b"\1\xff", b"\0rubbish"), 1, 64, ()),
     "quarantine": Target(texts.quarantine, plain(b'{"id":"x","path":"p","path_hex":"zz"}'), 1),
     "recovery": Target(texts.recovery, plain(b'{"id":"x","step":"save","service":{}}'), 1),

@@ -18,6 +18,8 @@ from blake3 import blake3
 
 from fuzz import objects
 from fuzz.parts import first, halves
+from shenyu_data.health.audit import append, entries
+from shenyu_data.health.audit_check import check
 from shenyu_data.model.ages import format_age, parse_age
 from shenyu_data.model.config import Config, parse_config, sample
 from shenyu_data.model.cursors import Cursor, read_cursor, write_cursor
@@ -30,6 +32,7 @@ from shenyu_data.model.errors import (
     UsageError,
 )
 from shenyu_data.model.expiry_holds import Hold, Holds, decode, encode, joined
+from shenyu_data.model.monitor import CollectingMonitor
 from shenyu_data.model.permissions import parse_mode
 from shenyu_data.model.rates import parse_rate
 from shenyu_data.model.sizes import parse_size
@@ -172,6 +175,28 @@ def journal(data: bytes) -> None:
     assert lines[0] == began
     assert lines[-1] == Ended()
     Journal(str(_folder()), path.name).forget(b"anna")
+
+
+def audit_log(data: bytes) -> None:
+    """Whatever stands in an audit log is checked, shown, and gone on with."""
+    state = _folder() / "audited"
+    shutil.rmtree(state, ignore_errors=True)
+    (state / "audit").mkdir(parents=True)
+    choice, text = first(data)
+    if choice % 2:  # as somebody writes it who makes the hashes anew
+        lines = [line for line in text.splitlines() if line.endswith(b"}")]
+        hashes = [blake3(line).hexdigest().encode() for line in lines]
+        whole = zip(lines, hashes, strict=True)
+        text = b"".join(line[:-1] + b',"hash":"' + digest + b'"}\n' for line, digest in whole)
+    (state / "audit" / "000000000001.jsonl").write_bytes(text)
+    stats = check(str(state), None, CollectingMonitor())
+    shown = list(entries(str(state)))
+    assert sum(entry is not None for entry in shown) == stats.entries
+    assert (None in shown) <= (stats.altered > 0)
+    append(str(state), 1, "ended", verb="x")
+    newest = next(entries(str(state)))
+    assert newest is not None
+    assert newest.verb == "x"
 
 
 def copying(data: bytes) -> None:

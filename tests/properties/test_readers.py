@@ -99,8 +99,8 @@ def test_an_authentic_object_of_anything_is_read_or_damaged(
 
 @pytest.mark.parametrize(
     "name",
-    "config typed cursors words journal copy-journal quarantine recovery holds profiles receipts "
-    "keys s3-versions".split(),
+    "config typed cursors words journal audit-log copy-journal quarantine recovery holds profiles "
+    "receipts keys s3-versions".split(),
 )
 @settings(max_examples=20)
 @given(data=st.data())
