@@ -424,11 +424,13 @@ def said(state: str, repository: Repository) -> tuple[CheckStats, list[Finding]]
     return check(state, anchors, monitor, acceptances), monitor.findings
 
 
-def accept_all(state: str, repository: Repository, reason: str = "the disk died") -> Acceptance:
+def accept_all(
+    state: str, repository: Repository, reason: str = "the disk died", now_ms: int = NOW
+) -> Acceptance:
     storage, keys = repository.storage, repository.keys
     anchors = read_anchors(storage, keys)
     lost = lost_lines(state, anchors, read_acceptances(storage, keys))
-    return accept(state, repository, anchors, lost, reason, NOW)
+    return accept(state, repository, anchors, lost, reason, now_ms)
 
 
 def copied(repository: Repository, into: MemoryStorage) -> MemoryStorage:
@@ -564,7 +566,7 @@ def test_a_second_loss_is_accepted_beside_the_first(lost: str, repository: Repos
     accept_all(lost, repository, "the disk died")
     shutil.rmtree(lost)
     assert said(lost, repository)[0].altered == 1
-    accept_all(lost, repository, "and again")
+    accept_all(lost, repository, "and again", NOW + 1)
     stats, findings = said(lost, repository)
     assert stats.altered == 0
     assert [finding.message.rpartition(": ")[2] for finding in findings] == [
