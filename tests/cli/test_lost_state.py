@@ -99,8 +99,11 @@ def test_a_repository_that_cannot_be_asked_is_said_and_makes_no_job_new(
 def test_status_says_the_same_as_before_where_the_repository_tells(
     watched: Path, shenyu: Shenyu
 ) -> None:
+    (watched / "data/histories/ben/chat-history.json").write_text("[")
+    assert shenyu("backup").status == 1
     assert shenyu("verify", "--read-data").status == 0
     before = shenyu("status", "--refresh", "--json").json
+    assert "backup-degraded" in told(before["alerts"])
     lose_state(watched)
     assert "Nothing is known here" in shenyu("status").out
     after = shenyu("status", "--refresh", "--json").json
@@ -117,4 +120,13 @@ def told(part: Any) -> Any:
     return [item["code"] for item in part]
 
 
-UNLIKE = ("known", "last", "last_good", "last_age_s", "last_good_age_s", "verified", "all_read")
+UNLIKE = (
+    "known",
+    "grown_in_s",
+    "last",
+    "last_good",
+    "last_age_s",
+    "last_good_age_s",
+    "verified",
+    "all_read",
+)

@@ -432,7 +432,8 @@ def test_a_state_that_is_lost_under_a_scheduler_at_work_puts_off_and_doubles_not
 
 EVENTS = st.lists(
     st.tuples(
-        st.sampled_from(("pass", "off", "fail", "slow", "full")), st.integers(1, 3 * 24 * 60)
+        st.sampled_from(("pass", "off", "fail", "slow", "full", "hang")),
+        st.integers(1, 3 * 24 * 60),
     ),
     max_size=6,
 )
@@ -445,7 +446,7 @@ def test_whatever_happens_every_due_time_is_accounted_for(
     times: list[str], events: list[tuple[str, int]], zone: str
 ) -> None:
     jobs = {
-        f"job-{number}": JobTable(run=["validate"], at=at, retries=1)
+        f"job-{number}": JobTable(run=["validate"], at=at, retries=1, timeout="2h")
         for number, at in enumerate(times)
     }
     with tempfile.TemporaryDirectory() as folder:
@@ -461,7 +462,7 @@ def test_whatever_happens_every_due_time_is_accounted_for(
             else:
                 machine.fill_disk(event == "full")
             machine.status = 3 if event == "fail" else 0
-            machine.takes_ms = (100 if event == "slow" else 5) * MINUTE_MS
+            machine.takes_ms = {"slow": 100, "hang": 10**7}.get(event, 5) * MINUTE_MS
             machine.pass_time(minutes * MINUTE_MS)
             if event == "off":
                 machine.power_on()

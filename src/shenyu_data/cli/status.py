@@ -193,8 +193,9 @@ def _text(call: Call, found: Status) -> str:
     lines = [
         f"{len(calling)} ALERT{'S' if len(calling) > 1 else ''}: somebody has to look."
         if calling
-        else _calm(found)
+        else "All is well, as far as is known."
     ]
+    lines += _how_much_is_known(found)
     lines += ["", *_about_data(call, found), "", *_about_backups(call, found)]
     lines += ["", *_about_proof(found), "", *_about_jobs(found), *_about_disks(found)]
     for alert in found.alerts:
@@ -202,20 +203,19 @@ def _text(call: Call, found: Status) -> str:
     return "\n".join(lines)
 
 
-def _calm(found: Status) -> str:
-    """Return what to say where nothing calls: how much is known is not the same each time."""
+def _how_much_is_known(found: Status) -> list[str]:
+    """Return what to say where the log does not reach back as far as the backups."""
     facts, oldest_ms = found.facts, found.backups.oldest_ms
     if found.backups.known_ms is None and facts.since_ms >= facts.now_ms:
-        return (
-            "Nothing is known here yet. If there are backups, the state folder was lost:\n"
-            "`shenyu-data status --refresh` asks the repository."
-        )
+        return [
+            "Nothing is known here yet. If there are backups, the state folder was lost:",
+            "`shenyu-data status --refresh` asks the repository.",
+        ]
     if oldest_ms is not None and oldest_ms < facts.since_ms:
-        return (
-            "All is well, as far as is known; of runs, drills and alerts before\n"
-            f"{_local(facts.since_ms)} nothing is known here."
-        )
-    return "All is well, as far as is known."
+        return [
+            f"Of runs, drills and alerts before {_local(facts.since_ms)} nothing is known here."
+        ]
+    return []
 
 
 def _about_data(call: Call, found: Status) -> list[str]:

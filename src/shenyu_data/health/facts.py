@@ -202,7 +202,7 @@ def gather(
         read_ms=_read_ms(verifies, known, now_ms),
         drilled_ms=log.done_ms(drills, verb="drill"),
         drill=_drill(drills),
-        data_points=_data_points(backups),
+        data_points=_data_points(backups, known, now_ms),
         disks=_disks(store, settings, now_ms, disks),
         invalid=_run_of_trouble(
             [run for run in log.of_verb("validate") if "path" in run.figures],
@@ -337,9 +337,12 @@ def _drifted(log: Log) -> Trouble | None:
     )
 
 
-def _data_points(backups: list[Run]) -> list[Point]:
+def _data_points(backups: list[Run], known: KnownRepository | None, now_ms: int) -> list[Point]:
+    """Return how large the data was at backups: as the log says, and before that the repository."""
     points = [(run.started_ms, figure_of(run, "totals", "document_bytes")) for run in backups]
-    return sorted(points)
+    first_ms = min((time_ms for time_ms, _ in points), default=now_ms)
+    earlier = [point for point in known.points if point[0] < first_ms] if known is not None else []
+    return sorted([*earlier, *points])
 
 
 def _disks(store: Store, settings: Settings, now_ms: int, look: LookAtDisk) -> list[DiskFact]:

@@ -31,6 +31,8 @@ SAMPLES_KEPT_MS = 60 * DAY_MS
 GAP_MS = 15 * MINUTE_MS
 """A scheduler that looked longer ago was not at work in between."""
 
+_MOST_POINTS = 60
+
 T = TypeVar("T", bound=msgspec.Struct)
 
 
@@ -41,6 +43,7 @@ class KnownRepository(msgspec.Struct, frozen=True, kw_only=True):
     would be taken up if every snapshot were a copy; ``size_bytes`` is what it takes up, None if
     nobody counted. ``proven_ms``: a snapshot of which every byte was read and sound, last;
     ``full_ms``: the newest full snapshot; ``pruned_ms``: the last prune that left a record.
+    ``points``: how large the data was at its last snapshots, oldest first.
     """
 
     id: str
@@ -57,6 +60,7 @@ class KnownRepository(msgspec.Struct, frozen=True, kw_only=True):
     slots: list[SlotFact]
     full_ms: int | None = None
     pruned_ms: int | None = None
+    points: list[Point] = []
 
 
 def done_ms(job: Job, known: KnownRepository | None, now_ms: int) -> int | None:
@@ -216,6 +220,11 @@ def look_into(
         ],
         full_ms=max((item.time_ms for item in whole if item.kind == "full"), default=None),
         pruned_ms=max((item.time_ms for item in prunes), default=None),
+        points=[
+            (item.time_ms, item.totals.document_bytes)
+            for item in whole[-_MOST_POINTS:]
+            if item.adopted is None and not item.partial
+        ],
     )
 
 
