@@ -74,6 +74,7 @@ CALLS = {
     "schedule install": ["schedule", "install", *TIMERS, "--dry-run"],
     "schedule remove": ["schedule", "remove", *TIMERS],
     "serve": ["serve", "--once"],
+    "watch": ["watch", "--check"],
     "metrics": ["metrics"],
     "config show": ["config", "show"],
     "config check": ["config", "check"],

@@ -47,6 +47,7 @@ from shenyu_data.model.config_schedule import (
     SCHEDULE_DESCRIPTIONS,
     ScheduleTable,
 )
+from shenyu_data.model.config_watch import WATCH_DESCRIPTIONS, WatchTable
 from shenyu_data.model.errors import ShenyuDataError
 from shenyu_data.model.findings import Finding
 from shenyu_data.model.retention import DEFAULT_GRACE_S, DEFAULT_RETENTION
@@ -261,6 +262,13 @@ def test_every_alerts_key_is_documented() -> None:
     assert set(RULE_DESCRIPTIONS) == own
 
 
+def test_every_watch_key_is_documented() -> None:
+    part = sections(CONFIGURATION, 2)["Who may touch the data"]
+    listed = {codes(row[0])[0]: row[2].replace("`", "") for row in rows(part)}
+    assert listed == WATCH_DESCRIPTIONS
+    assert list(WATCH_DESCRIPTIONS) == list(WatchTable.__struct_fields__)
+
+
 def test_every_rule_of_alerts_is_documented() -> None:
     part = sections((ROOT / "docs/status.md").read_text(encoding="utf-8"), 2)["The rules"]
     listed = [(codes(row[0])[0], row[1], row[2]) for row in rows(part)]
@@ -395,6 +403,7 @@ def test_the_json_of_every_verb_has_the_shape_that_is_shown(
     given["audit verify"] = call("audit", "verify")
     given["schedule show"] = call("schedule", "show")
     given["serve"] = call("serve", "--once")
+    given["watch"] = call("watch", "--check")
     given["metrics"] = call("metrics")
     given["metrics"]["metrics"].sort(key=lambda metric: len(metric["labels"]))
     for name in ("schedule install", "schedule remove"):

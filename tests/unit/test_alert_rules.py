@@ -20,6 +20,7 @@ from shenyu_data.model.alerts import (
     SlotFact,
     Tripped,
     Trouble,
+    WatchFact,
     WayFact,
     span,
 )
@@ -27,6 +28,7 @@ from shenyu_data.model.config import parse_config
 from shenyu_data.model.config_alerts import AlertsTable
 from shenyu_data.model.errors import ConfigError
 from shenyu_data.model.trend import full_in_ms
+from shenyu_data.model.watch_terms import Noticed
 
 NOW = 1_780_000_000_000
 GB = 10**9
@@ -47,6 +49,16 @@ JOB = JobFact(
     seen_ms=NOW - 8 * HOUR_MS + 1000,
     every_ms=DAY_MS,
     good_ms=NOW - 8 * HOUR_MS,
+)
+READ = Noticed(
+    cause="bulk-read",
+    who="account-1001",
+    first_ms=NOW - HOUR_MS,
+    last_ms=NOW - HOUR_MS,
+    account=1001,
+    programs=["/usr/bin/tar"],
+    accesses=431,
+    users=200,
 )
 SLOT = SlotFact(id="ab" * 16, kind="recovery", created_ms=NOW - 300 * DAY_MS, used_ms=NOW - DAY_MS)
 WELL = Facts(
@@ -80,6 +92,15 @@ def disk(**changes: Any) -> list[DiskFact]:
 
 def slot(**changes: Any) -> list[SlotFact]:
     return [msgspec.structs.replace(SLOT, **changes)]
+
+
+def noticed(**changes: Any) -> Noticed:
+    return msgspec.structs.replace(READ, **changes)
+
+
+def watched(**changes: Any) -> WatchFact:
+    beat = WatchFact(wanted=False, beat_ms=NOW - HOUR_MS)
+    return msgspec.structs.replace(beat, **changes)
 
 
 def seen(given: Facts, config: str = "") -> list[Condition]:
@@ -170,6 +191,16 @@ CAUSES: dict[str, tuple[Facts, str]] = {
         facts(ways=[WayFact(name="mail-ops", failing_ms=NOW - 7 * HOUR_MS, error="it is down")]),
         "",
     ),
+    "access-bulk": (facts(noticed=[READ]), ""),
+    "access-bulk, removed": (facts(noticed=[noticed(cause="bulk-removed", documents=20)]), ""),
+    "access-stranger": (facts(noticed=[noticed(cause="writer")]), ""),
+    "watch-missed": (facts(noticed=[noticed(cause="dropped", who="system", dropped=2)]), ""),
+    "watch-missed, killed": (facts(noticed=[noticed(cause="killed", who="system")]), ""),
+    "watch-stopped, never begun": (facts(watch=WatchFact(wanted=True)), ""),
+    "watch-stopped, by somebody": (facts(watch=watched(wanted=True, ended=True)), ""),
+    "watch-stopped, killed": (facts(watch=watched(wanted=True)), ""),
+    "watch-stopped, killed and nobody asked for it": (facts(watch=watched(wanted=False)), ""),
+    "watch-stopped, blind": (facts(watch=watched(beat_ms=NOW, blind_ms=NOW - HOUR_MS)), ""),
 }
 
 QUIET: dict[str, tuple[Facts, str]] = {
@@ -234,6 +265,21 @@ QUIET: dict[str, tuple[Facts, str]] = {
     "a new key": (facts(slots=slot(created_ms=NOW - 29 * DAY_MS, used_ms=None)), ""),
     "a way that was down for a while": (
         facts(ways=[WayFact(name="mail-ops", failing_ms=NOW - 5 * HOUR_MS, error="it is down")]),
+        "",
+    ),
+    "what was noticed days ago": (facts(noticed=[noticed(last_ms=NOW - 4 * DAY_MS)]), ""),
+    "a watch that runs": (facts(watch=watched(wanted=True, beat_ms=NOW - MINUTE_MS)), ""),
+    "a watch that was stopped and nobody asked for": (facts(watch=watched(ended=True)), ""),
+    "one that was killed long ago and nobody asked for": (
+        facts(watch=watched(beat_ms=NOW - 9 * DAY_MS)),
+        "",
+    ),
+    "a watch that begins with the machine": (
+        facts(awake_ms=NOW - MINUTE_MS, watch=watched(wanted=True, beat_ms=NOW - DAY_MS)),
+        "",
+    ),
+    "a watch that was blind for a moment": (
+        facts(watch=watched(beat_ms=NOW, blind_ms=NOW - MINUTE_MS)),
         "",
     ),
     "a clock that is a little behind": (facts(future_ms=NOW + 9 * MINUTE_MS), ""),

@@ -24,6 +24,7 @@ from shenyu_data.model.config_metrics import METRICS_DESCRIPTIONS
 from shenyu_data.model.config_notifications import NOTIFICATIONS_DESCRIPTIONS
 from shenyu_data.model.config_schedule import SCHEDULE_DESCRIPTIONS
 from shenyu_data.model.config_tripwires import TRIPWIRES_DESCRIPTIONS
+from shenyu_data.model.config_watch import WATCH_DESCRIPTIONS
 from shenyu_data.model.errors import ConfigError
 from shenyu_data.model.expiry import Policy, Rule
 from shenyu_data.model.retention import Retention
@@ -38,6 +39,7 @@ TABLES = {
     "metrics": METRICS_DESCRIPTIONS,
     "notifications": NOTIFICATIONS_DESCRIPTIONS,
     "alerts": ALERTS_DESCRIPTIONS,
+    "watch": WATCH_DESCRIPTIONS,
 }
 
 

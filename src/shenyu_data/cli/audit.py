@@ -187,6 +187,11 @@ def _accepted(item: Acceptance) -> dict[str, Any]:
 
 
 def _who(entry: Entry) -> str:
+    if entry.kind == "noticed":
+        account = entry.figures.get("account")
+        programs = entry.figures.get("programs", [])
+        names = [f"account {account}"] if account is not None else []
+        return printable(", ".join([*names, *map(str, programs[:1])]))
     user = printable(entry.user) or str(entry.uid)
     return user if entry.login_uid is None else f"{user} (logged in as {entry.login_uid})"
 

@@ -18,6 +18,7 @@ from shenyu_data.model.config import PermissionsTable, ServiceTable
 from shenyu_data.model.config_alerts import AlertsTable, RuleTable
 from shenyu_data.model.config_notifications import NotificationsTable
 from shenyu_data.model.config_schedule import ScheduleTable
+from shenyu_data.model.config_watch import WatchTable
 from shenyu_data.model.errors import DataDirectoryError, RepositoryError, UsageError
 from shenyu_data.model.expiry import describe
 from shenyu_data.model.findings import Finding
@@ -142,6 +143,7 @@ def _effective(call: Call) -> dict[str, Any]:
         "metrics": (_metrics(settings.metrics_textfile), sources["metrics"]),
         "notifications": (_notifications(settings.notifications), sources["notifications"]),
         "alerts": (_alerts(settings.alerts), sources["alerts"]),
+        "watch": (_watch(settings.watch), sources["watch"]),
         "passphrase": (passphrase, source),
     }
     return {key: {"value": value, "source": source} for key, (value, source) in values.items()}
@@ -193,6 +195,13 @@ def _alerts(table: AlertsTable | None) -> dict[str, Any] | None:
         elif value != usual[name]:
             found[name] = value
     return found or None
+
+
+def _watch(table: WatchTable) -> dict[str, Any] | None:
+    """Return what differs from the usual."""
+    usual = fields(WatchTable())
+    changed = {name: value for name, value in fields(table).items() if value != usual[name]}
+    return changed or None
 
 
 def _said(table: PermissionsTable) -> dict[str, Any]:

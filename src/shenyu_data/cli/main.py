@@ -49,6 +49,7 @@ VERBS = {
     "audit": "audit",
     "schedule": "schedule",
     "serve": "serve",
+    "watch": "watch",
     "metrics": "metrics",
     "config": "config",
 }
@@ -88,6 +89,7 @@ _ABOUT = {
     "audit": "Show what the program changed, and check the log of that.",
     "schedule": "Show which jobs run when, run one that is due, install timers.",
     "serve": "Run the jobs of the data directory until it is told to stop.",
+    "watch": "Watch who touches the data directory until it is told to stop.",
     "metrics": "Print figures for Prometheus, or write them into a file for node_exporter.",
     "config": "Check or show the configuration.",
 }

@@ -20,6 +20,7 @@ from shenyu_data.health.scheduler import Scheduler, Work
 from shenyu_data.health.serve import ServeOptions, only_one, serve
 from shenyu_data.health.systemd import Manager
 from shenyu_data.health.wakeups import Wakeups
+from shenyu_data.health.watch_keeper import WatchKeeper
 from shenyu_data.model.errors import ConfigError
 from shenyu_data.operations.places import state_folder, state_of
 
@@ -99,6 +100,7 @@ def serve_command(call: Call, host: str, port: int, once: bool, log_format: str)
         stats = serve(
             *(scheduler, options, wakeups, manager, call.monitor, work, tell, _now_ms),
             pages={"/metrics": lambda: metrics_page(state, scheduler.work, _now_ms())},
+            keeper=None if once else WatchKeeper(call.monitor, tell),
         )
         text = f"stopped after {number(stats.runs, 'run')}, {stats.failed} of them failed"
         tell(text, "serve-ends", runs=stats.runs, failed_runs=stats.failed)

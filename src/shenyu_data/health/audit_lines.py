@@ -17,9 +17,10 @@ _TAIL = re.compile(rb',"hash":"([0-9a-f]{64})"\}')
 _TAIL_BYTES = len(b',"hash":""}') + 64
 _MOST_FIGURES_BYTES = 8192
 
-Kind = Literal["log", "begun", "ended", "mended", "accepted"]
+Kind = Literal["log", "begun", "ended", "mended", "accepted", "noticed"]
 """``log``: the first line there is; ``mended``: a line that was cut off, as by a power cut, was
-taken away before this one; ``accepted``: somebody said that earlier lines are lost."""
+taken away before this one; ``accepted``: somebody said that earlier lines are lost; ``noticed``: by
+``watch``, of others."""
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

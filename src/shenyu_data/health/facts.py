@@ -28,6 +28,8 @@ from shenyu_data.health.notify_state import channel_states
 from shenyu_data.health.runs import DONE, RUN_COLUMNS, Run, last_run, lives, run_of_row
 from shenyu_data.health.schedule import Schedule
 from shenyu_data.health.store import Store
+from shenyu_data.health.watch_notes import noticed_since, watch_fact
+from shenyu_data.model.alert_watch import STANDS_MS
 from shenyu_data.model.alerts import (
     DAY_MS,
     DiskFact,
@@ -215,6 +217,8 @@ def gather(
         every_ms=_every_ms(jobs),
         tripped=recall(store, TRIPPED, Tripped),
         ways=_ways(store),
+        watch=watch_fact(store, settings.watch.enabled, now_ms),
+        noticed=noticed_since(store, now_ms - STANDS_MS),
         standing=standing,
     )
 

@@ -12,6 +12,7 @@ import sqlite3
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from functools import cache
 from typing import Any, Literal, get_args
 
 import msgspec
@@ -313,8 +314,7 @@ def birth_of(pid: int) -> str | None:
     none: the machine's boot, and the process's start in clock ticks since then (proc_pid_stat(5)).
     """
     with suppress(OSError, IndexError):
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-            boot = file.read().strip()
+        boot = boot_id()
         with open(f"/proc/{pid}/stat", "rb") as file:
             # The name, in brackets, may hold anything, brackets too.
             fields = file.read().rpartition(b")")[2].split()
@@ -322,6 +322,13 @@ def birth_of(pid: int) -> str | None:
             return None  # it has ended, and waits to be asked how
         return f"{boot} {fields[19].decode('ascii')}"
     return None
+
+
+@cache
+def boot_id() -> str:
+    """Return what tells this boot of the machine from others. Raises OSError."""
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read().strip()
 
 
 def lives(run: Run) -> bool:

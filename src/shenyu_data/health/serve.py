@@ -20,12 +20,12 @@ from shenyu_data.health.jobs import report_unnoted
 from shenyu_data.health.scheduler import TICK_MS, Scheduler, Work
 from shenyu_data.health.systemd import Manager
 from shenyu_data.health.wakeups import Wakeups
+from shenyu_data.health.watch_keeper import WatchKeeper
 from shenyu_data.model.errors import AlreadyServing, ShenyuDataError, StateUnusable
 from shenyu_data.model.findings import Finding
 from shenyu_data.model.monitor import Monitor
 from shenyu_data.storage.atomic import make_private
 
-_LOCK = "serve.lock"
 _STALE_S = 5 * 60.0
 
 
@@ -46,8 +46,14 @@ class ServeStats(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @contextmanager
-def only_one(state: str, monitor: Monitor) -> Iterator[None]:
-    """Be the only one that serves a data directory. Raise AlreadyServing if there is one.
+def only_one(
+    state: str,
+    monitor: Monitor,
+    verb: str = "serve",
+    does: str = "runs the jobs of this data directory",
+) -> Iterator[None]:
+    """Be the only one that serves a data directory, or does what another ``verb`` does. Raise
+    AlreadyServing if there is one.
 
     If no lock can be had in the state folder, that is a finding: the log decides who makes a run.
     """
@@ -55,7 +61,7 @@ def only_one(state: str, monitor: Monitor) -> Iterator[None]:
     try:
         try:
             make_private(state)
-            path = os.path.join(state, _LOCK)
+            path = os.path.join(state, f"{verb}.lock")
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
             lock = os.open(path, flags, 0o600)
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -63,7 +69,7 @@ def only_one(state: str, monitor: Monitor) -> Iterator[None]:
             number = os.read(lock, 20).decode("ascii", "replace").strip()
             who = f", process {number}," if number.isdecimal() else ""
             raise AlreadyServing(
-                f"another shenyu-data serve{who} runs the jobs of this data directory",
+                f"another shenyu-data {verb}{who} {does}",
                 hint="One is enough. It ends when it is sent SIGTERM.",
             ) from None
         except OSError as error:
@@ -88,8 +94,10 @@ def serve(
     tell: Tell,
     clock: Callable[[], int],
     pages: Pages,
+    keeper: WatchKeeper | None = None,
 ) -> ServeStats:
-    """Run jobs until ``wakeups`` says to stop; the one that runs then is waited for.
+    """Run jobs until ``wakeups`` says to stop; the one that runs then is waited for. Until then
+    ``keeper`` keeps a watch running.
 
     ``pages`` are answered besides /healthz. Raise ShenyuDataError if it cannot listen.
     """
@@ -104,9 +112,11 @@ def serve(
         address = endpoint.address if endpoint is not None else None
         tell(f"serving {count} jobs{where}", "serve-begins", jobs=count, address=address)
         manager.tell("READY=1", f"STATUS={count} jobs")
-        _loop(scheduler, options, wakeups, manager, monitor, reload, tell, clock)
+        _loop(scheduler, options, wakeups, manager, monitor, reload, tell, clock, keeper)
     finally:
         manager.tell("STOPPING=1")
+        if keeper is not None:
+            keeper.end()
         if endpoint is not None:
             endpoint.close()
         scheduler.close()
@@ -126,6 +136,7 @@ def _loop(
     reload: Callable[[], Work],
     tell: Tell,
     clock: Callable[[], int],
+    keeper: WatchKeeper | None,
 ) -> None:
     reloads = 0
     while not wakeups.stops():
@@ -138,6 +149,8 @@ def _loop(
             manager.tell("READY=1", f"STATUS={len(scheduler.work.schedule.jobs)} jobs")
         now_ms = clock()
         wake_ms = scheduler.tick(now_ms)
+        if keeper is not None:
+            keeper.tick(now_ms, scheduler.work)
         manager.tell("WATCHDOG=1")
         idle = scheduler.running is None and not scheduler.rebuilding.asks
         if options.once and idle and wake_ms > clock():

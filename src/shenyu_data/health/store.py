@@ -148,6 +148,20 @@ CREATE TABLE IF NOT EXISTS channels (
 
 _TABLES += NOTIFICATION_TABLES
 
+WATCH_TABLES = """
+CREATE TABLE IF NOT EXISTS noticed (
+    cause TEXT NOT NULL,
+    who TEXT NOT NULL,
+    first_ms INTEGER NOT NULL,
+    last_ms INTEGER NOT NULL,
+    noticed TEXT NOT NULL,
+    PRIMARY KEY (cause, who)
+) STRICT, WITHOUT ROWID;
+"""
+"""That of watch_notes.py."""
+
+_TABLES += WATCH_TABLES
+
 _PRAGMAS = """
 PRAGMA journal_mode = PERSIST;
 PRAGMA synchronous = FULL;

@@ -63,9 +63,12 @@ class Wakeups:
         with suppress(BlockingIOError):
             os.write(self._pipe[1], b"\0")
 
-    def wait(self, seconds: float) -> None:
-        """Wait until a signal has come since the last wait, at most so long."""
-        select.select([self._pipe[0]], [], [], max(0.0, seconds))
+    def wait(self, seconds: float, descriptor: int = -1) -> None:
+        """Wait until a signal has come since the last wait, or ``descriptor`` can be read, at most
+        so long.
+        """
+        waiting = [self._pipe[0], *([descriptor] if descriptor >= 0 else [])]
+        select.select(waiting, [], [], max(0.0, seconds))
         with suppress(BlockingIOError):
             while os.read(self._pipe[0], 4096):
                 pass

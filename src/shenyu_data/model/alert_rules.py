@@ -30,6 +30,12 @@ from shenyu_data.model.alert_machine import (
     permissions_drifted,
 )
 from shenyu_data.model.alert_terms import Rule
+from shenyu_data.model.alert_watch import (
+    access_bulk,
+    access_stranger,
+    watch_missed,
+    watch_stopped,
+)
 from shenyu_data.model.alerts import Condition, Facts
 from shenyu_data.model.config_alerts import LEVELS, AlertsTable
 
@@ -118,6 +124,20 @@ RULES = (
     Rule("clock-wrong", "critical", "the clock is behind of what was noted", clock_wrong),
     Rule("tripwire", "critical", "a backup noticed what is no ordinary use", tripwire),
     Rule("notifier-down", "warning", "messages on a way do not get through", notifier_down),
+    Rule(
+        "access-bulk",
+        "critical",
+        "somebody read or removed documents of many users",
+        access_bulk,
+    ),
+    Rule(
+        "access-stranger",
+        "warning",
+        "somebody touched the data who may not, or not then",
+        access_stranger,
+    ),
+    Rule("watch-missed", "warning", "watching missed something", watch_missed),
+    Rule("watch-stopped", "critical", "nothing watches who touches the data", watch_stopped),
 )
 """All rules."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import msgspec
 
 from shenyu_data.model.config_alerts import Level
+from shenyu_data.model.watch_terms import Noticed
 
 Point = tuple[int, int]
 """A time in ms since 1970, and how many bytes there were."""
@@ -96,6 +97,18 @@ class WayFact(msgspec.Struct, frozen=True, kw_only=True):
     error: str
 
 
+class WatchFact(msgspec.Struct, frozen=True, kw_only=True):
+    """How watching over who touches the data stands. ``wanted``: it is to run always. ``beat_ms``:
+    it was last seen to run, None if never; ``ended``: it was stopped since, by somebody who may.
+    ``blind_ms``: it runs and has seen nothing since then.
+    """
+
+    wanted: bool
+    beat_ms: int | None = None
+    ended: bool = False
+    blind_ms: int | None = None
+
+
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """All that rules look at. Times are ms since 1970, None if it never happened.
 
@@ -126,6 +139,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     every_ms: dict[str, int] = {}
     tripped: Tripped | None = None
     ways: list[WayFact] = []
+    watch: WatchFact | None = None
+    noticed: list[Noticed] = []
     standing: frozenset[str] = frozenset()
 
 

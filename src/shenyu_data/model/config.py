@@ -21,6 +21,7 @@ from shenyu_data.model.config_notifications import (
 )
 from shenyu_data.model.config_schedule import SCHEDULE_DESCRIPTIONS, ScheduleTable
 from shenyu_data.model.config_tripwires import TRIPWIRES_DESCRIPTIONS, TripwiresTable
+from shenyu_data.model.config_watch import WATCH_DESCRIPTIONS, WatchTable
 from shenyu_data.model.errors import ConfigError, UsageError
 from shenyu_data.model.expiry import Count as Chats
 from shenyu_data.model.expiry import Policy, Rule
@@ -199,6 +200,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     metrics: MetricsTable | None = None
     notifications: NotificationsTable | None = None
     alerts: AlertsTable | None = None
+    watch: WatchTable | None = None
 
     def __post_init__(self) -> None:
         for rate in (self.upload_limit, self.download_limit):
@@ -232,6 +234,7 @@ DESCRIPTIONS = {
     "metrics": "Where figures are written for node_exporter.",
     "notifications": "Who is told what is wrong, and how. Without: nobody.",
     "alerts": "Which rules watch, from when on, how loud. Without: all, as usual.",
+    "watch": "Who may touch the data, and from when on it is no ordinary use.",
 }
 """What each key of the configuration file means."""
 
@@ -288,6 +291,7 @@ _TABLES = {
     "metrics": METRICS_DESCRIPTIONS,
     "notifications": NOTIFICATIONS_DESCRIPTIONS,
     "alerts": ALERTS_DESCRIPTIONS,
+    "watch": WATCH_DESCRIPTIONS,
 }
 
 _OF_TABLES = ("cleanup.histories", "schedule.jobs", "notifications.webhooks", "notifications.mail")

@@ -122,6 +122,10 @@ class AlertsTable(
     clock_wrong: ClockTable = ClockTable()
     tripwire: RuleTable = RuleTable()
     notifier_down: RuleTable = RuleTable()
+    access_bulk: RuleTable = RuleTable()
+    access_stranger: RuleTable = RuleTable()
+    watch_missed: RuleTable = RuleTable()
+    watch_stopped: RuleTable = RuleTable()
 
     def __post_init__(self) -> None:
         for name in ("quiet", "repeat"):

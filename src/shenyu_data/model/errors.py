@@ -19,7 +19,8 @@
     ├── AlreadyRun                  another process began the same run of a job       exit 3
     ├── DrillBlind              a drill did not notice damage made on purpose         exit 3
     ├── SandboxUnusable         there is no place, or no room, to restore into        exit 3
-    ├── AlreadyServing              another process runs the jobs                     exit 3
+    ├── AlreadyServing              another process runs the jobs, or watches         exit 3
+    ├── CannotWatchData             nothing tells who touches the data directory      exit 3
     ├── ServiceError                the application could not be stopped or started   exit 3
     ├── InvalidReceipt              the receipt of an erasure does not hold               exit 3
     ├── HoldsDamaged                what must not be cleaned up cannot be told        exit 3
@@ -180,9 +181,15 @@ class SandboxUnusable(ShenyuDataError):
 
 
 class AlreadyServing(ShenyuDataError):
-    """Another process runs the jobs of this data directory."""
+    """Another process runs the jobs of this data directory, or watches it."""
 
     code = "already-serving"
+
+
+class CannotWatchData(ShenyuDataError):
+    """The system tells nobody, or not this process, who touches the data directory."""
+
+    code = "cannot-watch"
 
 
 class ServiceError(ShenyuDataError):

@@ -21,6 +21,7 @@ from shenyu_data.model.config import (
 from shenyu_data.model.config_alerts import AlertsTable
 from shenyu_data.model.config_notifications import NotificationsTable
 from shenyu_data.model.config_schedule import ScheduleTable
+from shenyu_data.model.config_watch import WatchTable
 from shenyu_data.model.errors import ConfigError
 from shenyu_data.model.expiry import Policy
 from shenyu_data.model.rates import parse_rate
@@ -56,6 +57,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     notifications: NotificationsTable | None
     pings: dict[str, str]
     alerts: AlertsTable | None
+    watch: WatchTable
     storage: StorageOptions
     sources: dict[str, Source]
 
@@ -107,6 +109,7 @@ def load_settings(
     sources["permissions"] = "file" if config.permissions is not None else "default"
     sources["cleanup"] = "file" if config.cleanup else "default"
     sources["tripwires"] = "file" if config.tripwires else "default"
+    sources["watch"] = "file" if config.watch else "default"
     sources["alerts"] = "file" if config.alerts else "default"
     sources["service"] = "file" if config.service else "default"
     sources["schedule"] = "file" if config.schedule else "default"
@@ -134,6 +137,7 @@ def load_settings(
         notifications=config.notifications.within(base) if config.notifications else None,
         pings=_pings(config.schedule, base),
         alerts=config.alerts,
+        watch=config.watch or WatchTable(),
         storage=StorageOptions(
             cache=os.path.join(base, config.cache) if config.cache else None,
             upload_limit=parse_rate(config.upload_limit) if config.upload_limit else None,

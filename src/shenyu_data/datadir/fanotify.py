@@ -1,0 +1,268 @@
+"""fanotify(7): accesses to a data directory together with the process that made them.
+
+The mark is on the whole file system, so there is no limit on folders and no race with new ones;
+what does not lie under the data directory is left out here. The kernel names the folder of a file
+by a handle. It needs CAP_SYS_ADMIN, and CAP_DAC_READ_SEARCH to find out which folder a handle is.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import struct
+from contextlib import suppress
+
+from shenyu_data.datadir.touches import MOST_READ_BYTES, CannotWatch, Touch
+from shenyu_data.model.watch_terms import OPENED, REMOVED, WRITTEN
+
+_CLOEXEC, _NONBLOCK = 0x1, 0x2
+_REPORT_PIDFD, _REPORT_DFID_NAME = 0x80, 0xC00
+_MARK_ADD, _MARK_FILESYSTEM = 0x1, 0x100
+_MODIFY, _CLOSE_WRITE, _OPEN = 0x2, 0x8, 0x20
+_MOVED_FROM, _MOVED_TO, _CREATE, _DELETE = 0x40, 0x80, 0x100, 0x200
+_OVERFLOW, _RENAME, _ONDIR = 0x4000, 0x1000_0000, 0x4000_0000
+_DFID_NAME, _DFID, _PIDFD, _OLD_NAME, _NEW_NAME = 2, 3, 4, 10, 12
+_NO_PIDFD = -1
+
+_USUAL = _MODIFY | _CLOSE_WRITE | _OPEN | _CREATE | _DELETE | _ONDIR
+_WAYS = (
+    (_REPORT_DFID_NAME | _REPORT_PIDFD, _USUAL | _RENAME),  # Linux 5.17
+    (_REPORT_DFID_NAME, _USUAL | _MOVED_FROM | _MOVED_TO),  # Linux 5.9
+)
+_WRITES = _MODIFY | _CLOSE_WRITE | _CREATE | _MOVED_TO
+_REMOVES = _DELETE | _MOVED_FROM
+
+_HEADER = struct.Struct("=IBBHQii")  # length, version, reserved, header's length, mask, fd, pid
+_RECORD = struct.Struct("=BBH")  # type, pad, length; then 8 bytes of fsid, and the handle
+_HANDLE = struct.Struct("=Ii")  # length, type
+_NUMBER = struct.Struct("=i")
+_VERSION = 3
+_FSID_END = _RECORD.size + 8
+_MOST_FOLDERS = 65_536
+_AT_FDCWD = -100
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Fanotify:
+    """The kernel's queue of accesses to the file system of ``data``; see touches.py.
+
+    Raise CannotWatch if the system does not let this process have one.
+    """
+
+    name = "fanotify"
+    tells_process = True
+    folders = 0
+    unwatched = 0
+
+    def __init__(self, data: str) -> None:
+        self.overflows = 0
+        self.seen_root = False
+        self._queue = -1
+        try:
+            self._root = os.open(data, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise CannotWatch(f"{error.strerror}") from None
+        self._known: dict[bytes, bytes | None] = {}
+        self._own = os.getpid()
+        try:
+            self._begin()
+        except BaseException:
+            self.close()
+            raise
+
+    def _begin(self) -> None:
+        why = "this system has no fanotify"
+        for flags, mask in _WAYS:
+            try:
+                self._queue = _init(flags | _CLOEXEC | _NONBLOCK)
+                _mark(self._queue, mask, self._root)
+                self._check_handles()
+                return
+            except (OSError, AttributeError) as error:
+                why = getattr(error, "strerror", None) or why
+                self._close_queue()
+        raise CannotWatch(why)
+
+    def _check_handles(self) -> None:
+        """Find out whether a folder can be found by its handle. Raises OSError."""
+        _libc.name_to_handle_at.argtypes = [
+            *(ctypes.c_int, ctypes.c_char_p, ctypes.c_char_p),
+            *(ctypes.POINTER(ctypes.c_int), ctypes.c_int),
+        ]
+        handle = ctypes.create_string_buffer(_HANDLE.pack(128, 0), 256)
+        mount = ctypes.c_int()
+        _check(_libc.name_to_handle_at(self._root, b".", handle, ctypes.byref(mount), 0))
+        length = _HANDLE.unpack_from(handle.raw)[0]
+        os.close(self._open_handle(handle.raw[: _HANDLE.size + length]))
+
+    def fileno(self) -> int:
+        """Return the descriptor that can be read when something is there."""
+        return self._queue
+
+    def close(self) -> None:
+        """Watch no more."""
+        self._close_queue()
+        if self._root >= 0:
+            os.close(self._root)
+            self._root = -1
+
+    def _close_queue(self) -> None:
+        if self._queue >= 0:
+            os.close(self._queue)
+            self._queue = -1
+
+    def read(self) -> list[Touch] | None:
+        """Return some accesses; None if there is nothing more to read now. Raises OSError."""
+        try:
+            events = os.read(self._queue, MOST_READ_BYTES)
+        except BlockingIOError:
+            return None
+        found: list[Touch] = []
+        held: list[int] = []
+        place, end = 0, len(events)
+        try:
+            while place < end:
+                length, version, _, header, mask, _, pid = _HEADER.unpack_from(events, place)
+                if version != _VERSION or length < header:
+                    raise OSError(errno.EPROTO, "fanotify speaks another version")
+                if mask & _OVERFLOW:
+                    self.overflows += 1
+                else:
+                    self._event(events, place + header, place + length, mask, pid, found, held)
+                place += length
+        finally:
+            _close_all(held)
+        return found
+
+    def _event(
+        self,
+        events: bytes,
+        place: int,
+        end: int,
+        mask: int,
+        pid: int,
+        found: list[Touch],
+        held: list[int],
+    ) -> None:
+        """Read one event: its records, that lie between ``place`` and ``end``."""
+        path = moved_to = None
+        gone = False
+        while place < end:
+            kind, _, length = _RECORD.unpack_from(events, place)
+            if kind == _PIDFD:
+                descriptor = _NUMBER.unpack_from(events, place + _RECORD.size)[0]
+                gone = descriptor == _NO_PIDFD
+                if descriptor >= 0:
+                    held.append(descriptor)
+            elif kind == _NEW_NAME:
+                moved_to = self._path(events, place, place + length)
+            elif kind in (_DFID_NAME, _DFID, _OLD_NAME):
+                path = self._path(events, place, place + length)
+            place += max(length, _RECORD.size)
+        if pid == self._own:
+            self.seen_root = self.seen_root or path == b""
+            return
+        if mask & _RENAME:
+            self._renamed(path, moved_to, mask, pid, gone, found)
+        elif path is not None:
+            what = 0 if mask & _ONDIR or not mask & _OPEN else OPENED
+            if mask & _WRITES:
+                what |= WRITTEN
+            if mask & _REMOVES:
+                what |= REMOVED
+            if mask & _ONDIR and mask & (_REMOVES | _MOVED_TO):
+                self._known.clear()
+            if what:
+                found.append(Touch(what, path, pid, gone))
+
+    def _renamed(
+        self,
+        path: bytes | None,
+        moved_to: bytes | None,
+        mask: int,
+        pid: int,
+        gone: bool,
+        found: list[Touch],
+    ) -> None:
+        if path is None and moved_to is None:
+            return
+        if mask & _ONDIR:
+            self._known.clear()  # what lies below it has another path now
+        if path is not None:
+            found.append(Touch(REMOVED, path, pid, gone))
+        if moved_to is not None:
+            found.append(Touch(WRITTEN, moved_to, pid, gone))
+
+    def _path(self, events: bytes, place: int, end: int) -> bytes | None:
+        """Return the path that a record names; None if it is none of ours."""
+        start = place + _FSID_END
+        name_at = start + _HANDLE.size + _HANDLE.unpack_from(events, start)[0]
+        handle = events[start:name_at]
+        try:
+            folder = self._known[handle]
+        except KeyError:
+            folder = self._find(handle)
+        if folder is None:
+            return None
+        name = events[name_at:end].partition(b"\0")[0]
+        if name in (b".", b""):
+            return folder
+        return folder + b"/" + name if folder else name
+
+    def _find(self, handle: bytes) -> bytes | None:
+        """Find out which folder a handle is, and keep it; None if it is gone, or none of ours."""
+        if len(self._known) >= _MOST_FOLDERS:
+            self._known.clear()
+        found = None
+        with suppress(OSError):
+            descriptor = self._open_handle(handle)
+            try:
+                root = os.readlink(b"/proc/self/fd/%d" % self._root)
+                path = os.readlink(b"/proc/self/fd/%d" % descriptor)
+            finally:
+                os.close(descriptor)
+            if path == root:
+                found = b""
+            elif path.startswith(root.rstrip(b"/") + b"/"):
+                found = path[len(root.rstrip(b"/")) + 1 :]
+        self._known[handle] = found
+        return found
+
+    def _open_handle(self, handle: bytes) -> int:
+        """Open a folder by its handle. Raises OSError."""
+        flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+        return _check(_libc.open_by_handle_at(self._root, handle, flags))
+
+
+def _init(flags: int) -> int:
+    return _check(_libc.fanotify_init(flags, os.O_RDONLY | os.O_CLOEXEC))
+
+
+def _mark(queue: int, mask: int, root: int) -> None:
+    _libc.fanotify_mark.argtypes = [
+        *(ctypes.c_int, ctypes.c_uint, ctypes.c_uint64, ctypes.c_int, ctypes.c_char_p)
+    ]
+    _check(_libc.fanotify_mark(queue, _MARK_ADD | _MARK_FILESYSTEM, mask, root, b"."))
+
+
+def _check(result: int) -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return result
+
+
+def _close_all(descriptors: list[int]) -> None:
+    """Close what came with some events: numbers that follow one another by one call."""
+    descriptors.sort()
+    first = last = None
+    for one in descriptors:
+        if last is None or one != last + 1:
+            if first is not None and last is not None:
+                os.closerange(first, last + 1)
+            first = one
+        last = one
+    if first is not None and last is not None:
+        os.closerange(first, last + 1)

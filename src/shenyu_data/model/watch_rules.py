@@ -1,0 +1,330 @@
+"""The rules of watching: accesses in, what is no ordinary use out. Pure: the time is given, and
+memory is bounded however many accesses, processes and users there are.
+
+Who reads is told apart by accounts of the system, and not by processes or programs: whoever copies
+documents one by one, each by a process of its own, reads as much as one that reads them all.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, tzinfo
+
+import msgspec
+
+from shenyu_data.model.alerts import DAY_MS
+from shenyu_data.model.config_watch import WatchTable
+from shenyu_data.model.distinct import Distinct
+from shenyu_data.model.layout import HISTORIES, USERS
+from shenyu_data.model.watch_terms import (
+    OPENED,
+    REMOVED,
+    WRITTEN,
+    Actor,
+    Cause,
+    Noticed,
+    is_document,
+    owner_of,
+)
+
+KNOWN_DAYS = 7
+"""After so many days it is known what is ordinary for the application."""
+
+_KEPT_DAYS = 30
+_MOST_GROUPS = 64
+_MOST_PROGRAMS = 5
+_MOST_NAMED = 8
+_MOST_TOLD = 512
+_OTHERS = "others"
+
+
+class Peak(msgspec.Struct):
+    """The most of a day within one window: users whose documents were opened, and documents that
+    were removed. ``day`` counts from 1970.
+    """
+
+    day: int
+    users: int = 0
+    removed: int = 0
+
+
+class _Group:
+    """What one account, or the application, did in this window and on this day."""
+
+    def __init__(self, now_ms: int) -> None:
+        self.programs: dict[str, int] = {}
+        self.actor: Actor | None = None
+        self.day_ms = now_ms
+        self.day_users = Distinct()
+        self.begin(now_ms)
+
+    def begin(self, now_ms: int) -> None:
+        self.since_ms = now_ms
+        self.last_ms = now_ms
+        self.accesses = 0
+        self.users = Distinct()
+        self.removed = Distinct()
+        self.everything = False  # a folder of all users was removed
+        self.programs.clear()
+        self.told: dict[Cause, int] = {}
+
+
+class _Stranger:
+    def __init__(self, actor: Actor, now_ms: int) -> None:
+        self.actor = actor
+        self.first_ms = now_ms
+        self.last_ms = now_ms
+        self.accesses = 0
+        self.documents = Distinct()
+
+
+class _Pause(msgspec.Struct):
+    until_ms: int
+    length_ms: int
+
+
+class Tally:
+    """Counts accesses, and says what of them is no ordinary use. ``accounts`` are those of the
+    table as numbers; ``ordinary`` is what was seen on the days before, by group.
+    """
+
+    def __init__(
+        self,
+        table: WatchTable,
+        accounts: frozenset[int] | None,
+        zone: tzinfo,
+        ordinary: dict[str, list[Peak]] | None = None,
+    ) -> None:
+        self.ordinary = ordinary if ordinary is not None else {}
+        self.accesses = 0
+        self._table = table
+        self._accounts = accounts
+        self._zone = zone
+        self._hours = table.minutes()
+        self._groups: dict[str, _Group] = {}
+        self._strangers: dict[tuple[Cause, str], _Stranger] = {}
+        self._pauses: dict[tuple[Cause, str], _Pause] = {}
+        self._named: dict[tuple[Cause, str], set[str]] = {}
+        self._named_ms = 0
+        self._due: list[Noticed] = []
+        self._now_ms = 0
+        self._odd = False
+
+    def at(self, now_ms: int) -> None:
+        """Say what time it is: for all accesses until it is said again."""
+        self._now_ms = now_ms
+        if self._hours is not None:
+            now = datetime.fromtimestamp(now_ms / 1000, self._zone)
+            self._odd = not _within(now.hour * 60 + now.minute, self._hours)
+        if not 0 <= now_ms - self._named_ms < DAY_MS:
+            self._named_ms = now_ms
+            self._named.clear()
+        for name, group in list(self._groups.items()):
+            if not 0 <= now_ms - group.since_ms < self._table.window_ms():
+                self._end_window(name, group)
+                if not group.accesses and name != "application":
+                    self._forget_idle(name, group)
+                group.begin(now_ms)
+            if not 0 <= now_ms - group.day_ms < DAY_MS:
+                group.day_ms, group.day_users = now_ms, Distinct()
+
+    def _forget_idle(self, name: str, group: _Group) -> None:
+        """Leave an account out that did nothing for a window and whose day is no concern."""
+        if len(group.day_users) == 0 or len(self._groups) > _MOST_GROUPS // 2:
+            self._groups.pop(name, None)
+
+    def add(self, actor: Actor, what: int, path: bytes) -> None:
+        """Count an access; ``what`` is made of OPENED, WRITTEN and REMOVED."""
+        if actor.standing == "own":
+            return
+        self.accesses += 1
+        group = self._group(actor)
+        group.accesses += 1
+        group.last_ms = self._now_ms
+        group.actor = actor
+        programs = group.programs
+        if actor.program in programs or len(programs) < _MOST_PROGRAMS:
+            programs[actor.program] = programs.get(actor.program, 0) + 1
+        if what & OPENED:
+            owner = owner_of(path)
+            if owner is not None:
+                group.users.add(owner)
+                group.day_users.add(owner)
+        if what & REMOVED and is_document(path):
+            group.removed.add(path)
+            group.everything = group.everything or path in (USERS, HISTORIES)
+        if actor.standing not in ("application", "unseen"):
+            self._judge_stranger(actor, what, path)
+        elif self._odd and actor.standing == "unseen":
+            self._strange("hours", actor, path)
+
+    def _group(self, actor: Actor) -> _Group:
+        name = _group_name(actor)
+        group = self._groups.get(name)
+        if group is None:
+            if len(self._groups) >= _MOST_GROUPS:
+                name = _OTHERS
+                group = self._groups.get(name)
+            if group is None:
+                group = self._groups[name] = _Group(self._now_ms)
+        return group
+
+    def _judge_stranger(self, actor: Actor, what: int, path: bytes) -> None:
+        table = self._table
+        if table.application is not None and what & (WRITTEN | REMOVED):
+            self._strange("writer", actor, path)
+        if table.programs is not None and actor.standing != "allowed":
+            self._strange("program", actor, path)
+        if self._accounts is not None and actor.account not in self._accounts:
+            self._strange("account", actor, path)
+        if self._odd:
+            self._strange("hours", actor, path)
+
+    def _strange(self, cause: Cause, actor: Actor, path: bytes) -> None:
+        who = self._who(cause, actor)
+        stranger = self._strangers.get((cause, who))
+        if stranger is None:
+            stranger = self._strangers[cause, who] = _Stranger(actor, self._now_ms)
+        stranger.last_ms = self._now_ms
+        stranger.accesses += 1
+        stranger.documents.add(path)
+
+    def _who(self, cause: Cause, actor: Actor) -> str:
+        """Return of whom it is told: an account, and of the first few programs of a day each by
+        itself, as anybody may copy one under a thousand names.
+        """
+        name = _group_name(actor)
+        named = self._named.get((cause, name))
+        if named is None:
+            if len(self._named) >= _MOST_GROUPS:
+                return _OTHERS
+            named = self._named[cause, name] = set()
+        if cause not in ("writer", "program") or not actor.program:
+            return name
+        if actor.program not in named and len(named) >= _MOST_NAMED:
+            return name
+        named.add(actor.program)
+        return f"{name}:{actor.program}"
+
+    def judge(self) -> list[Noticed]:
+        """Return what is to be told now: each cause and account once, and then again at longer and
+        longer intervals as long as it goes on.
+        """
+        for name, group in self._groups.items():
+            for cause, count, limit in self._counts(name, group):
+                if limit is not None and count >= limit and cause not in group.told:
+                    group.told[cause] = count
+                    if self._may_tell(cause, name):
+                        self._due.append(_bulk(cause, name, group))
+        for (cause, who), stranger in list(self._strangers.items()):
+            if self._may_tell(cause, who):
+                self._due.append(_stranger(cause, who, stranger))
+                del self._strangers[cause, who]
+        due, self._due = self._due, []
+        return due
+
+    def _counts(self, name: str, group: _Group) -> list[tuple[Cause, int, int | None]]:
+        """Return what is counted of a group, with its limits; None: there is none yet."""
+        days = self.ordinary.get(name, [])
+        learns = name == "application" or self._table.application is None
+        is_known = len(days) >= KNOWN_DAYS
+        users: int | None = self._table.users
+        removed: int | None = self._table.removed
+        if learns and is_known:
+            usual = _usual([day.users for day in days]), _usual([day.removed for day in days])
+            users = max(self._table.users, self._table.times * usual[0])
+            removed = max(self._table.removed, self._table.times * usual[1])
+        elif name == "application":
+            users = removed = None  # how many people there are is not known yet
+        gone = 1 << 62 if group.everything else len(group.removed)
+        found: list[tuple[Cause, int, int | None]] = [
+            ("bulk-read", len(group.users), users),
+            ("bulk-removed", gone, 1 if group.everything else removed),
+        ]
+        if self._table.application is not None and name not in ("application", "unseen"):
+            found.append(("bulk-read-day", len(group.day_users), self._table.users_a_day))
+        return found
+
+    def _end_window(self, name: str, group: _Group) -> None:
+        """Note what a window held: the whole of what was told when it passed the limit, and what is
+        ordinary.
+        """
+        for cause, told in group.told.items():
+            if cause != "bulk-read-day" and _count_of(cause, group) >= 2 * told:
+                self._due.append(_bulk(cause, name, group))
+        if not group.accesses or (len(self.ordinary) >= _MOST_GROUPS and name not in self.ordinary):
+            return
+        if name != "application" and self._table.application is not None:
+            return
+        days = self.ordinary.setdefault(name, [])
+        day = group.since_ms // DAY_MS
+        if not days or days[-1].day != day:
+            days.append(Peak(day))
+            del days[:-_KEPT_DAYS]
+        days[-1].users = max(days[-1].users, len(group.users))
+        days[-1].removed = max(days[-1].removed, len(group.removed))
+
+    def _may_tell(self, cause: Cause, who: str) -> bool:
+        now_ms, window_ms = self._now_ms, self._table.window_ms()
+        pause = self._pauses.get((cause, who))
+        if pause is None or not -DAY_MS <= pause.until_ms - now_ms <= pause.length_ms:
+            if len(self._pauses) >= _MOST_TOLD:
+                self._pauses = {k: v for k, v in self._pauses.items() if v.until_ms > now_ms}
+            self._pauses[cause, who] = _Pause(now_ms + window_ms, window_ms)
+            return True
+        if now_ms < pause.until_ms:
+            return False
+        pause.length_ms = min(pause.length_ms * 2, DAY_MS)
+        pause.until_ms = now_ms + pause.length_ms
+        return True
+
+
+def _group_name(actor: Actor) -> str:
+    if actor.standing in ("application", "gone", "unseen"):
+        return actor.standing
+    return f"account-{actor.account}"
+
+
+def _within(minute: int, hours: tuple[int, int]) -> bool:
+    first, last = hours
+    return first <= minute < last if first < last else not last <= minute < first
+
+
+def _usual(values: list[int]) -> int:
+    """Return what nine days of ten stay below, as far as that is known."""
+    return sorted(values)[(len(values) * 9 - 1) // 10]
+
+
+def _count_of(cause: Cause, group: _Group) -> int:
+    return len(group.removed if cause == "bulk-removed" else group.users)
+
+
+def _bulk(cause: Cause, name: str, group: _Group) -> Noticed:
+    actor = group.actor or Actor(standing="unseen")
+    most = sorted(group.programs, key=lambda program: -group.programs[program])
+    return Noticed(
+        cause=cause,
+        who=name,
+        first_ms=min(group.day_ms if cause == "bulk-read-day" else group.since_ms, group.last_ms),
+        last_ms=group.last_ms,
+        account=actor.account,
+        login=actor.login,
+        programs=[program for program in most if program],
+        accesses=group.accesses,
+        users=len(group.day_users if cause == "bulk-read-day" else group.users),
+        documents=len(group.removed),
+    )
+
+
+def _stranger(cause: Cause, who: str, stranger: _Stranger) -> Noticed:
+    actor = stranger.actor
+    return Noticed(
+        cause=cause,
+        who=who,
+        first_ms=min(stranger.first_ms, stranger.last_ms),
+        last_ms=stranger.last_ms,
+        account=actor.account,
+        login=actor.login,
+        programs=[actor.program] if actor.program else [],
+        accesses=stranger.accesses,
+        documents=len(stranger.documents),
+    )
