@@ -29,6 +29,7 @@ _ARRIVES = _CREATE | _MOVED_TO
 _EVENT = struct.Struct("=iIII")  # watch, mask, cookie, length of the name
 
 _FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FULL = (errno.ENOSPC, errno.EACCES)  # no watch is left, or the folder is not for us to read
 _MOST_DEPTH = 32
 _READ_EVERY = 256
 _MOST_AT_ONCE = 4096
@@ -181,7 +182,7 @@ class Inotify:
                 self._paths[watch] = path
                 if not path:
                     self._root_watch = watch
-            elif ctypes.get_errno() in (errno.ENOSPC, errno.EACCES):
+            elif ctypes.get_errno() in _FULL:
                 self.unwatched += 1
             else:
                 return []

@@ -16,6 +16,9 @@ from shenyu_data.health.runs import birth_of
 from shenyu_data.health.store import Store
 from shenyu_data.model.errors import StateUnusable
 
+LATE_MS = 10_000
+"""So late what a run did may be told, after it has ended."""
+
 _MOST_LINES = 256
 _READING = ("backup", "verify", "drill", "validate", "permissions check")
 """Verbs that change nothing of the data."""
@@ -28,6 +31,7 @@ class OwnRuns:
         self.store: Store | None = None
         self._state = state
         self._marks: tuple[tuple[str, int], ...] = ()
+        self._lived_ms = [-LATE_MS, -LATE_MS]
         self._audited: frozenset[tuple[int, str]] = frozenset()
 
     def registered(self) -> frozenset[tuple[int, str]]:
@@ -35,8 +39,17 @@ class OwnRuns:
         noted = frozenset((pid, born) for pid, born, _ in self._noted())
         return noted | self._begun()
 
-    def under_way(self) -> tuple[bool, bool]:
-        """Return whether any run lives now, and whether one does that changes the data."""
+    def under_way(self, now_ms: int) -> tuple[bool, bool]:
+        """Return whether any run lives, or did a moment ago, and whether one that changes the data
+        does: what it did may be told late.
+        """
+        for place, lives in enumerate(self._live()):
+            if lives:
+                self._lived_ms[place] = now_ms
+        reads, changes = (0 <= now_ms - then_ms < LATE_MS for then_ms in self._lived_ms)
+        return reads, changes
+
+    def _live(self) -> tuple[bool, bool]:
         noted = self._noted()
         live = [verb for pid, born, verb in noted if birth_of(pid) == born]
         others = self._begun() - {(pid, born) for pid, born, _ in noted}

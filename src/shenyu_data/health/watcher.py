@@ -18,7 +18,7 @@ from shenyu_data.health.watch_findings import report_blind, report_no_process, r
 from shenyu_data.health.watch_notebook import Notebook, beat_boot
 from shenyu_data.health.watch_notes import Beat
 from shenyu_data.health.watch_own import OwnRuns
-from shenyu_data.health.watch_processes import UNSEEN, Processes
+from shenyu_data.health.watch_processes import GONE, UNSEEN, Processes
 from shenyu_data.model.config_watch import WatchTable
 from shenyu_data.model.errors import CannotWatchData
 from shenyu_data.model.monitor import Monitor
@@ -182,19 +182,17 @@ class Watcher:
                 if touches is None:
                     return
                 if touches:
-                    self._handle(touches, now_ms, tells_process=watching.tells_process)
+                    self._handle(touches, now_ms)
         except OSError as error:
             self._lost(now_ms, error.strerror or str(error))
             return
         self._more = True
 
-    def _handle(self, touches: Sequence[Touch], now_ms: int, *, tells_process: bool) -> None:
+    def _handle(self, touches: Sequence[Touch], now_ms: int) -> None:
         self._busy = True
         tally = self._tally
         tally.at(now_ms)
-        reads_are_own = all_is_own = False
-        if not tells_process:
-            reads_are_own, all_is_own = self._own.under_way()
+        own: tuple[bool, bool] | None = None
         actors: dict[tuple[int, bool], Actor] = {}
         for touch in touches:
             what, path, pid, gone = touch
@@ -202,8 +200,10 @@ class Watcher:
             if actor is None:
                 actor = self._processes.actor_of(pid, now_ms, gone=gone)
                 actors[pid, gone] = actor
-            if actor is UNSEEN and (all_is_own or (reads_are_own and what == OPENED)):
-                actor = _OWN  # which it was cannot be told
+            if actor is UNSEEN or actor is GONE:
+                own = own or self._own.under_way(now_ms)
+                if own[1] or (own[0] and what == OPENED):
+                    actor = _OWN  # which it was cannot be told
             tally.add(actor, what, path)
             if self._show is not None:
                 self._show(touch, actor)
