@@ -34,6 +34,7 @@ CONTRACT = {
     "StateUnusable": ("state-unusable", 3),
     "AlreadyRun": ("already-run", 3),
     "AlreadyServing": ("already-serving", 3),
+    "CannotWatchData": ("cannot-watch", 3),
     "ShenyuDataError": ("failed", 3),
     "SnapshotNotFound": ("snapshot-not-found", 2),
     "StorageError": ("storage", 3),

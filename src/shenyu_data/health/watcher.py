@@ -106,11 +106,12 @@ class Watcher:
             )
         self._own.store = self._notebook.store
         self._note_gap(now_ms)
-        self._tell(self._begins(reasons), "watch-begins", mechanism=self.mechanism.name)
         if not self.mechanism.tells_process and self._wants_processes():
             report_no_process(self._monitor)
         self._prove(now_ms)
         self._write(now_ms, at_once=True)
+        name = self.mechanism.name if self.mechanism is not None else None
+        self._tell(self._begins(reasons), "watch-begins", mechanism=name)
 
     def step(self, now_ms: int) -> int:
         """Look at what happened; return after how many ms to look again, if nothing happens."""
