@@ -104,14 +104,14 @@ class Watcher:
                 f"{self._data} cannot be watched: {'; '.join(reasons)}",
                 hint="See whether the directory is there, and docs/watch.md for what it takes.",
             )
+        line, name = self._begins(reasons), self.mechanism.name
         self._own.store = self._notebook.store
         self._note_gap(now_ms)
         if not self.mechanism.tells_process and self._wants_processes():
             report_no_process(self._monitor)
         self._prove(now_ms)
         self._write(now_ms, at_once=True)
-        name = self.mechanism.name if self.mechanism is not None else None
-        self._tell(self._begins(reasons), "watch-begins", mechanism=name)
+        self._tell(line, "watch-begins", mechanism=name)
 
     def step(self, now_ms: int) -> int:
         """Look at what happened; return after how many ms to look again, if nothing happens."""
