@@ -236,7 +236,7 @@ def test_a_thousand_names_of_a_program_are_no_storm() -> None:
     watch = tally("programs = []")
     told = []
     for number in range(1000):
-        one = Actor(standing="other", account=1001, program=f"/home/anna/{number}")
+        one = Actor(standing="other", account=1001, program=f"/srv/tools/{number}")
         watch.add(one, OPENED, history(1))
         told += watch.judge()
     assert len(told) == 9
@@ -246,7 +246,7 @@ def test_memory_is_bounded_whoever_comes() -> None:
     watch = tally("programs = []\naccounts = []\nusers = 1000000")
     told = 0
     for number in range(20_000):
-        one = Actor(standing="other", account=number, program=f"/home/{number}/x")
+        one = Actor(standing="other", account=number, program=f"/srv/{number}/x")
         watch.add(one, OPENED, history(number))
         if number % 500 == 0:
             told += len(watch.judge())
