@@ -60,6 +60,7 @@ class Place:
         self.repository = repository or create_repository(MemoryStorage(), PASSPHRASE)[0]
         self.data = Application(base / "data")
         self.state = str(base / "state")
+        self.limits = Limits()
         for number, user in enumerate(USERS):
             self.data.add_user(user, [chat(number * 10 + one) for one in range(5)])
         self.findings: list[str] = []
@@ -67,7 +68,7 @@ class Place:
     def back_up(self, *, full: bool = False, limits: Limits | None = None) -> BackupStats:
         settle(self.data.folder)
         monitor = CollectingMonitor()
-        watch = Watch(state=self.state, limits=limits or Limits())
+        watch = Watch(state=self.state, limits=limits or self.limits)
         options = BackupOptions(full=full, watch=watch)
         stats = backup(str(self.data.folder), self.repository, options, monitor)
         self.findings = [item.code for item in monitor.findings]
@@ -689,9 +690,9 @@ def test_what_an_erasure_resolved_is_acknowledged_in_copies(saved: Place, tmp_pa
 
 
 @pytest.fixture
-def among_many(saved: Place, monkeypatch: pytest.MonkeyPatch) -> Place:
+def among_many(saved: Place) -> Place:
     """As if there were so many people that somebody begins anew every few months."""
-    monkeypatch.setattr("shenyu_data.model.tripwires.HISTORIES_EACH", 1)
+    saved.limits = Limits(overwritten_percent=100)
     return saved
 
 
@@ -760,10 +761,8 @@ def test_a_warning_that_comes_while_a_prune_is_at_work_stops_it_if_it_pins_what_
     assert [item.id for item in among_many.repository.snapshots()] == before
 
 
-def test_many_overwritten_among_very_many_block(
-    saved: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("shenyu_data.model.tripwires.HISTORIES_EACH", 2)
+def test_many_overwritten_among_very_many_block(saved: Place) -> None:
+    saved.limits = Limits(overwritten_percent=50)
     for number, user in enumerate(USERS):
         overwrite(saved, user, 900 + number)
     trips = saved.back_up().trips

@@ -401,3 +401,20 @@ def test_spans_are_whole_units() -> None:
 )
 def test_what_happened_often_is_counted_as_people_do(count: int, said: str) -> None:
     assert nth(count) == said
+
+
+@pytest.mark.parametrize(
+    ("blocks", "pinned", "said", "level"),
+    [
+        (True, "3f27bfa9", "Nothing is pruned until", "critical"),
+        (False, "3f27bfa9", "It is kept until", "warning"),
+        (False, None, "The alert stands until", "warning"),
+    ],
+)
+def test_a_tripwire_says_what_is_kept_and_how_loud_that_is(
+    blocks: bool, pinned: str | None, said: str, level: str
+) -> None:
+    tripped = Tripped(count=1, since_ms=NOW, rules=["x"], pinned=pinned, commands=[], blocks=blocks)
+    (found,) = judge(facts(tripped=tripped), AlertsTable())
+    assert said in found.message
+    assert found.level == level

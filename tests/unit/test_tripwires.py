@@ -107,6 +107,13 @@ def test_few_overwritten_among_very_many_are_a_warning_and_never_nothing(
     assert (found[0].is_alarm, found[0].blocks) == (True, level == "alarm")
 
 
+def test_who_wants_it_has_each_overwritten_history_stop_prunes() -> None:
+    sizes = Sizes(users=9999, histories=9999, chats=99_990, messages=999_900, documents=1)
+    limits = Limits(overwritten_percent=0)
+    (found,) = judge(Evidence(shrunken=1), sizes, QUIET, limits, now_ms=NOW_MS, days=1.0)
+    assert found.blocks
+
+
 def test_one_person_who_deletes_very_much_is_no_alarm_in_a_large_directory() -> None:
     assert (
         trips(Evidence(chats=500, chat_owners=1, messages=5000, message_owners=1), QUIET) == set()

@@ -208,7 +208,8 @@ def tripwire(facts: Facts, _: AlertsTable) -> Iterator[Seen]:
     """See whether a backup noticed what is no ordinary use."""
     tripped = facts.tripped
     if tripped is not None:
-        stays = "Nothing is pruned" if tripped.blocks else "It is kept"
+        kept = "It is kept" if tripped.pinned else "The alert stands"
+        stays = "Nothing is pruned" if tripped.blocks else kept
         held = f"; snapshot {tripped.pinned} holds what was there before" if tripped.pinned else ""
         yield Seen(
             tripped.since_ms,

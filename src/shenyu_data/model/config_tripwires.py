@@ -26,6 +26,7 @@ class TripwiresTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     noise: Least | None = None
     times: Least | None = None
     percent: Percent | None = None
+    overwritten_percent: Annotated[int, Meta(ge=0, le=100)] | None = None
     odd_writes: Least | None = None
     odd_hours: Literal["off", "info", "alarm"] | None = None
 
@@ -46,6 +47,8 @@ TRIPWIRES_DESCRIPTIONS = {
     "noise": "So many users whose new text cannot be compressed. Default: 5.",
     "times": "It takes so many times what is ordinary, too, once that is known. Default: 5.",
     "percent": "Until then, so many of a hundred of all there are. Default: 25.",
+    "overwritten_percent": "More overwritten histories than so many of a hundred in a day stop all "
+    "prunes; fewer are a warning. 0: one does. Default: 1.",
     "odd_writes": "So many histories written at hours at which nobody writes. Default: 20.",
     "odd_hours": 'What becomes of that: "off", "info" or "alarm". Default: "info".',
 }

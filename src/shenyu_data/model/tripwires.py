@@ -30,10 +30,6 @@ MOST_PAST = 100
 """So many snapshots say what is ordinary, the newest ones."""
 
 Count = Annotated[int, Meta(ge=0)]
-HISTORIES_EACH = 100
-"""Of so many histories, one more that was overwritten in a day is no reason to stop prunes: in so
-many, somebody deletes all chats and begins anew every few months, which looks the same."""
-
 Level = Literal["alarm", "warning", "info"]
 
 
@@ -99,7 +95,9 @@ class Trip(msgspec.Struct, array_like=True, frozen=True):
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """From how many on a rule may trip, however little is ordinary; ``times`` what is ordinary it
-    must be in any case, and while that is not known yet, ``percent`` of all there are.
+    must be in any case, and while that is not known yet, ``percent`` of all there are. Prunes stop
+    if more than ``overwritten_percent`` of the histories were overwritten in a day: of so many,
+    somebody deletes all chats and begins anew every few months, which looks the same.
     """
 
     users: int = 5
@@ -112,6 +110,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     noise: int = 5
     times: int = 5
     percent: int = 25
+    overwritten_percent: int = 1
     odd_writes: int = 20
     odd_hours: Literal["off", "info", "alarm"] = "info"
 
@@ -220,7 +219,7 @@ class _Rules:
             return None
         # What was there before is kept in any case: to stop all prunes it takes more than what
         # people do who delete everything and begin anew.
-        many = found > total * self._days / HISTORIES_EACH
+        many = found > total * self._days * self._limits.overwritten_percent / 100
         return Trip(code, "alarm" if many else "warning", found, limit, total)
 
     def check_archives(self, total: int, *, code: str) -> Trip | None:
