@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from shenyu_data.health.alert_steps import MOST_FLAPS
 from shenyu_data.health.alerts import (
     KEPT_MS,
-    MOST_FLAPS,
     acknowledge,
     alerts,
     find_alert,

@@ -20,6 +20,7 @@ from shenyu_data.cli.open import open_for
 from shenyu_data.cli.render import iso, local, number
 from shenyu_data.cli.status import alert_lines, judged, open_kept
 from shenyu_data.health import alerts as kept
+from shenyu_data.health.alert_steps import Alert
 from shenyu_data.health.schedule import open_schedule
 from shenyu_data.health.store import Store, open_store
 from shenyu_data.model.ages import parse_age
@@ -189,7 +190,7 @@ def test_command(call: Call) -> None:
     )
 
 
-def _chosen(call: Call, names: Sequence[str], now_ms: int, *, everything: bool) -> list[kept.Alert]:
+def _chosen(call: Call, names: Sequence[str], now_ms: int, *, everything: bool) -> list[Alert]:
     """Return the alerts of rules by their ids, as they stand now. Raise UsageError."""
     if not names and not everything:
         return []
@@ -276,7 +277,7 @@ def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _rule_document(item: kept.Alert, now_ms: int) -> dict[str, Any]:
+def _rule_document(item: Alert, now_ms: int) -> dict[str, Any]:
     """Return an alert of a rule in the same form as one of a tripwire."""
     command = {"command": item.command, "does": "is what to do"}
     return {
@@ -306,7 +307,7 @@ def _rule_document(item: kept.Alert, now_ms: int) -> dict[str, Any]:
     }
 
 
-def _rule_text(item: kept.Alert, now_ms: int) -> str:
+def _rule_text(item: Alert, now_ms: int) -> str:
     lines = alert_lines(item, now_ms)
     if item.resolved_ms is not None:
         return "\n".join([*lines[:2], f"          resolved {local(item.resolved_ms)}"])

@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from shenyu_data.cli.common import Call, common
-from shenyu_data.health.alerts import Alert, standing_keys, with_conditions
+from shenyu_data.health.alert_steps import Alert
+from shenyu_data.health.alerts import standing_keys, with_conditions
 from shenyu_data.health.facts import gather
 from shenyu_data.health.schedule import open_schedule
 from shenyu_data.health.status import Status, take_status

@@ -5,9 +5,9 @@ repository, the disks and the schedule. It opens no repository and asks no netwo
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -25,6 +25,17 @@ from shenyu_data.health.known import (
     samples,
 )
 from shenyu_data.health.notify_state import channel_states
+from shenyu_data.health.run_figures import (
+    damaged_by,
+    data_points,
+    drifted,
+    drill_trouble,
+    figure_of,
+    has_own_rule,
+    in_a_row,
+    not_whole,
+    read_since,
+)
 from shenyu_data.health.runs import DONE, RUN_COLUMNS, Run, last_run, lives, run_of_row
 from shenyu_data.health.schedule import Schedule
 from shenyu_data.health.store import Store
@@ -35,7 +46,6 @@ from shenyu_data.model.alerts import (
     DiskFact,
     Facts,
     JobFact,
-    Point,
     SlotFact,
     Tripped,
     Trouble,
@@ -163,7 +173,7 @@ def gather(
     drills = log.of_verb("drill")
     good_ms = next((run.started_ms for run in backups if not run.figures.get("degraded")), None)
     backup_ms = log.done_ms(backups, verb="backup")
-    degraded = _run_of_trouble(backups, _not_whole)
+    degraded = in_a_row(backups, not_whole)
     future_ms = log.future_ms()
     if known is not None and known.newest_ms is not None:
         good_ms = _latest(good_ms, known.good_ms, now_ms)
@@ -200,17 +210,17 @@ def gather(
             known.proven_ms if known is not None else None,
             now_ms,
         ),
-        damaged=_damaged(verifies),
-        read_ms=_read_ms(verifies, known, now_ms),
+        damaged=damaged_by(verifies),
+        read_ms=read_since(verifies, known.proven_ms if known is not None else None, now_ms),
         drilled_ms=log.done_ms(drills, verb="drill"),
-        drill=_drill(drills),
-        data_points=_data_points(backups, known, now_ms),
+        drill=drill_trouble(drills),
+        data_points=data_points(backups, known.points if known is not None else (), now_ms),
         disks=_disks(store, settings, now_ms, disks),
-        invalid=_run_of_trouble(
+        invalid=in_a_row(
             [run for run in log.of_verb("validate") if "path" in run.figures],
             lambda run: figure_of(run, "errors"),
         ),
-        drifted=_drifted(log),
+        drifted=drifted(log.of_verb("permissions check"), log.of_verb("permissions fix")),
         slots=_slots(store, known, now_ms),
         future_ms=future_ms,
         jobs=jobs,
@@ -244,109 +254,6 @@ def _since_ms(store: Store) -> int:
     watched = noted_ms(store, WATCHED)
     times = [item for item in (watched, first[0] if first else None) if item is not None]
     return min(times, default=1 << 62)
-
-
-def figure_of(run: Run, *names: str) -> int:
-    """Return a number of a run's figures by the keys that lead there; 0 if there is none."""
-    value: Any = run.figures
-    for name in names:
-        value = value.get(name) if isinstance(value, Mapping) else None
-    return int(value) if isinstance(value, int | float) else 0
-
-
-def _not_whole(run: Run) -> int:
-    if not run.figures.get("degraded"):
-        return 0
-    return max(1, figure_of(run, "totals", "torn") + figure_of(run, "totals", "unreadable"))
-
-
-def _run_of_trouble(found: list[Run], count: Callable[[Run], int]) -> Trouble | None:
-    """Return what the last run that was done saw, and since when runs in a row have."""
-    trouble = None
-    for run in found:
-        if run.outcome not in DONE:
-            continue
-        if not (number := count(run)):
-            break
-        last = trouble.count if trouble is not None else number
-        trouble = Trouble(since_ms=run.started_ms, count=last)
-    return trouble
-
-
-def _damaged(verifies: list[Run]) -> Trouble | None:
-    """Return what verifications found damaged, unless a later one that read as much found nothing:
-    one that goes by parts reads those first that were damaged.
-    """
-    trouble = None
-    sound_bytes = -1
-    for run in verifies:
-        damaged = figure_of(run, "damaged_objects")
-        if damaged:
-            if trouble is None and sound_bytes >= figure_of(run, "read_bytes"):
-                return None
-            last = trouble.count if trouble is not None else damaged
-            trouble = Trouble(since_ms=run.started_ms, count=last)
-        elif run.outcome in DONE:
-            if trouble is not None:
-                break
-            by_parts = run.figures.get("read_parts") is not None
-            sound_bytes = max(sound_bytes, 1 << 62 if by_parts else figure_of(run, "read_bytes"))
-    return trouble
-
-
-def _read_ms(verifies: list[Run], known: KnownRepository | None, now_ms: int) -> int | None:
-    """Return since when every byte of the repository was read."""
-    times = [known.proven_ms] if known is not None and known.proven_ms is not None else []
-    for run in verifies:
-        if run.outcome not in DONE:
-            continue
-        stalest_s = run.figures.get("stalest_read_s")
-        if isinstance(stalest_s, int | float):
-            times.append(run.started_ms - int(stalest_s * 1000))
-            break
-    return max((item for item in times if item <= now_ms), default=None)
-
-
-def _drill(drills: list[Run]) -> Trouble | None:
-    trouble = None
-    for run in drills:
-        if run.outcome in DONE:
-            break
-        kind = _drill_kind(run)
-        if kind is None:
-            continue
-        if trouble is None:
-            count = figure_of(run, "damaged") if kind == "damaged" else figure_of(run, "failed")
-            trouble = Trouble(since_ms=run.started_ms, count=count, kind=kind)
-        trouble = msgspec.structs.replace(trouble, since_ms=run.started_ms)
-    return trouble
-
-
-def _drill_kind(run: Run) -> str | None:
-    if run.figures.get("error_code") == "drill-blind":
-        return "blind"
-    return next((name for name in ("damaged", "failed") if figure_of(run, name)), None)
-
-
-def _drifted(log: Log) -> Trouble | None:
-    """Return what checks of permissions saw, unless they were mended since."""
-    checks = log.of_verb("permissions check")
-    mended_ms = next(
-        (run.started_ms for run in log.of_verb("permissions fix") if run.outcome == "good"), None
-    )
-    if mended_ms is not None:
-        checks = [run for run in checks if run.started_ms > mended_ms]
-    return _run_of_trouble(
-        checks, lambda run: figure_of(run, "errors") + figure_of(run, "warnings")
-    )
-
-
-def _data_points(backups: list[Run], known: KnownRepository | None, now_ms: int) -> list[Point]:
-    """Return how large the data was at backups: as the log says, and before that the repository."""
-    points = [(run.started_ms, figure_of(run, "totals", "document_bytes")) for run in backups]
-    first_ms = min((time_ms for time_ms, _ in points), default=now_ms)
-    earlier = [point for point in known.points if point[0] < first_ms] if known is not None else []
-    return sorted([*earlier, *points])
 
 
 def _disks(store: Store, settings: Settings, now_ms: int, look: LookAtDisk) -> list[DiskFact]:
@@ -448,7 +355,7 @@ def _job(
         timed_out=last is not None and last.outcome == "timed-out",
         running_ms=running_ms,
         usual_ms=usual_ms,
-        own_rule=last is not None and _has_own_rule(last),
+        own_rule=last is not None and has_own_rule(last),
         skipped=skipped.error if skipped is not None else "",
         skipped_ms=skipped.due_ms if skipped is not None else None,
         due_ms=due_ms,
@@ -463,13 +370,6 @@ def _longest_ms(found: list[Run]) -> int:
     """Return how long the one of these runs took that took longest and was done."""
     times = [run.ended_ms - run.started_ms for run in found if run.outcome in DONE and run.ended_ms]
     return max(times, default=0)
-
-
-def _has_own_rule(run: Run) -> bool:
-    """Whether what the run saw is told by a rule of its own, and told once is enough."""
-    if run.verb == "verify":
-        return bool(figure_of(run, "damaged_objects"))
-    return run.verb == "drill" and _drill_kind(run) is not None
 
 
 def _every_ms(jobs: list[JobFact]) -> dict[str, int]:

@@ -9,10 +9,11 @@ from typing import Any
 
 import msgspec
 
-from shenyu_data.health.alerts import Alert
+from shenyu_data.health.alert_steps import Alert
 from shenyu_data.health.drill_ledger import LedgerSummary, ledgers
-from shenyu_data.health.facts import Log, figure_of
+from shenyu_data.health.facts import Log
 from shenyu_data.health.known import REPOSITORY, KnownRepository, noted_ms, recall
+from shenyu_data.health.run_figures import figure_of
 from shenyu_data.health.runs import DONE, Run
 from shenyu_data.health.store import Store
 from shenyu_data.model.alerts import DAY_MS, Facts
