@@ -18,7 +18,7 @@ from shenyu_data.datadir import replace
 from shenyu_data.model.errors import NothingToTakeBack
 from shenyu_data.model.expiry import Policy, Rule
 from shenyu_data.model.monitor import CollectingMonitor
-from shenyu_data.operations import cleanup_documents, cleanup_saved, restore_live
+from shenyu_data.operations import cleanup_documents, cleanup_saved, safety
 from shenyu_data.operations.cleanup import cleanup
 from shenyu_data.operations.cleanup_values import CleanupOptions
 from shenyu_data.repository.repository import create_repository
@@ -179,7 +179,7 @@ def test_an_undo_killed_at_any_step_is_finished_by_the_next(tmp_path: Path) -> N
         place.data.prepend_chat(ANNA, dated(999))
         old(place.root / CHATS)
         went_on = (place.root / CHATS).read_bytes()
-        killed = dies_at(number, partial(place.undo), after=(restore_live, "backup"))
+        killed = dies_at(number, partial(place.undo), after=(safety, "backup"))
         there = (place.root / CHATS).read_bytes()
         assert there == went_on or place.days(CHATS) == [999, *range(990, 0, -100)], number
         with suppress(NothingToTakeBack):

@@ -26,6 +26,7 @@ from shenyu_data.health.drill import (
 )
 from shenyu_data.health.drill_ledger import LedgerSummary, Share, forget_user, ledgers
 from shenyu_data.health.drill_sandbox import KEPT_PREFIX, tidy
+from shenyu_data.health.drill_tasks import DrillResult, DrillTask
 from shenyu_data.health.store import STORE_NAME, open_store
 from shenyu_data.model.errors import DrillBlind, OwnerErased, OwnerNotFound, UsageError
 from shenyu_data.model.findings import Finding
@@ -552,6 +553,23 @@ def test_what_is_kept_stays(place: Place) -> None:
     assert stat.S_IMODE(os.stat(said.stats.kept).st_mode) == 0o700
     place.drill()
     assert os.path.isdir(said.stats.kept)
+
+
+def test_of_a_drill_that_is_cut_off_nothing_is_kept(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody would be told where it lies, and it is not sealed."""
+    work = drill_tasks.drill_owners
+
+    def cut_off(task: DrillTask) -> DrillResult:
+        work(task)
+        assert list(place.sandboxes.glob(f"{KEPT_PREFIX}*/**/dave.json"))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(drill_module, "drill_owners", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        place.drill(keep=True)
+    assert list(place.sandboxes.iterdir()) == []
 
 
 def test_a_sandbox_in_the_live_directory_is_refused(place: Place) -> None:

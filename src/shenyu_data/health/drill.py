@@ -14,7 +14,7 @@ from contextlib import suppress
 
 import msgspec
 
-from shenyu_data.datadir.scratch import scratch_folder
+from shenyu_data.datadir.scratch import remove_tree, scratch_folder
 from shenyu_data.health.drill_control import Control, run_control
 from shenyu_data.health.drill_ledger import (
     Ledger,
@@ -148,7 +148,12 @@ class _Drill:
         with scratch_folder(place, SANDBOX) as sandbox:
             controls = run_control(self._repository, self._root, self._ledger.chosen(), sandbox)
             kept = make_kept(place) if self._options.keep else None
-            self._restore(kept or sandbox, chosen.chosen_owners)
+            try:
+                self._restore(kept or sandbox, chosen.chosen_owners)
+            except BaseException:
+                if kept is not None:  # nobody would be told where it lies, and it is not sealed
+                    remove_tree(kept)
+                raise
         leave(self._store, place)
         if self._options.user is None and chosen.chosen_owners == chosen.owners:
             self._compare_totals()

@@ -33,7 +33,7 @@ from shenyu_data.operations.archive_task import (
 from shenyu_data.operations.history_owners import owners_in_parts
 from shenyu_data.operations.interrupted import finish_interrupted
 from shenyu_data.operations.journal import Began, Digests, Ended, open_journals
-from shenyu_data.operations.restore_live import save_first
+from shenyu_data.operations.safety import save_first
 from shenyu_data.operations.workers import open_executor, run_tasks
 from shenyu_data.repository.repository import Repository
 

@@ -41,7 +41,7 @@ from shenyu_data.operations.journal import (
     local_key,
     open_journals,
 )
-from shenyu_data.operations.restore_live import save_first
+from shenyu_data.operations.safety import save_first
 from shenyu_data.repository.repository import Repository
 
 _ROUNDS = 4

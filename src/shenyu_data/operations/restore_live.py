@@ -21,12 +21,10 @@ from shenyu_data.model.errors import RepositoryError, UsageError
 from shenyu_data.model.findings import Finding, printable
 from shenyu_data.model.layout import JSON_SUFFIX, USERS, kind_of
 from shenyu_data.model.monitor import Monitor
-from shenyu_data.operations.backup import BackupOptions, backup
 from shenyu_data.operations.conversations import find_chat
 from shenyu_data.operations.erased import check_tombstones
 from shenyu_data.operations.interrupted import finish_interrupted
 from shenyu_data.operations.journal import Began, Digests, Ended, Journal, Journals, open_journals
-from shenyu_data.operations.journal import Saved as SavedIn
 from shenyu_data.operations.live_document import (
     QUIET_S,
     Edit,
@@ -43,7 +41,7 @@ from shenyu_data.operations.restore_edits import (
     put_document,
 )
 from shenyu_data.operations.restore_wanted import Saved, Wanted, wanted_documents
-from shenyu_data.operations.tripwires import Watch
+from shenyu_data.operations.safety import save_first
 from shenyu_data.repository.format import Root
 from shenyu_data.repository.repository import Repository
 
@@ -366,33 +364,10 @@ class _Apply:
                 break
 
     def _save(self, journal: Journal, monitor: Monitor) -> Saved:
-        saved = save_first(
-            self._data, self._repository, journal, monitor, self._options.user, self._options.jobs
-        )
+        user, jobs = self._options.user, self._options.jobs
+        saved = save_first(self._data, self._repository, journal, monitor, user, jobs, _TAG)
         self.safety = saved.snapshot
         return saved
-
-
-def save_first(
-    data: str,
-    repository: Repository,
-    journal: Journal,
-    monitor: Monitor,
-    user: bytes | None,
-    jobs: int,
-    tag: str = _TAG,
-) -> Saved:
-    """Take the safety snapshot, of one user or of all, and note it in the journal."""
-    backup_options = BackupOptions(
-        only_users=frozenset([user]) if user is not None else None,
-        safety=True,
-        tag=tag,
-        jobs=jobs,
-        watch=Watch(state=journal.folder),
-    )
-    stats = backup(data, repository, backup_options, monitor)
-    journal.write(SavedIn(stats.snapshot))
-    return Saved(repository, stats.snapshot)
 
 
 def _unreadable(path: bytes, error: RepositoryError) -> Finding:

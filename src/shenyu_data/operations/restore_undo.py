@@ -44,9 +44,9 @@ from shenyu_data.operations.restore_live import (
     LiveOptions,
     LivePlan,
     LiveStats,
-    save_first,
 )
 from shenyu_data.operations.restore_undo_edits import UndoEdits, kind_of_step
+from shenyu_data.operations.safety import save_first
 from shenyu_data.repository.repository import Repository
 from shenyu_data.repository.snapshots import snapshot_ids
 
