@@ -158,7 +158,8 @@ class Running:
         found: Outcome = outcome_of(status) if status >= 0 else "killed"
         if -status in (signal.SIGINT, signal.SIGTERM):
             found = "interrupted"
-        return "timed-out" if self._overstayed and found in ("interrupted", "killed") else found
+        # One that is interrupted before it can heed that exits with anything.
+        return "timed-out" if self._overstayed and found != "good" else found
 
     def attempt_made(self, now_ms: int) -> Attempt:
         """Return the attempt as it has ended, for what cannot be noted."""
