@@ -14,7 +14,6 @@ import click
 from shenyu_data.cli.common import Call
 from shenyu_data.cli.endings import Ending, told_the_end
 from shenyu_data.model.errors import ShenyuDataError
-from shenyu_data.model.findings import Finding
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -80,15 +79,9 @@ class _Note:
             self._store.close()
 
     def _report(self, error: ShenyuDataError) -> None:
-        self._call.monitor.report(
-            Finding(
-                code="run-not-noted",
-                severity="warning",
-                path="",
-                message=f"this run is not in the log of runs: {error.message}",
-                hint=error.hint,
-            )
-        )
+        from shenyu_data.health.jobs import report_unnoted
+
+        report_unnoted(self._call.monitor, error)
 
 
 def _verb() -> str:

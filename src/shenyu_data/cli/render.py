@@ -9,24 +9,13 @@ from typing import Any
 
 import msgspec
 
+from shenyu_data.model.amounts import bytes_text, counted
 from shenyu_data.model.findings import printable
 from shenyu_data.model.messages import Message
 from shenyu_data.repository.format import Snapshot
 
-
-def size(count: int) -> str:
-    """Return a number of bytes in the unit that suits it, powers of 1000."""
-    amount = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if amount < 1000:
-            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
-        amount /= 1000
-    return f"{amount:.1f} TB"
-
-
-def number(count: int, one: str, many: str | None = None) -> str:
-    """Return ``1 user`` or ``12,345 users``."""
-    return f"{count:,} {one if count == 1 else many or one + 's'}"
+size = bytes_text
+number = counted
 
 
 def iso(time_ms: int) -> str:

@@ -16,7 +16,8 @@ from shenyu_data.health.schedule import open_schedule
 from shenyu_data.health.status import Status, take_status
 from shenyu_data.health.store import Store, open_store, passing_store
 from shenyu_data.model.alert_rules import judge
-from shenyu_data.model.alerts import DAY_MS, bytes_text, span
+from shenyu_data.model.alerts import DAY_MS, span
+from shenyu_data.model.amounts import bytes_text
 from shenyu_data.model.config_alerts import AlertsTable
 from shenyu_data.model.errors import StateUnusable
 from shenyu_data.model.findings import Finding, printable

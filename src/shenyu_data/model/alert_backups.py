@@ -10,11 +10,11 @@ from shenyu_data.model.alert_terms import (
     age_figures,
     ago,
     allowed_ms,
-    counted,
     nth,
     overdue_since,
 )
 from shenyu_data.model.alerts import DAY_MS, HOUR_MS, Facts, JobFact, span
+from shenyu_data.model.amounts import counted
 from shenyu_data.model.config_alerts import AlertsTable
 
 SLOW_TIMES = 5

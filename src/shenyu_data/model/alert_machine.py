@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from shenyu_data.model.ages import parse_age
-from shenyu_data.model.alert_terms import Seen, ago, counted
-from shenyu_data.model.alerts import DAY_MS, HOUR_MS, Facts, bytes_text, span
+from shenyu_data.model.alert_terms import Seen, ago
+from shenyu_data.model.alerts import DAY_MS, HOUR_MS, Facts, span
+from shenyu_data.model.amounts import bytes_text, counted
 from shenyu_data.model.config_alerts import AlertsTable
 from shenyu_data.model.sizes import parse_size
 from shenyu_data.model.trend import full_in_ms

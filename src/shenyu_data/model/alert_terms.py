@@ -80,11 +80,6 @@ def age_figures(facts: Facts, time_ms: int | None) -> dict[str, int]:
     return {} if time_ms is None else {"age_s": (facts.now_ms - time_ms) // 1000}
 
 
-def counted(count: int, one: str, many: str | None = None) -> str:
-    """Return ``1 object`` or ``12,345 objects``."""
-    return f"{count:,} {one if count == 1 else many or one + 's'}"
-
-
 def nth(count: int) -> str:
     """Return ``second``, ``4th``, ``21st``."""
     if count in _NTH:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from shenyu_data.model.alert_terms import Seen, ago, counted
+from shenyu_data.model.alert_terms import Seen, ago
 from shenyu_data.model.alerts import DAY_MS, MINUTE_MS, Facts, span
+from shenyu_data.model.amounts import counted
 from shenyu_data.model.config_alerts import AlertsTable
 from shenyu_data.model.watch_terms import BULK, MISSED, STRANGERS, Cause, Noticed
 

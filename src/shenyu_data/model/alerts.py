@@ -172,13 +172,3 @@ def span(length_ms: int) -> str:
         if count >= (2 if name == "day" else 1):
             return f"{count:,} {name}{'' if count == 1 else 's'}"
     return "less than a minute"
-
-
-def bytes_text(count: int) -> str:
-    """Return a number of bytes in the unit that suits it, powers of 1000."""
-    amount = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if amount < 1000:
-            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
-        amount /= 1000
-    return f"{amount:.1f} TB"
