@@ -36,6 +36,8 @@ _REMOVES = _DELETE | _MOVED_FROM
 _HEADER = struct.Struct("=IBBHQii")  # length, version, reserved, header's length, mask, fd, pid
 _RECORD = struct.Struct("=BBH")  # type, pad, length; then 8 bytes of fsid, and the handle
 _HANDLE = struct.Struct("=Ii")  # length, type
+_NAMED = struct.Struct("=BBH8sIi")
+_WITH_PIDFD = struct.Struct("=BBHi")
 _NUMBER = struct.Struct("=i")
 _VERSION = 3
 _FSID_END = _RECORD.size + 8
@@ -127,14 +129,34 @@ class Fanotify:
                 length, version, _, header, mask, _, pid = _HEADER.unpack_from(events, place)
                 if version != _VERSION or length < header:
                     raise OSError(errno.EPROTO, "fanotify speaks another version")
+                after = place + length
                 if mask & _OVERFLOW:
                     self.overflows += 1
-                else:
-                    self._event(events, place + header, place + length, mask, pid, found, held)
-                place += length
+                elif not self._is_elsewhere(events, place + header, after, mask, held):
+                    self._event(events, place + header, after, mask, pid, found, held)
+                place = after
         finally:
             _close_all(held)
         return found
+
+    def _is_elsewhere(
+        self, events: bytes, place: int, end: int, mask: int, held: list[int]
+    ) -> bool:
+        """Whether an event is about a folder that is known to be none of ours, as nearly all are on
+        a busy disk; what the kernel opened with it is held then.
+        """
+        kind, _, length, _, size, _ = _NAMED.unpack_from(events, place)
+        if kind not in (_DFID_NAME, _DFID) or mask & _RENAME:
+            return False
+        handle = events[place + _FSID_END : place + _NAMED.size + size]
+        if self._known.get(handle, handle) is not None:
+            return False
+        place += length
+        if place < end:
+            kind, _, _, descriptor = _WITH_PIDFD.unpack_from(events, place)
+            if kind == _PIDFD and descriptor >= 0:
+                held.append(descriptor)
+        return True
 
     def _event(
         self,
@@ -167,7 +189,7 @@ class Fanotify:
         if mask & _RENAME:
             self._renamed(path, moved_to, mask, pid, gone, found)
         elif path is not None:
-            what = 0 if mask & _ONDIR or not mask & _OPEN else OPENED
+            what = OPENED if mask & _OPEN else 0  # of a folder, too: who lists it sees who is there
             if mask & _WRITES:
                 what |= WRITTEN
             if mask & _REMOVES:

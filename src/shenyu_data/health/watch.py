@@ -14,6 +14,8 @@ from shenyu_data.model.watch_terms import Noticed
 
 _CHECK_S = 30.0
 _SIGN_S = 1.0
+_CROWDED_S = 0.002
+_PAUSE_S = 0.001
 
 
 class WatchOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,7 +55,7 @@ def watch(
     watching = watcher.mechanism
     begun = (watching.name, watching.tells_process) if watching is not None else ("", False)
     manager.tell("READY=1", f"STATUS=watching with {begun[0]}")
-    told_s = -_SIGN_S
+    told_s, woken_s = -_SIGN_S, 0.0
     try:
         while not wakeups.stops():
             wait_s = watcher.step(clock()) / 1000
@@ -70,6 +72,10 @@ def watch(
             if until_s is not None:
                 wait_s = min(wait_s, until_s - now_s)
             wakeups.wait(wait_s, watcher.fileno())
+            now_s = time.monotonic()
+            if now_s - woken_s < _CROWDED_S:  # so that a busy disk wakes nobody for each access
+                time.sleep(_PAUSE_S)
+            woken_s = now_s
     finally:
         manager.tell("STOPPING=1")
         watching = watcher.mechanism
