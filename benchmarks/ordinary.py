@@ -33,7 +33,7 @@ from shenyu_data.storage.memory import MemoryStorage
 
 DAY_MS = 86_400_000
 FIRST_MS = 1_650_000_000_000 // DAY_MS * DAY_MS
-_HOURS = (7, 8, 9, 9, 10, 10, 11, 12, 13, 14, 14, 15, 16, 17, 18, 19, 20, 20, 21, 21, 22)
+HOURS = (7, 8, 9, 9, 10, 10, 11, 12, 13, 14, 14, 15, 16, 17, 18, 19, 20, 20, 21, 21, 22)
 
 
 @dataclass
@@ -78,7 +78,7 @@ class Year:
                     _rewrite(path, act, draws)
         used = day_of_use(self.data, seed=self.seed * 1000 + self.day, fraction=share)
         for name in used.histories:
-            hour = _HOURS[draws.below(len(_HOURS))]
+            hour = HOURS[draws.below(len(HOURS))]
             stamp = (self.now_ms - DAY_MS) / 1000 + hour * 3600 + draws.below(3600)
             os.utime(self.data / name, (stamp, stamp))
         if draws.chance(self.comes):

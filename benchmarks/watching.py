@@ -1,7 +1,7 @@
 """What watching costs, by each mechanism: `python -m benchmarks.watching`.
 
-A process opens documents at a given rate, and then as fast as it can, while the program watches. The
-processor time and the memory are those of the watch alone.
+A process opens documents at a given rate, and then as fast as it can, while the program watches.
+The processor time and the memory are those of the watch alone.
 """
 
 import argparse
@@ -57,9 +57,7 @@ def peak_kib(pid: int) -> int:
 
 
 def measure(mechanism: str, data: Path, users: int, rate: float, seconds: float) -> dict[str, str]:
-    """Watch while documents are opened ``rate`` times a second; 0: as fast as can be, None of them
-    with ``seconds`` 0.
-    """
+    """Watch while documents are opened ``rate`` times a second: 0 as fast as can be, -1 none."""
     with tempfile.TemporaryDirectory(prefix="watching-") as home:
         environment = {**os.environ, "XDG_STATE_HOME": home, "SHENYU_DATA_DIR": str(data)}
         words = [*PROGRAM, "watch", "--json", "--mechanism", mechanism]

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import signal
 import time
-from contextlib import suppress
 
 from shenyu_data.health.events import Tell
 from shenyu_data.health.jobs import Launch, Process, launch
@@ -49,7 +48,7 @@ class WatchKeeper:
             self.end()
             self._next_ms = None
             return
-        is_early = self._next_ms is not None and 0 <= self._next_ms - now_ms <= MOST_PAUSE_MS
+        is_early = self._next_ms is not None and 0 < self._next_ms - now_ms <= MOST_PAUSE_MS
         if self._process is None and not is_early:
             self._begin(now_ms, work)
 
@@ -101,8 +100,7 @@ class WatchKeeper:
         end_s = time.monotonic() + _PATIENCE_S
         number = signal.SIGTERM
         while process.poll() is None:
-            with suppress(ProcessLookupError):
-                os.kill(process.pid, number)
+            process.send_signal(number)
             while process.poll() is None and time.monotonic() < end_s:
                 time.sleep(0.02)
             number, end_s = signal.SIGKILL, time.monotonic() + _PATIENCE_S

@@ -216,7 +216,8 @@ def _unit(folder: str) -> str:
     """
     with suppress(OSError), open(f"{folder}/cgroup", encoding="utf-8", errors="replace") as file:
         for line in file:
-            number, _, path = line.rstrip("\n").split(":", 2)
+            number, _, rest = line.rstrip("\n").partition(":")
+            path = rest.partition(":")[2]
             if number != "0" and "name=systemd" not in line:
                 continue
             parts = path.split("/")
