@@ -24,7 +24,8 @@ from shenyu_data.health.audit import append, entries
 from shenyu_data.health.runs import begin_run, birth_of, end_run
 from shenyu_data.health.store import open_store
 from shenyu_data.health.watch_notes import noticed_since, recall_beat
-from shenyu_data.health.watcher import IDLE_MS, MECHANISMS, Watcher
+from shenyu_data.health.watch_sight import MECHANISMS
+from shenyu_data.health.watcher import IDLE_MS, Watcher
 from shenyu_data.model.alerts import DAY_MS
 from shenyu_data.model.monitor import CollectingMonitor
 from shenyu_data.model.watch_terms import OPENED, REMOVED, WRITTEN, Actor

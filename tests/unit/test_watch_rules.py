@@ -254,7 +254,7 @@ def test_memory_is_bounded_whoever_comes() -> None:
     assert told < 500
     assert len(watch._groups) <= 65
     assert len(watch._strangers) <= 64 * 9
-    assert len(watch._named) <= 64
+    assert len(watch._names._named) <= 64
 
 
 def test_who_reads_behind_a_crowd_of_accounts_is_noticed() -> None:

@@ -21,7 +21,8 @@ from shenyu_data.health.serve import only_one
 from shenyu_data.health.systemd import Manager
 from shenyu_data.health.wakeups import Wakeups
 from shenyu_data.health.watch import WatchOptions, WatchStats, watch
-from shenyu_data.health.watcher import MECHANISMS, Show, Watcher
+from shenyu_data.health.watch_sight import MECHANISMS
+from shenyu_data.health.watcher import Show, Watcher
 from shenyu_data.health.zones import open_zone
 from shenyu_data.model.ages import parse_age
 from shenyu_data.model.errors import CannotWatchData, ConfigError, UsageError

@@ -12,7 +12,6 @@ from shenyu_data.health.store import Store, open_store
 from shenyu_data.health.watch_notes import (
     Beat,
     audit_noticed,
-    joined,
     note_beat,
     note_noticed,
     note_ordinary,
@@ -23,7 +22,7 @@ from shenyu_data.model.errors import StateUnusable
 from shenyu_data.model.findings import Finding
 from shenyu_data.model.monitor import Monitor
 from shenyu_data.model.watch_rules import Peak
-from shenyu_data.model.watch_terms import Noticed
+from shenyu_data.model.watch_terms import Noticed, joined
 from shenyu_data.operations.configuration import Settings
 
 BEAT_MS = 60_000

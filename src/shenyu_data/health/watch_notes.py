@@ -14,7 +14,7 @@ from shenyu_data.health.store import Store
 from shenyu_data.model.alert_watch import STANDS_MS
 from shenyu_data.model.alerts import DAY_MS, WatchFact
 from shenyu_data.model.watch_rules import Peak
-from shenyu_data.model.watch_terms import Noticed
+from shenyu_data.model.watch_terms import Noticed, joined
 
 BEAT = "watch"
 ORDINARY = "watch-ordinary"
@@ -80,20 +80,6 @@ def note_noticed(store: Store, item: Noticed) -> None:
             ),
         )
         connection.execute("DELETE FROM noticed WHERE last_ms < ?", (item.last_ms - _KEPT_MS,))
-
-
-def joined(before: Noticed, item: Noticed) -> Noticed:
-    """Return two that were noticed of the same as one."""
-    return msgspec.structs.replace(
-        item,
-        first_ms=min(before.first_ms, item.first_ms),
-        programs=list(dict.fromkeys([*item.programs, *before.programs]))[:5],
-        accesses=before.accesses + item.accesses,
-        users=max(before.users, item.users),
-        documents=max(before.documents, item.documents),
-        dropped=before.dropped + item.dropped,
-        blind_s=before.blind_s + item.blind_s,
-    )
 
 
 def noticed_since(store: Store, since_ms: int) -> list[Noticed]:

@@ -6,24 +6,23 @@ It is told the time, and never waits; the loop in watch.py does.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from datetime import tzinfo
 
-from shenyu_data.datadir.fanotify import Fanotify
-from shenyu_data.datadir.inotify import Inotify
-from shenyu_data.datadir.touches import CannotWatch, Touch, Watching
+from shenyu_data.datadir.touches import Touch, Watching
 from shenyu_data.health.events import Tell
 from shenyu_data.health.watch_findings import report_blind, report_no_process, report_noticed
 from shenyu_data.health.watch_notebook import Notebook, beat_boot
 from shenyu_data.health.watch_notes import Beat
 from shenyu_data.health.watch_own import OwnRuns
 from shenyu_data.health.watch_processes import GONE, UNSEEN, Processes
+from shenyu_data.health.watch_sight import MECHANISMS, LostSight, Mechanism, Sight
 from shenyu_data.model.config_watch import WatchTable
 from shenyu_data.model.errors import CannotWatchData
 from shenyu_data.model.monitor import Monitor
+from shenyu_data.model.watch_pauses import Pauses
 from shenyu_data.model.watch_rules import Tally
-from shenyu_data.model.watch_terms import OPENED, Actor, Noticed
+from shenyu_data.model.watch_terms import OPENED, Actor, Cause, Noticed, joined
 from shenyu_data.operations.configuration import Settings
 
 BUSY_MS = 1000
@@ -32,13 +31,9 @@ BUSY_MS = 1000
 IDLE_MS = 10_000
 """So often the watch proves itself, by an access of its own that must be told."""
 
-_MOST_READS = 64
 _OWN = Actor(standing="own")
+_SYSTEM = "system"
 _MOST_KEPT = 1000
-
-Mechanism = Callable[[str], Watching]
-MECHANISMS: dict[str, Mechanism] = {Fanotify.name: Fanotify, Inotify.name: Inotify}
-"""What is tried, one after the other."""
 
 Show = Callable[[Touch, Actor], None]
 """Is shown each access, for people who look on."""
@@ -62,29 +57,36 @@ class Watcher:
     ) -> None:
         self.dropped = 0
         self.noticed: list[Noticed] = []
-        self.proven = False
-        self.mechanism: Watching | None = None
         self._data = data
         self._table: WatchTable = settings.watch
         self._monitor = monitor
         self._tell = tell
-        self._mechanisms = mechanisms
         self._show = show
+        self._sight = Sight(data, mechanisms)
         self._notebook = Notebook(state, settings, monitor)
         self._before, ordinary = self._notebook.open()
         self._own = OwnRuns(state)
         self._processes = Processes(self._table, self._own.registered, data)
         self._tally = Tally(self._table, accounts, zone, ordinary)
+        self._pauses = Pauses(self._table.window_ms())
+        self._missed: dict[Cause, Noticed] = {}
+        self._now_ms = 0
         self._since_ms = 0
         self._judged_ms = 0
-        self._probed_ms: int | None = None
-        self._proven_ms = 0
         self._blind_ms: int | None = None
-        self._probed_overflows = 0
         self._overflows = 0
         self._unwatched = 0
         self._busy = False
-        self._more = False
+
+    @property
+    def mechanism(self) -> Watching | None:
+        """What it sees with; None while it is blind."""
+        return self._sight.mechanism
+
+    @property
+    def proven(self) -> bool:
+        """Whether an access of its own was told."""
+        return self._sight.proven_ms is not None
 
     @property
     def accesses(self) -> int:
@@ -97,75 +99,50 @@ class Watcher:
 
     def begin(self, now_ms: int) -> None:
         """Begin to watch. Raise CannotWatchData if no mechanism can be had."""
-        self._since_ms = self._judged_ms = self._proven_ms = now_ms
-        reasons = self._open()
-        if self.mechanism is None:
+        self._now_ms = self._since_ms = self._judged_ms = now_ms
+        reasons = self._sight.open()
+        watching = self.mechanism
+        if watching is None:
             raise CannotWatchData(
                 f"{self._data} cannot be watched: {'; '.join(reasons)}",
                 hint="See whether the directory is there, and docs/watch.md for what it takes.",
             )
-        line, name = self._begins(reasons), self.mechanism.name
         self._own.store = self._notebook.store
-        self._note_gap(now_ms)
-        if not self.mechanism.tells_process and self._wants_processes():
+        self._note_killed(now_ms)
+        if not watching.tells_process and self._wants_processes():
             report_no_process(self._monitor)
+        line, name = self._begins(watching, reasons), watching.name
         self._prove(now_ms)
+        self._judge(now_ms)
         self._write(now_ms, at_once=True)
         self._tell(line, "watch-begins", mechanism=name)
 
     def step(self, now_ms: int) -> int:
         """Look at what happened; return after how many ms to look again, if nothing happens."""
         self._read(now_ms)
-        if self.mechanism is not None and self.mechanism.seen_root:
-            self.proven, self._proven_ms = True, now_ms
-        if self._is_due(now_ms):
-            self._judged_ms = now_ms
+        if not 0 <= now_ms - self._judged_ms < (BUSY_MS if self._busy else IDLE_MS):
             self._busy = False
             self._judge(now_ms)
+            self._judged_ms = now_ms
             self._prove(now_ms)
             self._write(now_ms)
-        if self._more:
+        if self._sight.more:
             return 0
         return BUSY_MS if self._busy else IDLE_MS
 
     def end(self, now_ms: int) -> None:
         """Watch no more, and note that this was meant."""
         self._read(now_ms)
-        self._judge(now_ms)
+        self._judge(now_ms, at_last=True)
         self._write(now_ms, at_once=True, ended=True)
         self._notebook.close()
-        self._close()
-
-    def _is_due(self, now_ms: int) -> bool:
-        return not 0 <= now_ms - self._judged_ms < (BUSY_MS if self._busy else IDLE_MS)
-
-    def _open(self) -> list[str]:
-        """Open the first mechanism that can be had; return why others cannot."""
-        reasons = []
-        for name, mechanism in self._mechanisms.items():
-            try:
-                self.mechanism = mechanism(self._data)
-            except CannotWatch as error:
-                reasons.append(f"{name}: {error}")
-            else:
-                self._overflows = self._unwatched = self._probed_overflows = 0
-                self._probed_ms = None
-                break
-        return reasons
-
-    def _close(self) -> None:
-        if self.mechanism is not None:
-            self.mechanism.close()
-            self.mechanism = None
+        self._sight.close()
 
     def _wants_processes(self) -> bool:
         table = self._table
         return any(item is not None for item in (table.application, table.programs, table.accounts))
 
-    def _begins(self, reasons: Sequence[str]) -> str:
-        watching = self.mechanism
-        if watching is None:
-            return ""
+    def _begins(self, watching: Watching, reasons: Sequence[str]) -> str:
         line = f"watching {self._data} with {watching.name}"
         if not watching.tells_process:
             line += f", {watching.folders:,} folders, and not told who it is that touches it"
@@ -173,25 +150,15 @@ class Watcher:
         return line
 
     def _read(self, now_ms: int) -> None:
-        watching = self.mechanism
-        if watching is None:
-            return
-        self._more = False
+        self._now_ms = now_ms
         try:
-            for _ in range(_MOST_READS):
-                touches = watching.read()
-                if touches is None:
-                    return
-                if touches:
-                    self._handle(touches, now_ms)
-        except OSError as error:
-            self._lost(now_ms, error.strerror or str(error))
-            return
-        self._more = True
+            self._sight.read(now_ms, self._handle)
+        except LostSight as lost:
+            self._lost(now_ms, str(lost))
 
-    def _handle(self, touches: Sequence[Touch], now_ms: int) -> None:
+    def _handle(self, touches: Sequence[Touch]) -> None:
         self._busy = True
-        tally = self._tally
+        tally, now_ms = self._tally, self._now_ms
         tally.at(now_ms)
         own: tuple[bool, bool] | None = None
         actors: dict[tuple[int, bool], Actor] = {}
@@ -209,10 +176,18 @@ class Watcher:
             if self._show is not None:
                 self._show(touch, actor)
 
-    def _judge(self, now_ms: int) -> None:
+    def _judge(self, now_ms: int, *, at_last: bool = False) -> None:
+        """Ask the rules, and see what was missed; ``at_last``: nothing can wait any more."""
         self._tally.at(now_ms)
         for item in self._tally.judge():
             self._notice(item)
+        self._count_dropped(now_ms)
+        for cause, item in list(self._missed.items()):
+            if at_last or self._pauses.may_tell(cause, _SYSTEM, now_ms):
+                del self._missed[cause]
+                self._notice(item)
+
+    def _count_dropped(self, now_ms: int) -> None:
         watching = self.mechanism
         if watching is None:
             return
@@ -220,26 +195,24 @@ class Watcher:
             count = watching.overflows - self._overflows
             self._overflows = watching.overflows
             self.dropped += count
-            self._notice(
-                Noticed(
-                    cause="dropped",
-                    who="system",
-                    first_ms=self._judged_ms,
-                    last_ms=now_ms,
-                    dropped=count,
-                )
-            )
+            self._miss("dropped", min(self._judged_ms, now_ms), now_ms, dropped=count)
         if watching.unwatched > self._unwatched:
             self._unwatched = watching.unwatched
-            self._notice(
-                Noticed(
-                    cause="part",
-                    who="system",
-                    first_ms=now_ms,
-                    last_ms=now_ms,
-                    dropped=watching.unwatched,
-                )
-            )
+            self._miss("part", now_ms, now_ms, dropped=watching.unwatched)
+
+    def _miss(
+        self, cause: Cause, first_ms: int, last_ms: int, *, dropped: int = 0, blind_s: int = 0
+    ) -> None:
+        item = Noticed(
+            cause=cause,
+            who=_SYSTEM,
+            first_ms=first_ms,
+            last_ms=last_ms,
+            dropped=dropped,
+            blind_s=blind_s,
+        )
+        before = self._missed.get(cause)
+        self._missed[cause] = item if before is None else joined(before, item)
 
     def _notice(self, item: Noticed) -> None:
         if len(self.noticed) < _MOST_KEPT:
@@ -248,67 +221,40 @@ class Watcher:
         report_noticed(self._monitor, item)
 
     def _prove(self, now_ms: int) -> None:
-        """See whether the last access of our own was told, and make the next one."""
-        watching = self.mechanism
-        if watching is None:
+        if self.mechanism is None:
             self._reopen(now_ms)
-            return
-        is_untold = self._probed_ms is not None and not watching.seen_root
-        if is_untold and (self._more or watching.overflows > self._probed_overflows):
-            return  # it may be told yet, or was dropped
-        if is_untold:
-            self._lost(now_ms, "an access of its own was not told")
-            return
-        watching.seen_root = False
         try:
-            os.close(os.open(self._data, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
-            self._probed_ms, self._probed_overflows = now_ms, watching.overflows
-        except OSError as error:
-            self._lost(now_ms, error.strerror or str(error))
+            self._sight.prove(now_ms)
+        except LostSight as lost:
+            self._lost(now_ms, str(lost))
 
     def _lost(self, now_ms: int, why: str) -> None:
         """Note that nothing is seen any more."""
-        self._close()
+        self._sight.close()
         if self._blind_ms is not None:
             return
-        self._blind_ms = min(self._proven_ms, now_ms)
+        proven_ms = self._sight.proven_ms
+        self._blind_ms = min(self._since_ms if proven_ms is None else proven_ms, now_ms)
         report_blind(self._monitor, self._data, why)
         self._write(now_ms, at_once=True)
 
     def _reopen(self, now_ms: int) -> None:
-        self._open()
-        if self.mechanism is None:
+        self._sight.open()
+        watching = self.mechanism
+        if watching is None:
             return
-        self._tell("watching again", "watch-again", mechanism=self.mechanism.name)
+        self._overflows = self._unwatched = 0
+        self._tell("watching again", "watch-again", mechanism=watching.name)
         if self._blind_ms is not None:
-            blind_ms = max(0, now_ms - self._blind_ms)
             first_ms, self._blind_ms = min(self._blind_ms, now_ms), None
-            self._proven_ms = now_ms
-            self._notice(
-                Noticed(
-                    cause="blind",
-                    who="system",
-                    first_ms=first_ms,
-                    last_ms=now_ms,
-                    blind_s=blind_ms // 1000,
-                )
-            )
-        self._write(now_ms, at_once=True)
+            self._miss("blind", first_ms, now_ms, blind_s=(now_ms - first_ms) // 1000)
 
-    def _note_gap(self, now_ms: int) -> None:
+    def _note_killed(self, now_ms: int) -> None:
         """Note that the watch before this one was killed, unless the machine went down with it."""
         before = self._before
-        if before is None or before.ended or before.boot != beat_boot():
-            return
-        self._notice(
-            Noticed(
-                cause="killed",
-                who="system",
-                first_ms=min(before.beat_ms, now_ms),
-                last_ms=now_ms,
-                blind_s=max(0, now_ms - before.beat_ms) // 1000,
-            )
-        )
+        if before is not None and not before.ended and before.boot == beat_boot():
+            first_ms = min(before.beat_ms, now_ms)
+            self._miss("killed", first_ms, now_ms, blind_s=(now_ms - first_ms) // 1000)
 
     def _write(self, now_ms: int, *, at_once: bool = False, ended: bool = False) -> None:
         watching = self.mechanism

@@ -15,6 +15,7 @@ from shenyu_data.model.alerts import DAY_MS
 from shenyu_data.model.config_watch import WatchTable
 from shenyu_data.model.distinct import Distinct
 from shenyu_data.model.layout import HISTORIES, USERS
+from shenyu_data.model.watch_pauses import OTHERS, Names, Pauses
 from shenyu_data.model.watch_terms import (
     OPENED,
     REMOVED,
@@ -32,9 +33,6 @@ KNOWN_DAYS = 7
 _KEPT_DAYS = 30
 _MOST_GROUPS = 64
 _MOST_PROGRAMS = 5
-_MOST_NAMED = 8
-_MOST_TOLD = 512
-_OTHERS = "others"
 
 
 class Peak(msgspec.Struct):
@@ -77,11 +75,6 @@ class _Stranger:
         self.documents = Distinct()
 
 
-class _Pause(msgspec.Struct):
-    until_ms: int
-    length_ms: int
-
-
 class Tally:
     """Counts accesses, and says what of them is no ordinary use. ``accounts`` are those of the
     table as numbers; ``ordinary`` is what was seen on the days before, by group.
@@ -102,9 +95,8 @@ class Tally:
         self._hours = table.minutes()
         self._groups: dict[str, _Group] = {}
         self._strangers: dict[tuple[Cause, str], _Stranger] = {}
-        self._pauses: dict[tuple[Cause, str], _Pause] = {}
-        self._named: dict[tuple[Cause, str], set[str]] = {}
-        self._named_ms = 0
+        self._pauses = Pauses(table.window_ms())
+        self._names = Names()
         self._due: list[Noticed] = []
         self._now_ms = 0
         self._odd = False
@@ -115,9 +107,7 @@ class Tally:
         if self._hours is not None:
             now = datetime.fromtimestamp(now_ms / 1000, self._zone)
             self._odd = not _within(now.hour * 60 + now.minute, self._hours)
-        if not 0 <= now_ms - self._named_ms < DAY_MS:
-            self._named_ms = now_ms
-            self._named.clear()
+        self._names.at(now_ms)
         for name, group in list(self._groups.items()):
             if not 0 <= now_ms - group.since_ms < self._table.window_ms():
                 self._end_window(name, group)
@@ -162,7 +152,7 @@ class Tally:
         group = self._groups.get(name)
         if group is None:
             if len(self._groups) >= _MOST_GROUPS:
-                name = _OTHERS
+                name = OTHERS
                 group = self._groups.get(name)
             if group is None:
                 group = self._groups[name] = _Group(self._now_ms)
@@ -180,30 +170,14 @@ class Tally:
             self._strange("hours", actor, path)
 
     def _strange(self, cause: Cause, actor: Actor, path: bytes) -> None:
-        who = self._who(cause, actor)
+        program = actor.program if cause in ("writer", "program") else ""
+        who = self._names.who(cause, _group_name(actor), program)
         stranger = self._strangers.get((cause, who))
         if stranger is None:
             stranger = self._strangers[cause, who] = _Stranger(actor, self._now_ms)
         stranger.last_ms = self._now_ms
         stranger.accesses += 1
         stranger.documents.add(path)
-
-    def _who(self, cause: Cause, actor: Actor) -> str:
-        """Return of whom it is told: an account, and of the first few programs of a day each by
-        itself, as anybody may copy one under a thousand names.
-        """
-        name = _group_name(actor)
-        named = self._named.get((cause, name))
-        if named is None:
-            if len(self._named) >= _MOST_GROUPS:
-                return _OTHERS
-            named = self._named[cause, name] = set()
-        if cause not in ("writer", "program") or not actor.program:
-            return name
-        if actor.program not in named and len(named) >= _MOST_NAMED:
-            return name
-        named.add(actor.program)
-        return f"{name}:{actor.program}"
 
     def judge(self) -> list[Noticed]:
         """Return what is to be told now: each cause and account once, and then again at longer and
@@ -213,10 +187,10 @@ class Tally:
             for cause, count, limit in self._counts(name, group):
                 if limit is not None and count >= limit and cause not in group.told:
                     group.told[cause] = count
-                    if self._may_tell(cause, name):
+                    if self._pauses.may_tell(cause, name, self._now_ms):
                         self._due.append(_bulk(cause, name, group))
         for (cause, who), stranger in list(self._strangers.items()):
-            if self._may_tell(cause, who):
+            if self._pauses.may_tell(cause, who, self._now_ms):
                 self._due.append(_stranger(cause, who, stranger))
                 del self._strangers[cause, who]
         due, self._due = self._due, []
@@ -262,20 +236,6 @@ class Tally:
             del days[:-_KEPT_DAYS]
         days[-1].users = max(days[-1].users, len(group.users))
         days[-1].removed = max(days[-1].removed, len(group.removed))
-
-    def _may_tell(self, cause: Cause, who: str) -> bool:
-        now_ms, window_ms = self._now_ms, self._table.window_ms()
-        pause = self._pauses.get((cause, who))
-        if pause is None or not -DAY_MS <= pause.until_ms - now_ms <= pause.length_ms:
-            if len(self._pauses) >= _MOST_TOLD:
-                self._pauses = {k: v for k, v in self._pauses.items() if v.until_ms > now_ms}
-            self._pauses[cause, who] = _Pause(now_ms + window_ms, window_ms)
-            return True
-        if now_ms < pause.until_ms:
-            return False
-        pause.length_ms = min(pause.length_ms * 2, DAY_MS)
-        pause.until_ms = now_ms + pause.length_ms
-        return True
 
 
 def _group_name(actor: Actor) -> str:

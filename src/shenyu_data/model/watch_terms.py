@@ -81,6 +81,20 @@ class Noticed(msgspec.Struct, frozen=True, kw_only=True):
         return found
 
 
+def joined(before: Noticed, item: Noticed) -> Noticed:
+    """Return two that were noticed of the same as one."""
+    return msgspec.structs.replace(
+        item,
+        first_ms=min(before.first_ms, item.first_ms),
+        programs=list(dict.fromkeys([*item.programs, *before.programs]))[:5],
+        accesses=before.accesses + item.accesses,
+        users=max(before.users, item.users),
+        documents=max(before.documents, item.documents),
+        dropped=item.dropped if item.cause == "part" else before.dropped + item.dropped,
+        blind_s=before.blind_s + item.blind_s,
+    )
+
+
 def owner_of(path: bytes) -> bytes | None:
     """Return which user of the application a path belongs to; None if it is nobody's."""
     first, _, rest = path.partition(b"/")
