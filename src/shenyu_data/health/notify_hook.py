@@ -83,7 +83,7 @@ def carry(state: str, settings: Settings, monitor: Monitor) -> None:
     global _carrier, _more
     with _turn:
         _more = True
-        if _carrier is not None:
+        if _carrier is not None and _carrier.is_alive():  # one that failed is no carrier any more
             return
         _carrier = threading.Thread(
             target=_carry, args=(state, settings, monitor), name="notifications", daemon=True
