@@ -344,6 +344,29 @@ def test_a_year_of_all_troubles_is_no_storm(machine: Machine) -> None:
     assert sum(counts.values()) < 120
 
 
+def test_what_stands_when_the_state_is_lost_is_told_again_and_resolved(tmp_path: Path) -> None:
+    before = Machine(tmp_path / "before")
+    before.days(3)
+    before.exits["backup"] = (1, {"degraded": True})
+    before.days(1)
+    assert before.standing() == ["backup-degraded"]
+    machine = Machine(tmp_path / "after")
+    machine.now_ms = machine.true_ms = before.now_ms
+    machine.note_keys()
+    known = recall(machine.store, REPOSITORY, KnownRepository)
+    assert known is not None
+    found = msgspec.structs.replace(known, newest_ms=before.now_ms, degraded=1)
+    note(machine.store, REPOSITORY, machine.now_ms, found)
+    machine.step()
+    assert machine.standing() == ["backup-degraded"]
+    machine.days(3)
+    assert machine.standing() == []
+    assert machine.counts() == {
+        ("backup-degraded", "raised"): 1,
+        ("backup-degraded", "resolved"): 1,
+    }
+
+
 def test_nothing_runs_the_jobs_any_more(machine: Machine) -> None:
     """``serve`` is gone, and somebody looks now and then."""
     machine.days(3)
