@@ -18,7 +18,7 @@ from shenyu_data.health.runs import birth_of
 from shenyu_data.health.schedule import open_schedule
 from shenyu_data.health.scheduler import Work
 from shenyu_data.health.watch_keeper import FIRST_PAUSE_MS, MOST_PAUSE_MS, WatchKeeper
-from shenyu_data.health.watch_processes import BELIEVED_MS, GONE, UNSEEN, Processes, look_at
+from shenyu_data.health.watch_processes import BELIEVED_MS, GONE, Processes, look_at
 from shenyu_data.model.config_watch import WatchTable
 from shenyu_data.model.monitor import CollectingMonitor
 from shenyu_data.operations.configuration import load_settings
@@ -91,7 +91,6 @@ def test_one_that_is_gone_is_what_its_number_was_a_moment_ago(
     actor = known.actor_of(sleeping.pid, NOW, gone=False)
     assert known.actor_of(sleeping.pid, NOW + BELIEVED_MS - 1, gone=True) is actor
     assert known.actor_of(sleeping.pid, NOW + BELIEVED_MS, gone=True) is GONE
-    assert known.actor_of(0, NOW, gone=False) is UNSEEN
 
 
 def test_a_number_that_another_process_has_now_is_looked_at_again(tmp_path: Path) -> None:
@@ -266,6 +265,19 @@ def test_one_that_is_wanted_no_more_is_stopped(tmp_path: Path) -> None:
     kept.tick(NOW + 1000)
     assert kept.begun[-1].status == 0
     assert kept.monitor.findings == []
+
+
+def test_one_that_is_to_notice_something_else_is_begun_anew(tmp_path: Path) -> None:
+    kept = Kept(tmp_path)
+    kept.tick(NOW)
+    table = WatchTable(enabled=True, users=50)
+    kept.work = msgspec.structs.replace(
+        kept.work, settings=msgspec.structs.replace(kept.work.settings, watch=table)
+    )
+    kept.tick(NOW + 1000)
+    assert kept.begun[0].status == 0
+    kept.tick(NOW + 2000)
+    assert len(kept.begun) == 2
 
 
 def test_it_is_begun_only_where_it_is_wanted(tmp_path: Path) -> None:

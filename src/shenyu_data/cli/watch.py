@@ -6,6 +6,8 @@ import os
 import pwd
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import click
@@ -30,6 +32,7 @@ from shenyu_data.model.findings import printable
 from shenyu_data.model.watch_terms import OPENED, REMOVED, WRITTEN, Actor, Noticed
 from shenyu_data.operations.places import state_folder, state_of
 
+_PRIORITY = -10
 _WORDS = ((OPENED, "opened"), (WRITTEN, "written"), (REMOVED, "removed"))
 
 
@@ -83,6 +86,7 @@ def watch_command(
         json_log(log_format == "json"),
         only_one(state, call.monitor, "watch", "watches this data directory"),
         Wakeups(reloads_on_hangup=False) as wakeups,
+        _before_others(),
     ):
         watcher = Watcher(
             *(data, state, settings, open_zone(timezone, os.environ)[0]),
@@ -103,6 +107,20 @@ def watch_command(
     call.finish(
         _document(stats), "", findings=bool(stats.noticed) or bool(call.monitor.count("error"))
     )
+
+
+@contextmanager
+def _before_others() -> Iterator[None]:
+    """Have this process run before others, if it may: so that short ones are seen while they are
+    there.
+    """
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    try:
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, 0, min(_PRIORITY, before))
+        yield
+    finally:
+        os.setpriority(os.PRIO_PROCESS, 0, before)
 
 
 def _numbers(accounts: list[str] | None) -> frozenset[int] | None:

@@ -14,6 +14,7 @@ import time
 from shenyu_data.health.events import Tell
 from shenyu_data.health.jobs import Launch, Process, launch
 from shenyu_data.health.scheduler import Work
+from shenyu_data.model.config_watch import WatchTable
 from shenyu_data.model.errors import EXIT_DONE, EXIT_FINDINGS
 from shenyu_data.model.findings import Finding
 from shenyu_data.model.monitor import Monitor
@@ -34,19 +35,24 @@ class WatchKeeper:
         self._tell = tell
         self._start = start
         self._process: Process | None = None
+        self._table: WatchTable | None = None
         self._began_ms = 0
         self._next_ms: int | None = None
         self._pause_ms = FIRST_PAUSE_MS
         self._complained = False
 
     def tick(self, now_ms: int, work: Work) -> None:
-        """Begin a watch if one is wanted and none runs; stop it if none is wanted any more."""
+        """Begin a watch if one is wanted and none runs; stop it if none is wanted any more, or what
+        it is to notice has changed.
+        """
         process = self._process
         if process is not None and process.poll() is not None:
             self._ended(process.wait(), now_ms)
-        if not work.settings.watch.enabled:
+        if not work.settings.watch.enabled or work.settings.watch != self._table:
             self.end()
             self._next_ms = None
+            self._table = work.settings.watch
+        if not work.settings.watch.enabled:
             return
         is_early = self._next_ms is not None and 0 < self._next_ms - now_ms <= MOST_PAUSE_MS
         if self._process is None and not is_early:

@@ -73,8 +73,6 @@ class Processes:
 
     def actor_of(self, pid: int, now_ms: int, *, gone: bool) -> Actor:
         """Return who a process is or was; ``gone``: it has ended since."""
-        if pid <= 0:
-            return UNSEEN
         known = self._known.get(pid)
         age_ms = now_ms - known.checked_ms if known is not None else -1
         if known is not None and 0 <= age_ms < (BELIEVED_MS if gone else CHECKED_MS):

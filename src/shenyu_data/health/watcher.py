@@ -159,6 +159,7 @@ class Watcher:
     def _handle(self, touches: Sequence[Touch]) -> None:
         self._busy = True
         tally, now_ms = self._tally, self._now_ms
+        unknown = GONE if self.mechanism is None or self.mechanism.tells_process else UNSEEN
         tally.at(now_ms)
         own: tuple[bool, bool] | None = None
         actors: dict[tuple[int, bool], Actor] = {}
@@ -166,7 +167,8 @@ class Watcher:
             what, path, pid, gone = touch
             actor = actors.get((pid, gone))
             if actor is None:
-                actor = self._processes.actor_of(pid, now_ms, gone=gone)
+                # A process of another namespace of numbers has none here.
+                actor = self._processes.actor_of(pid, now_ms, gone=gone) if pid else unknown
                 actors[pid, gone] = actor
             if actor is UNSEEN or actor is GONE:
                 own = own or self._own.under_way(now_ms)
