@@ -24,6 +24,7 @@ from shenyu_data.health.audit import append, entries
 from shenyu_data.health.runs import begin_run, birth_of, end_run
 from shenyu_data.health.store import open_store
 from shenyu_data.health.watch_notes import noticed_since, recall_beat
+from shenyu_data.health.watch_own import LATE_MS
 from shenyu_data.health.watch_sight import MECHANISMS
 from shenyu_data.health.watcher import IDLE_MS, Watcher
 from shenyu_data.model.alerts import DAY_MS
@@ -496,6 +497,7 @@ def test_a_run_of_this_program_is_none_of_the_findings(
         process.stdin.flush()
         process.wait()
         end_run(store, run, START, "good")
+    watch.now_ms += 10 * LATE_MS  # what it did is not told any more
     shell("cat histories/*/*.json", data)
     watch.pass_until(watch.causes)
 
