@@ -19,7 +19,7 @@ from shenyu_data.datadir.folder import FILE_FLAGS, FOLDER_FLAGS, open_folder
 from shenyu_data.datadir.made import look_of
 from shenyu_data.datadir.replace import Attributes
 from shenyu_data.model.layout import NEW_PREFIX, is_passing
-from shenyu_data.storage.atomic import passing_file, set_attributes, write_all
+from shenyu_data.storage.atomic import write_passing
 
 _OWNERS = 0o700
 _FIRST = 1 << 31  # the numbers below are those of files that are written where they belong
@@ -106,30 +106,59 @@ class Aside:
             self._moves[number] = self._moves[number]._replace(attributes=attributes)
         return new
 
-    def add(self, path: bytes, data: bytes, attributes: Attributes, *, folder: bool) -> None:
-        """Write a document that is to be at ``path``; ``folder``: in one that is made aside, too.
+    def add(
+        self,
+        path: bytes,
+        data: bytes,
+        mode: int,
+        owner: tuple[int, int] | None,
+        mtime_ns: int | None,
+    ) -> None:
+        """Write a document that is to be at ``path``.
 
         Raises OSError, FileExistsError if there is one of that path: then nothing of it is left.
         """
-        above, _, name = path.rpartition(b"/")
-        if folder:
-            number = self._numbers.get(above)
-            if number is None:
-                self.add_folder(above, None)
-                number = self._numbers[above]
-            made = _write(self._enter(number), name, data, attributes, look=self._watched)
-            if made is not None:
-                self._looks[number] += look_of(name, made, named=True)
-            self._documents[number] = self._documents.get(number, 0) + 1
-            return
         if path in self._numbers:
             raise FileExistsError(path)
         number = len(self._moves)
-        made = _write(self._there(), b"%d" % number, data, attributes, look=self._watched)
+        made = write_passing(
+            b"%d" % number,
+            data,
+            folder=self._there(),
+            mode=mode,
+            owner=owner,
+            mtime_ns=mtime_ns,
+            look=self._watched,
+        )
+        name = path.rpartition(b"/")[2]
         look = look_of(name, made, named=False) if made is not None else b""
         self._looks.append(bytearray(look))
         self._numbers[path] = number
         self._moves.append(Move(number, path, 1, False))
+
+    def add_inside(
+        self,
+        folder: bytes,
+        name: bytes,
+        data: bytes,
+        mode: int,
+        owner: tuple[int, int] | None,
+        mtime_ns: int | None,
+    ) -> None:
+        """As :meth:`add`, but in a folder that was added."""
+        number = self._numbers[folder]
+        made = write_passing(
+            name,
+            data,
+            folder=self._enter(number),
+            mode=mode,
+            owner=owner,
+            mtime_ns=mtime_ns,
+            look=self._watched,
+        )
+        if made is not None:
+            self._looks[number] += look_of(name, made, named=True)
+        self._documents[number] = self._documents.get(number, 0) + 1
 
     def _there(self) -> int:
         if self._top is None:
@@ -231,16 +260,6 @@ def sweep_asides(root: int, runs: Collection[str]) -> None:
     for name in map(os.fsencode, os.listdir(root)):
         if name.startswith(prefixes) and is_passing(name):
             remove_aside(root, name)
-
-
-def _write(
-    folder: int, name: bytes, data: bytes, attributes: Attributes, *, look: bool
-) -> os.stat_result | None:
-    with passing_file(name, folder=folder) as descriptor:
-        write_all(descriptor, [data])
-        mode, owner, mtime_ns = attributes
-        set_attributes(descriptor, mode=mode, owner=owner, mtime_ns=mtime_ns)
-        return os.fstat(descriptor) if look else None
 
 
 def _read(folder: int, name: bytes, path: bytes) -> Back:

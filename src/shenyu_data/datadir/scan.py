@@ -170,22 +170,22 @@ def _scan_subfolder(
 def _scan_folder(descriptor: int, prefix: bytes, owner: bytes, scan: Scan) -> list[bytes]:
     """Add a folder's entries to the scan; return the names of the folders among them."""
     subfolders = []
-    entries = scan.entries
+    add = scan.entries.append
+    place = Place.IN_HISTORY_FOLDER
     try:
         # For the few files of a history folder this is faster than os.scandir.
-        for listed in os.listdir(descriptor):
+        for name in map(os.fsencode, os.listdir(descriptor)):
             try:
-                found = os.stat(listed, dir_fd=descriptor, follow_symlinks=False)
+                found = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
             except FileNotFoundError:
                 continue
-            name = os.fsencode(listed)
-            if is_passing(name):
+            if name[:1] == b"." and is_passing(name):
                 path = path_of(owner, Place.IN_HISTORY_FOLDER, prefix + name)
                 scan.note_passing(path, found)
                 continue
             if prefix:
                 name = prefix + name
-            entries.append(Found(Place.IN_HISTORY_FOLDER, name, found))
+            add(Found(place, name, found))
             if stat.S_ISDIR(found.st_mode):
                 subfolders.append(name)
     except OSError as error:

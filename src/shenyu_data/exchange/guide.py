@@ -26,11 +26,10 @@ class Names:
 
     An array of chats is one of the application's, which reads it under its own names only. A single
     chat is the guide's, whose layout goes by any name: it gets the number that the guide's import
-    gives it. ``counts`` counts the application's names, and under the empty one all others.
+    gives it.
     """
 
-    def __init__(self, counts: dict[bytes, int] | None = None) -> None:
-        self._counts = counts
+    def __init__(self) -> None:
         self._count = self._arrays = 0
 
     def next(self, value: bytes) -> bytes:
@@ -39,13 +38,16 @@ class Names:
         if value[:1] != b"{" and value.lstrip()[:1] == b"[":
             self._arrays += 1
             if self._arrays <= len(ARRAY_NAMES):
-                name = ARRAY_NAMES[self._arrays - 1]
-                if self._counts is not None:
-                    self._counts[name] = self._counts.get(name, 0) + 1
-                return name
-        if self._counts is not None:
-            self._counts[b""] = self._counts.get(b"", 0) + 1
+                return ARRAY_NAMES[self._arrays - 1]
         return b"%d.json" % index
+
+    def add_to(self, counts: dict[bytes, int]) -> None:
+        """Count the application's names that were given, and under the empty one all others."""
+        arrays = ARRAY_NAMES[: self._arrays]
+        for name in arrays:
+            counts[name] = counts.get(name, 0) + 1
+        if others := self._count - len(arrays):
+            counts[b""] = counts.get(b"", 0) + others
 
 
 def ending(*, some: bool) -> bytes:

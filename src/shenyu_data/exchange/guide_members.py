@@ -66,11 +66,14 @@ def histories_of(
     if not isinstance(folder, Item):
         stream.value()
         return
-    names = Names(counts)
-    for _ in stream.elements():
-        value = stream.value()
-        path = b"%b/%b" % (folder.path, names.next(value))
-        yield GuideDocument("histories", key, path, stream.position - len(value), value)
+    names = Names()
+    try:
+        for _ in stream.elements():
+            value = stream.value()
+            path = b"%b/%b" % (folder.path, names.next(value))
+            yield GuideDocument("histories", key, path, stream.position - len(value), value)
+    finally:
+        names.add_to(counts)
 
 
 def user_path(key: str) -> bytes | None:

@@ -92,12 +92,11 @@ class GuideStretch:
                 yield folder
                 continue
             yield folder
-            names = Names(self.names)
-            for raw in values:
-                value = bytes(raw)
-                yield record_of(
-                    "histories", key, b"%b/%b" % (folder.path, names.next(value)), value
-                )
+            names = Names()
+            for value in map(bytes, values):
+                path = b"%b/%b" % (folder.path, names.next(value))
+                yield record_of("histories", key, path, value)
+            names.add_to(self.names)
 
     def _one_by_one(self, text: bytes) -> Iterator[Record]:
         stream = JsonStream(io.BytesIO(text).read)

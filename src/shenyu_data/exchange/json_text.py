@@ -16,9 +16,17 @@ MOST_DEPTH = 900
 """Where parsers give up depends on who calls them; what is written here must be read elsewhere."""
 
 _TOO_DEEP = b"\n" + b"  " * (MOST_DEPTH + 1)
+_DEEP_BYTES = MOST_DEPTH * MOST_DEPTH
+"""What is deeper has at least so many blanks: a line at each depth."""
+
 _GROWTH = 4
 _FREE_BYTES = 1 << 20
 """Indenting may make so many times its size of a document, and this."""
+
+_SMALL_BYTES = 4 << 10
+"""A document of so few bytes is not asked: it becomes 6 MB at most, and most are so small."""
+
+_format = msgspec.json.format
 
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
@@ -30,40 +38,36 @@ def indented(data: bytes, column: int = 0) -> bytes:
     One that is nested so deep that it would be nothing but blanks stays as it is. Raise ValueError
     if it is no JSON, or nested deeper than :data:`MOST_DEPTH`.
     """
-    opening = _opening(data)
-    depth = _depth_of_blanks(data, opening)
+    depth = _depth_of_blanks(data) if len(data) > _SMALL_BYTES else 0
     try:
-        text = msgspec.json.format(data, indent=-1 if depth else 2)
+        text = _format(data, indent=-1 if depth else 2)
         if not text.isascii():
             text.decode()
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         text = _as_the_application_writes(data, None if depth else 2)
-    if depth > MOST_DEPTH or (opening > MOST_DEPTH and _TOO_DEEP in text):
+    if depth > MOST_DEPTH or (len(text) > _DEEP_BYTES and _TOO_DEEP in text):
         raise ValueError(f"nested deeper than {MOST_DEPTH} levels")
     # A string holds no line end as it is, so each of these ends a line.
     return text.replace(b"\n", b"\n" + b" " * column) if column else text
 
 
-def _depth_of_blanks(data: bytes, opening: int) -> int:
+def _depth_of_blanks(data: bytes) -> int:
     """Return how deep a document is nested that is a bomb, a few bytes a line and each far to the
-    right; 0 if it is none. ``opening``: how many brackets open in it, in text too.
+    right; 0 if it is none.
     """
     most = _GROWTH * len(data) + _FREE_BYTES
+    opening = data.count(b"[") + data.count(b"{")  # in text, too
     if 2 * opening * (2 * opening + len(data)) <= most:  # whatever it is: nearly all are so
         return 0
     if 2 * opening * _lines(data, opening) <= most:  # however deep it is, and what is text
         return 0
     marks = _STRING.sub(b"", data)
-    opening = _opening(marks)
+    opening = marks.count(b"[") + marks.count(b"{")
     lines = _lines(marks, opening)
     if 2 * opening * lines <= most:
         return 0
     depth = max(accumulate(_STEPS.get(byte, 0) for byte in marks), default=0)
     return depth if 2 * depth * lines > most else 0
-
-
-def _opening(data: bytes) -> int:
-    return data.count(b"[") + data.count(b"{")
 
 
 def _lines(data: bytes, opening: int) -> int:

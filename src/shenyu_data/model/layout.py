@@ -46,11 +46,17 @@ class Place(IntEnum):
     ANYWHERE = 4  # <name>, a path from the data directory; the only place of shared entries
 
 
+# Looked up once: these are asked for every document.
+_IN_HISTORY_FOLDER = int(Place.IN_HISTORY_FOLDER)
+_USER_FILE_GZIP = int(Place.USER_FILE_GZIP)
+_HISTORY_SUFFIXES = (JSON_SUFFIX, GZIP_SUFFIX)
+
+
 def path_of(owner: bytes, place: int, name: bytes) -> bytes:
     """Given an owner's name, a place and the name there, return the path under the data
     directory.
     """
-    if place == Place.IN_HISTORY_FOLDER:
+    if place == _IN_HISTORY_FOLDER:
         return b"histories/%b/%b" % (owner, name)
     if place == Place.USER_FILE:
         return b"users/%b.json" % owner
@@ -96,13 +102,13 @@ def kind_of(place: int, name: bytes) -> Kind:
     Only what the application itself could read or once read counts as a user or a history: a
     ``.json`` or ``.json.gz`` directly in its folder. The rest is ``other``, kept byte for byte.
     """
-    if place <= Place.USER_FILE_GZIP:
+    if place <= _USER_FILE_GZIP:
         return "user"
     if (
-        place == Place.IN_HISTORY_FOLDER
-        and name.endswith((JSON_SUFFIX, GZIP_SUFFIX))
+        place == _IN_HISTORY_FOLDER
+        and name.endswith(_HISTORY_SUFFIXES)
         and b"/" not in name
-        and not name.startswith(b".")
+        and name[:1] != b"."
     ):
         return "history"
     return "other"

@@ -9,6 +9,9 @@ from typing import Any
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
+from msgspec.structs import astuple
+
+from shenyu_data.model.activity import AHEAD_MS, moment_ms
 
 
 class _Times(Struct):
@@ -19,6 +22,15 @@ class _Times(Struct):
     date: Any = UNSET
     created_at: Any = UNSET
     createdAt: Any = UNSET
+
+    def times_ms(self, latest_ms: int) -> list[int]:
+        """Return the times that it has, but those after the latest that may be."""
+        moments = [moment_ms(time) for time in astuple(self)[:_TIMES] if time is not UNSET]
+        return [int(moment) for moment in moments if moment is not None and moment <= latest_ms]
+
+
+_TIMELESS = _Times()  # as most messages are
+_TIMES = len(_Times.__struct_fields__)
 
 
 class QuickChat(_Times):
@@ -37,6 +49,20 @@ class QuickChat(_Times):
         if self.messages is not UNSET:
             value["messages"] = list(filter(None, value["messages"]))  # type: ignore[call-overload]
         return value
+
+    def last_active_ms(self, now_ms: int) -> int | None:
+        """Return when the chat was last active, as ``activity.last_activity`` has it of the value;
+        None if it does not say.
+        """
+        latest_ms = now_ms + AHEAD_MS
+        if self.messages is not UNSET:
+            timed = [message for message in self.messages if message != _TIMELESS]
+            if times := [time for message in timed for time in message.times_ms(latest_ms)]:
+                return max(times)
+        if times := self.times_ms(latest_ms):
+            return max(times)
+        began = moment_ms(self.id, dates=False)
+        return int(began) if began is not None and began <= latest_ms else None
 
 
 decode_quick_chat = msgspec.json.Decoder(QuickChat).decode

@@ -127,7 +127,8 @@ class ImportWriter:
             self._options.policy,
             gone,
             self._owner,
-            self._digests if self._notes.kept else None,
+            self._digests if self._saves else None,
+            noted=self._notes.kept,
             exact=self._options.exact,
             watched=self._options.quiet_s > 0,
             resumed=self._resumed is not None,
@@ -350,15 +351,9 @@ class ImportWriter:
     def _new_step(self, entry: Entry) -> Step | None:
         if not self._notes.kept:
             return None
-        data = entry.item.data
-        return Step(
-            path=entry.path,
-            user=entry.user,
-            chat=None,
-            snapshot=None,
-            before=None,
-            wrote=self._digests.of(data) if data is not None else None,
-        )
+        data = entry.item.data if self._saves else None
+        wrote = self._digests.of(data) if data is not None else None
+        return Step(path=entry.path, user=entry.user, wrote=wrote)
 
     def _note_steps(self, batch: list[Waiting]) -> None:
         steps = [item.note for item in batch if isinstance(item.note, Step)]

@@ -169,23 +169,23 @@ def entry_mtime_ns(entry: Entry) -> int | None:
 
 
 def _activity_ns(data: bytes) -> int | None:
-    try:
-        values = _clocks_of(data)
-    except Unparsable:
-        return None
     now_ms = time.time_ns() // 1_000_000
-    clocks = [last_activity(value, 0, now_ms) for value in values]
-    known = [clock.ms for clock in clocks if clock.source != "mtime"]
-    return max(known) * 1_000_000 if known else None
-
-
-def _clocks_of(data: bytes) -> list[dict[str, object]] | list[object]:
-    """Return the chats of a history, of most only what their clocks need."""
     try:
-        quick = decode_quick_chats(data) if data[:1] == b"[" else [decode_quick_chat(data)]
-        return [chat.value() for chat in quick]
+        chats = decode_quick_chats(data) if data[:1] == b"[" else [decode_quick_chat(data)]
+        known = [chat.last_active_ms(now_ms) for chat in chats]
     except (ValueError, RecursionError):
-        return [chat.value for chat in read_history(data).chats]
+        known = _activity_of_odd_chats(data, now_ms)
+    moments = [moment_ms for moment_ms in known if moment_ms is not None]
+    return max(moments) * 1_000_000 if moments else None
+
+
+def _activity_of_odd_chats(data: bytes, now_ms: int) -> list[int | None]:
+    try:
+        chats = read_history(data).chats
+    except Unparsable:
+        return []
+    clocks = [last_activity(chat.value, 0, now_ms) for chat in chats]
+    return [clock.ms for clock in clocks if clock.source != "mtime"]
 
 
 def _clock_ns(entry: Entry) -> int:

@@ -16,7 +16,8 @@ from shenyu_data.operations.workers import open_executor, run_tasks
 T = TypeVar("T")
 R = TypeVar("R")
 
-_WAITING_A_JOB = 2
+_WAITING_A_JOB = 8
+"""So that workers have enough to do while what they wrote is made durable."""
 
 
 def work_through(

@@ -21,8 +21,8 @@ MOST_STEPS = 100_000
 
 _MOST_SEALED = 10_000
 
-_BATCH_BYTES = 128 << 20
-"""So much is made durable, and then named, at a time."""
+_BATCH_BYTES = 32 << 20
+"""So much is made durable, and then named, at a time, while workers write what comes next."""
 
 _LEFT_BYTES = 8 << 20
 """So much is left to the main process, in memory, at a time."""

@@ -269,10 +269,11 @@ class _Planner:
         if entry.user is not None and self._gone(entry.user):
             tally.erased.add(entry.user)
             return
-        if entry.item.kind == "folder":
+        kind = entry.item.kind
+        if kind == "folder":
             tally.folders += 1
             return
-        if entry.item.kind == "link":
+        if kind == "link":
             tally.links += 1
             return
         tally.documents += 1

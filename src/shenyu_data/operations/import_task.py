@@ -23,8 +23,8 @@ from shenyu_data.operations.journal import Digests, Folder, Step, encoded
 class WriteTask(NamedTuple):
     """A part of an export to be written aside, into the folder ``name`` of the data directory.
 
-    ``owner``: whom new files belong to. ``digests`` None: no journal is kept of it any more.
-    ``watched``: what is made will be watched. ``resumed``: what is there may be what the last
+    ``owner``: whom new files belong to. ``noted``: it is written down in the journal; with
+    ``digests`` of what is written, if it may be taken back. ``watched``: what is made will be watched. ``resumed``: what is there may be what the last
     import made, which was killed.
     """
 
@@ -35,6 +35,7 @@ class WriteTask(NamedTuple):
     gone: Gone
     owner: tuple[int, int] | None
     digests: Digests | None
+    noted: bool
     exact: bool
     watched: bool
     resumed: bool
@@ -88,6 +89,8 @@ class _Writer:
         self._histories = self._open(HISTORIES)
         self._looked_at: tuple[bytes, bool] | None = None
         self._added: bytes | None = None  # the folder that came last, if it is a new one
+        self._user: bytes | None = None  # whose entry came last, and whether he was erased
+        self._is_gone = False
 
     def close(self) -> None:
         """Close all folders."""
@@ -108,9 +111,13 @@ class _Writer:
     def take(self, entry: Entry) -> None:
         """Write an entry aside, if it is one of the new ones; leave it otherwise."""
         self._done.entries += 1
-        if entry.user is not None and self._task.gone(entry.user):
-            self._done.erased.add(entry.user)
-            return
+        user = entry.user
+        if user is not None:
+            if user != self._user:
+                self._user, self._is_gone = user, self._task.gone(user)
+            if self._is_gone:
+                self._done.erased.add(user)
+                return
         try:
             if not self._is_taken(entry):
                 self._done.left.append(entry)
@@ -131,17 +138,17 @@ class _Writer:
         if item.kind != "file" or item.same is not None:
             return False
         if above == self._added:
-            self._write(entry, folder=True)
+            self._write(entry, above, name)
             return True
         inside = above.startswith(b"histories/") and above.count(b"/") == 1
         if inside and self._is_new_folder(above):
             if self.aside.add_folder(above, None):
                 self._note(Folder(above))
             self._added = above
-            self._write(entry, folder=True)
+            self._write(entry, above, name)
             return True
         if above == USERS and self._is_missing(self._users, name):
-            self._write(entry, folder=False)
+            self._write(entry, None, name)
             return True
         return (inside or above == USERS) and self._is_settled(entry, above, name)
 
@@ -161,28 +168,24 @@ class _Writer:
             return True
         return False
 
-    def _write(self, entry: Entry, *, folder: bool) -> None:
-        data = entry.item.data or b""
-        attributes = Attributes(entry.item.mode, self._owner_of(entry), entry_mtime_ns(entry))
-        self.aside.add(entry.path, data, attributes, folder=folder)
+    def _write(self, entry: Entry, folder: bytes | None, name: bytes) -> None:
+        """Write a document aside, in a folder that is aside, too, or alone."""
+        item, task = entry.item, self._task
+        data = item.data or b""
+        owner = self._owner_of(entry)
+        mtime_ns = entry_mtime_ns(entry)
+        if folder is None:
+            self.aside.add(item.path, data, item.mode, owner, mtime_ns)
+        else:
+            self.aside.add_inside(folder, name, data, item.mode, owner, mtime_ns)
         self._done.written_bytes += len(data)
-        if self._task.digests is None:
-            return
-        self._done.steps += 1
-        wrote = self._task.digests.of(data)
-        self.notes.append(
-            Step(
-                path=entry.path,
-                user=entry.user,
-                chat=None,
-                snapshot=None,
-                before=None,
-                wrote=wrote,
-            )
-        )
+        if task.noted:
+            self._done.steps += 1
+            wrote = task.digests.of(data) if task.digests is not None else None
+            self.notes.append(Step(path=item.path, user=entry.user, wrote=wrote))
 
     def _note(self, folder: Folder) -> None:
-        if self._task.digests is not None:
+        if self._task.noted:
             self.notes.append(folder)
 
     def _is_settled(self, entry: Entry, above: bytes, name: bytes) -> bool:

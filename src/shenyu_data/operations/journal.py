@@ -67,7 +67,7 @@ class Saved(msgspec.Struct, frozen=True, tag="saved"):
     snapshot: bytes
 
 
-class Step(msgspec.Struct, frozen=True, tag="step", kw_only=True):
+class Step(msgspec.Struct, frozen=True, tag="step", kw_only=True, omit_defaults=True):
     """One document that is about to be changed: whole, or in one chat.
 
     ``snapshot`` holds what is put there (None: nothing is), ``before`` what was there (None:
@@ -76,11 +76,11 @@ class Step(msgspec.Struct, frozen=True, tag="step", kw_only=True):
     """
 
     path: bytes
-    user: bytes | None
-    chat: str | None
-    snapshot: bytes | None
-    before: bytes | None
-    wrote: bytes | None
+    user: bytes | None = None
+    chat: str | None = None
+    snapshot: bytes | None = None
+    before: bytes | None = None
+    wrote: bytes | None = None
     removed: list[bytes] | None = None
 
 
@@ -124,14 +124,15 @@ class TakenBack(msgspec.Struct, frozen=True, tag="taken_back"):
 
 Line = Began | Saved | Step | Swap | Settled | Folder | FolderGone | Ended | TakenBack
 
-_encode = msgspec.json.Encoder().encode
+_encoder = msgspec.json.Encoder()
+_encode = _encoder.encode
 _decode = msgspec.json.Decoder(Line).decode
 
 
 def encoded(lines: Iterable[Line]) -> bytes:
     """Return lines as they stand in a journal."""
     # Each begins with a line end: a line cut off by a crash must not take the next one along.
-    return b"".join([b"\n" + _encode(line) for line in lines])
+    return b"\n" + _encoder.encode_lines(lines)
 
 
 class Digests:
