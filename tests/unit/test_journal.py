@@ -182,3 +182,10 @@ def test_what_several_processes_write_stays_whole_even_in_pieces(
         os.waitpid(child, 0)
     tokens = [line.token for line in journal.read() if isinstance(line, Swap)]
     assert sorted(tokens) == sorted(f"{name}{number}" for name in "abc" for number in range(50))
+
+
+def test_a_step_is_read_as_older_versions_wrote_it(tmp_path: Path) -> None:
+    journal = begun(tmp_path)
+    line = b'{"type":"step","path":"YQ==","user":null,"chat":null,"snapshot":null,'
+    journal.write_encoded(b"\n" + line + b'"before":null,"wrote":"Yg==","removed":null}')
+    assert journal.lines()[1:] == [Step(path=b"a", wrote=b"b")]

@@ -33,3 +33,10 @@ def test_a_bomb_that_stays_as_it_is_is_not_deeper_either() -> None:
     assert indented(wide) == wide
     with pytest.raises(ValueError, match="nested deeper"):
         indented(b"[" + wide + b"]")
+
+
+@pytest.mark.parametrize("depth", [100, 400, 700, 850, MOST_DEPTH])
+def test_a_small_document_becomes_no_more_than_is_said(depth: int) -> None:
+    data = b"[" * depth + b",".join([b"1"] * ((4096 - 2 * depth) // 2)) + b"]" * depth
+    assert len(data) <= 4096
+    assert 4096 < len(indented(data)) < 6_000_000

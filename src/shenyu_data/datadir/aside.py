@@ -19,7 +19,7 @@ from shenyu_data.datadir.folder import FILE_FLAGS, FOLDER_FLAGS, open_folder
 from shenyu_data.datadir.made import look_of
 from shenyu_data.datadir.replace import Attributes
 from shenyu_data.model.layout import NEW_PREFIX, is_passing
-from shenyu_data.storage.atomic import write_passing
+from shenyu_data.storage.atomic import NEW_FILE_FLAGS, set_attributes, write_all
 
 _OWNERS = 0o700
 _FIRST = 1 << 31  # the numbers below are those of files that are written where they belong
@@ -100,6 +100,7 @@ class Aside:
             os.mkdir(b"%d" % number, _OWNERS, dir_fd=self._there())
             self._moves.append(Move(number, path, 0, True))
             self._looks.append(bytearray())
+            self._documents[number] = 0
             self._numbers[path] = number
         if attributes is not None:
             self._enter(number)
@@ -121,15 +122,7 @@ class Aside:
         if path in self._numbers:
             raise FileExistsError(path)
         number = len(self._moves)
-        made = write_passing(
-            b"%d" % number,
-            data,
-            folder=self._there(),
-            mode=mode,
-            owner=owner,
-            mtime_ns=mtime_ns,
-            look=self._watched,
-        )
+        made = self._write(self._there(), b"%d" % number, data, mode, owner, mtime_ns)
         name = path.rpartition(b"/")[2]
         look = look_of(name, made, named=False) if made is not None else b""
         self._looks.append(bytearray(look))
@@ -147,18 +140,33 @@ class Aside:
     ) -> None:
         """As :meth:`add`, but in a folder that was added."""
         number = self._numbers[folder]
-        made = write_passing(
-            name,
-            data,
-            folder=self._enter(number),
-            mode=mode,
-            owner=owner,
-            mtime_ns=mtime_ns,
-            look=self._watched,
-        )
+        made = self._write(self._enter(number), name, data, mode, owner, mtime_ns)
         if made is not None:
             self._looks[number] += look_of(name, made, named=True)
-        self._documents[number] = self._documents.get(number, 0) + 1
+        self._documents[number] += 1
+
+    def _write(
+        self,
+        folder: int,
+        name: bytes,
+        data: bytes,
+        mode: int,
+        owner: tuple[int, int] | None,
+        mtime_ns: int | None,
+    ) -> os.stat_result | None:
+        """Write a file; return what it looks like, if anybody is going to ask."""
+        descriptor = os.open(name, NEW_FILE_FLAGS, 0o600, dir_fd=folder)
+        try:
+            try:
+                write_all(descriptor, [data])
+                set_attributes(descriptor, mode=mode, owner=owner, mtime_ns=mtime_ns)
+                return os.fstat(descriptor) if self._watched else None
+            finally:
+                os.close(descriptor)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(name, dir_fd=folder)
+            raise
 
     def _there(self) -> int:
         if self._top is None:

@@ -57,8 +57,7 @@ def capture(
         before = seen or os.stat(name, dir_fd=folder, follow_symlinks=False)
         seen = None
         data, found = _read_once(folder, name, before.st_size)
-        stable = _same(before, found, data)
-        if stable:
+        if _same(before, found, data):
             look = outline(kind, path, data)
             if look.state != "torn":
                 return Captured(data, found, look, is_settled(found))

@@ -37,14 +37,16 @@ class GuideDocument(NamedTuple):
 
 def record_of(part: str, key: str, path: bytes | None, value: bytes) -> Record:
     """Return the item that a document makes."""
-    try:
-        if path is not None:
+    if path is not None:
+        try:
             return Item(kind="file", path=path, data=indented(value))
-        why = ""
-    except ValueError as error:
-        why = f"it is no JSON: {error}"
-    place = f"{part} of {printable(key[:SMALL_BYTES])}"
-    return Damage(place, why) if why else LeftOut(place, "such a name leads elsewhere")
+        except ValueError as error:
+            return Damage(_place(part, key), f"it is no JSON: {error}")
+    return LeftOut(_place(part, key), "such a name leads elsewhere")
+
+
+def _place(part: str, key: str) -> str:
+    return f"{part} of {printable(key[:SMALL_BYTES])}"
 
 
 def user_document(stream: JsonStream, key: str) -> GuideDocument:

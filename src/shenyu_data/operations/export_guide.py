@@ -58,9 +58,9 @@ class GuideHistories:
             return
         yield member(name) + b"["
         names, some = Names(), 0
-        file_names, inside = 0, Place.IN_HISTORY_FOLDER
+        file_names = 0
         for found in sorted(scan.entries, key=itemgetter(1)):  # by name
-            if found.place != inside or not _is_history(found):
+            if not _is_history(found):
                 self._lose(source, found, owner)
                 continue
             item = source.item(found, owner)
@@ -137,7 +137,7 @@ def _is_folder(found: Found) -> bool:
 
 
 def _is_history(found: Found) -> bool:
-    return stat.S_ISREG(found.stat.st_mode) and kind_of(found.place, found.name) == "history"
+    return kind_of(found.place, found.name) == "history" and stat.S_ISREG(found.stat.st_mode)
 
 
 _TWIN = "the document is there plain as well, and that is what the export has"

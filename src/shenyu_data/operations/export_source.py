@@ -73,11 +73,13 @@ class Source:
 
     def folder_of(self, path: bytes) -> int:
         """Return the open folder a path stands in. Raises OSError."""
-        above = path.rpartition(b"/")[0]
-        if self._folder is None or self._folder[0] != above:
-            opened = open_folder(self.folders.root, above)
+        return self._folder_at(path.rpartition(b"/")[0])
+
+    def _folder_at(self, path: bytes) -> int:
+        if self._folder is None or self._folder[0] != path:
+            opened = open_folder(self.folders.root, path)
             self.close()
-            self._folder = (above, opened)
+            self._folder = (path, opened)
         return self._folder[1]
 
     def item(self, found: Found, owner: bytes) -> Item | None:
@@ -114,17 +116,19 @@ class Source:
         return Item(kind="link", path=path, data=target, **_attributes(seen))
 
     def _file(self, path: bytes, found: Found) -> Item | None:
-        seen = found.stat
-        name = path.rpartition(b"/")[2]
-        kind = kind_of(found.place, found.name)
+        place, inside, seen = found
+        above, _, name = path.rpartition(b"/")
+        kind = kind_of(place, inside)
         if self._chooses and not self.selection.wants(kind, found.name, seen.st_mtime_ns):
             return None
         same = _same(seen) if seen.st_nlink > 1 else None
         if seen.st_size > MOST_BYTES:
             self.counts.files += 1
             return Item(kind="file", path=path, data=None, same=same, **_attributes(seen))
-        data, seen, outline, _ = capture(self.folder_of(path), name, kind, path, seen)
-        self.moved |= seen.st_ino != found.stat.st_ino
+        listed = seen.st_ino
+        data, seen, outline, _ = capture(self._folder_at(above), name, kind, path, seen)
+        if seen.st_ino != listed:
+            self.moved = True
         torn = outline.state == "torn"
         if self._chooses and kind == "history" and self.selection.by_time and not torn:
             chosen = self._chosen(path, data, seen.st_mtime_ns)
@@ -133,8 +137,9 @@ class Source:
             data = chosen
         if torn:
             self.torn(path)
-        self.counts.files += 1
-        self.counts.file_bytes += len(data)
+        counts = self.counts
+        counts.files += 1
+        counts.file_bytes += len(data)
         # Written out: this is done for every document.
         return Item(
             kind="file",

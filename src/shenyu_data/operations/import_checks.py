@@ -17,7 +17,7 @@ import msgspec
 from shenyu_data.datadir.survey import MAX_DEPTH
 from shenyu_data.exchange.guide_reader import GuideDocuments
 from shenyu_data.exchange.guide_stretch import GuideStretch
-from shenyu_data.exchange.items import Damage, Item, LeftOut
+from shenyu_data.exchange.items import Damage, Item, LeftOut, Piece, PiecesEnd
 from shenyu_data.exchange.native_reader import Counts, NativeLines
 from shenyu_data.model.findings import Finding, printable
 from shenyu_data.model.layout import (
@@ -40,6 +40,7 @@ MOST_PATH_BYTES = 4000
 Part = NativeLines | GuideDocuments | GuideStretch
 """Many entries in a row that are still to be looked into."""
 
+_PIECES = (Piece, PiecesEnd)
 _SET_ID = 0o6000
 _PASSING_MARK = b".shenyu-data-"
 _PLAIN = rb"[A-Za-z0-9_\x80-\xff-][A-Za-z0-9_.\x80-\xff-]{0,127}"
@@ -93,6 +94,19 @@ class Checks:
     def entry(self, record: Item | Damage | LeftOut) -> Entry | None:
         """Return the entry a record makes; None, told and counted, if it makes none."""
         if isinstance(record, Item):
+            if (
+                record.kind == "file"
+                and not record.mode & _SET_ID
+                and (owns := _ORDINARY(record.path)) is not None
+            ):
+                if record.owner is not None and not self._exact:
+                    # Nobody else has seen it yet, and this is done for every entry.
+                    msgspec.structs.force_setattr(record, "owner", None)
+                user, other = owns.groups()
+                size = len(record.data or b"")
+                if user is None:
+                    return Entry(record, other, "user", None, size)
+                return Entry(record, user, "history", None, size)
             return self._checked(record)
         if isinstance(record, LeftOut):
             self._note_unsafe(record.where, record.why)
@@ -131,13 +145,6 @@ class Checks:
 
     def _checked(self, item: Item) -> Entry | None:
         """Return the entry an item makes; None, told and counted, if it is unsafe."""
-        if item.kind == "file" and not item.mode & _SET_ID and (owns := _ORDINARY(item.path)):
-            user, history = owns[1] or owns[2], owns[1] is not None
-            if item.owner is not None and not self._exact:
-                # Nobody else has seen it yet, and this is done for every entry.
-                msgspec.structs.force_setattr(item, "owner", None)
-            kind: Kind = "history" if history else "user"
-            return Entry(item, user, kind, None, len(item.data or b""))
         why = _unsafe_path(item)
         if why is None and item.kind == "link" and not self._exact:
             why = _unsafe_link(item)
@@ -148,8 +155,7 @@ class Checks:
             if item.mode & _SET_ID:
                 item = with_changes(item, mode=item.mode & ~_SET_ID)
             if item.owner is not None:
-                # Nobody else has seen it yet, and this is done for every entry.
-                msgspec.structs.force_setattr(item, "owner", None)
+                item = with_changes(item, owner=None)
         user, kind = whose(item.path)
         kind = kind if item.kind == "file" else "other"
         return Entry(item, user, kind, None, len(item.data or b""))
@@ -176,12 +182,13 @@ class PartEntries:
     def __iter__(self) -> Iterator[Entry]:
         looked = self.looked
         checks = Checks(looked.findings.append, exact=self._exact)
+        check = checks.entry
         take = looked.counts.take if isinstance(self._part, NativeLines) else None
         for record in self._part.records():
             if take is not None:  # only that format says how much there is
                 take(record)
-            if isinstance(record, Item | Damage | LeftOut):
-                entry = checks.entry(record)
+            if not isinstance(record, _PIECES):
+                entry = check(record)
                 if entry is not None:
                     yield entry
         looked.refused, looked.damaged = checks.refused, checks.damaged

@@ -16,8 +16,9 @@ from shenyu_data.operations.workers import open_executor, run_tasks
 T = TypeVar("T")
 R = TypeVar("R")
 
-_WAITING_A_JOB = 8
-"""So that workers have enough to do while what they wrote is made durable."""
+_WAITING_A_JOB = 2
+_WAITING = 12
+"""So many more, that workers have enough to do while what they wrote is made durable."""
 
 
 def work_through(
@@ -36,7 +37,7 @@ def work_through(
     if isinstance(first, Entry) or not first.is_full:
         jobs = 1  # done before another process would have started
     with open_executor(jobs) as executor:
-        waiting = _WAITING_A_JOB * max(jobs, 1)
+        waiting = _WAITING_A_JOB * max(jobs, 1) + _WAITING
         while True:
             stopped: list[Entry | ArchiveError] = []
             tasks = _tasks(parts, task_of, stopped)

@@ -261,15 +261,21 @@ class _Planner:
         self._gone = gone
         self._tally = tally
         self._missing: bytes | None = None
+        self._user: bytes | None = None  # whose entry came last, and whether he was erased
+        self._is_gone = False
 
     def take(self, root: int | None, entry: Entry) -> None:
         """Take an entry into account."""
         tally = self._tally
         tally.entries += 1
-        if entry.user is not None and self._gone(entry.user):
-            tally.erased.add(entry.user)
-            return
-        kind = entry.item.kind
+        item, user, _, _, size = entry
+        if user is not None:
+            if user != self._user:
+                self._user, self._is_gone = user, self._gone(user)
+            if self._is_gone:
+                tally.erased.add(user)
+                return
+        kind = item.kind
         if kind == "folder":
             tally.folders += 1
             return
@@ -277,7 +283,7 @@ class _Planner:
             tally.links += 1
             return
         tally.documents += 1
-        tally.document_bytes += entry.size
+        tally.document_bytes += size
         conflict, message = None, ""
         action: Action
         try:
@@ -300,7 +306,7 @@ class _Planner:
             )
 
     def _action(self, root: int | None, entry: Entry) -> Action:
-        above, _, name = entry.path.rpartition(b"/")
+        above, _, name = entry.item.path.rpartition(b"/")
         if root is None or (self._missing is not None and above == self._missing):
             return "create"
         try:

@@ -24,8 +24,8 @@ class WriteTask(NamedTuple):
     """A part of an export to be written aside, into the folder ``name`` of the data directory.
 
     ``owner``: whom new files belong to. ``noted``: it is written down in the journal; with
-    ``digests`` of what is written, if it may be taken back. ``watched``: what is made will be watched. ``resumed``: what is there may be what the last
-    import made, which was killed.
+    ``digests`` of what is written, if it can ever be taken back. ``watched``: what is made will be
+    watched. ``resumed``: what is there may be what the last import made, which was killed.
     """
 
     part: Part

@@ -63,35 +63,6 @@ def passing_file(name: str | bytes, *, folder: int) -> Iterator[int]:
         raise
 
 
-def write_passing(
-    name: str | bytes,
-    data: bytes,
-    *,
-    folder: int,
-    mode: int,
-    owner: tuple[int, int] | None,
-    mtime_ns: int | None,
-    look: bool,
-) -> os.stat_result | None:
-    """As :func:`passing_file`, of a file with these contents and attributes; return what it looks
-    like, if that is asked for. Written out, as it is done for millions of files.
-    """
-    descriptor = os.open(name, NEW_FILE_FLAGS, 0o600, dir_fd=folder)
-    try:
-        try:
-            written = os.write(descriptor, data)
-            if written < len(data):  # a very large one, or a disk that is filling up
-                write_all(descriptor, [data[written:]])
-            set_attributes(descriptor, mode=mode, owner=owner, mtime_ns=mtime_ns)
-            return os.fstat(descriptor) if look else None
-        finally:
-            os.close(descriptor)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(name, dir_fd=folder)
-        raise
-
-
 @contextmanager
 def new_file(name: str | bytes, *, folder: int, replace: bool) -> Iterator[int]:
     """Give a new file, open for writing and mode 0600, that gets its ``name``, durably, when the
