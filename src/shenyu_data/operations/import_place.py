@@ -21,7 +21,7 @@ MOST_STEPS = 100_000
 
 _MOST_SEALED = 10_000
 
-_BATCH_BYTES = 64 << 20
+_BATCH_BYTES = 32 << 20
 """So much is made durable, and then named, at a time, while workers write what comes next."""
 
 _LEFT_BYTES = 8 << 20
