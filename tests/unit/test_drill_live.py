@@ -124,3 +124,14 @@ def test_damage_made_on_purpose_reaches_no_repository() -> None:
     with pytest.raises(ObjectMissing):
         DamagedReads(inner, "packs", missing=True).read("packs/a")
     assert inner.read("packs/a") == b"whole"
+
+
+def test_a_live_directory_that_is_gone_is_not_read_and_stops_nothing(tmp_path: Path) -> None:
+    live = Live(str(tmp_path / "unmounted"))
+    history = tmp_path / os.fsdecode(PATH)
+    history.parent.mkdir(parents=True)
+    history.write_bytes(DATA)
+    with history.open("rb") as restored:
+        assert live.compare(PATH, entry(tmp_path), DATA) == "unread"
+        assert live.compare_large(PATH, entry(tmp_path), restored.fileno()) == "unread"
+    live.close()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 from itertools import zip_longest
 
 from shenyu_data.health.drill_tree import Tree, blocks, read_all
@@ -28,21 +29,27 @@ _SET_BACK = (
 
 class Live:
     """The live directory, or a folder that stands for it. ``unsettled_too``: compare also what was
-    written in the moment of the backup, where a later write may hide behind the same times.
+    written in the moment of the backup, where a later write may hide behind the same times. If it
+    is not there any more, as when its disk was unmounted, nothing of it is read.
     """
 
     def __init__(self, path: str, *, unsettled_too: bool = False) -> None:
-        self._tree = Tree(path)
+        self._tree: Tree | None = None
+        with suppress(OSError):
+            self._tree = Tree(path)
         self._unsettled_too = unsettled_too
 
     def close(self) -> None:
         """Close its folders."""
-        self._tree.close()
+        if self._tree is not None:
+            self._tree.close()
 
     def compare(self, path: bytes, entry: FileEntry, data: bytes) -> Likeness:
         """Compare the live document at ``path`` with the bytes that a snapshot has of it."""
+        if self._tree is None:
+            return "unread"
         try:
-            seen = self._unchanged(path, entry)
+            seen = self._unchanged(self._tree, path, entry)
             if seen is None:
                 return "changed"
             with self._tree.file(path) as descriptor:
@@ -56,8 +63,10 @@ class Live:
 
     def compare_large(self, path: bytes, entry: FileEntry, restored: int) -> Likeness:
         """As :meth:`compare`, with what is in an open file."""
+        if self._tree is None:
+            return "unread"
         try:
-            seen = self._unchanged(path, entry)
+            seen = self._unchanged(self._tree, path, entry)
             if seen is None:
                 return "changed"
             os.lseek(restored, 0, os.SEEK_SET)
@@ -71,11 +80,11 @@ class Live:
         except OSError:
             return "unread"
 
-    def _unchanged(self, path: bytes, entry: FileEntry) -> os.stat_result | None:
+    def _unchanged(self, tree: Tree, path: bytes, entry: FileEntry) -> os.stat_result | None:
         """Return the live document's stat if that is as it was then."""
         if not entry.ctime_ns and not self._unsettled_too:
             return None
-        found = self._tree.stat(path)
+        found = tree.stat(path)
         if found is None or not stat.S_ISREG(found.st_mode):
             return None
         as_then = (found.st_size, found.st_mtime_ns) == (entry.size, entry.mtime_ns)
