@@ -156,6 +156,26 @@ def test_accounts_that_are_not_on_the_list_are_noticed() -> None:
     assert (item.cause, item.account, item.login) == ("account", 0, 1001)
 
 
+def test_the_program_of_the_application_run_by_another_account_is_not_the_application() -> None:
+    watch = tally('accounts = ["900"]\napplication = ["/usr/bin/node"]\nprograms = []\nusers = 50')
+    read(watch, Actor(standing="application", account=1001, program="/usr/bin/node"), 50)
+    read(watch, APPLICATION, 500)
+    assert causes(watch.judge()) == [
+        ("account", "account-1001"),
+        ("bulk-read", "account-1001"),
+        ("program", "account-1001:/usr/bin/node"),
+    ]
+
+
+def test_where_nobody_is_seen_what_is_ordinary_is_learned_of_all() -> None:
+    text = 'users = 50\napplication = ["shenyu.service"]'
+    busy = [Peak(day, users=100) for day in range(KNOWN_DAYS)]
+    for count, noticed in ((499, False), (500, True)):
+        watch = tally(text, {"unseen": list(busy)})
+        read(watch, UNSEEN, count)
+        assert bool(watch.judge()) is noticed
+
+
 @pytest.mark.parametrize(
     ("hours", "hour", "odd"),
     [

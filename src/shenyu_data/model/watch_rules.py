@@ -126,6 +126,9 @@ class Tally:
         """Count an access; ``what`` is made of OPENED, WRITTEN and REMOVED."""
         if actor.standing == "own":
             return
+        if actor.standing == "application" and not self._may(actor):
+            # Its program, and whoever ran it.
+            actor = msgspec.structs.replace(actor, standing="other")
         self.accesses += 1
         group = self._group(actor)
         group.accesses += 1
@@ -147,6 +150,9 @@ class Tally:
         elif self._odd and actor.standing == "unseen":
             self._strange("hours", actor, path)
 
+    def _may(self, actor: Actor) -> bool:
+        return self._accounts is None or actor.account in self._accounts
+
     def _group(self, actor: Actor) -> _Group:
         name = _group_name(actor)
         group = self._groups.get(name)
@@ -164,7 +170,7 @@ class Tally:
             self._strange("writer", actor, path)
         if table.programs is not None and actor.standing != "allowed":
             self._strange("program", actor, path)
-        if self._accounts is not None and actor.account not in self._accounts:
+        if not self._may(actor):
             self._strange("account", actor, path)
         if self._odd:
             self._strange("hours", actor, path)
@@ -199,7 +205,7 @@ class Tally:
     def _counts(self, name: str, group: _Group) -> list[tuple[Cause, int, int | None]]:
         """Return what is counted of a group, with its limits; None: there is none yet."""
         days = self.ordinary.get(name, [])
-        learns = name == "application" or self._table.application is None
+        learns = self._learns(name)
         is_known = len(days) >= KNOWN_DAYS
         users: int | None = self._table.users
         removed: int | None = self._table.removed
@@ -218,6 +224,12 @@ class Tally:
             found.append(("bulk-read-day", len(group.day_users), self._table.users_a_day))
         return found
 
+    def _learns(self, name: str) -> bool:
+        """Whether what a group does day by day is ordinary: of the application, and of what it may
+        be part of.
+        """
+        return name in ("application", "unseen") or self._table.application is None
+
     def _end_window(self, name: str, group: _Group) -> None:
         """Note what a window held: the whole of what was told when it passed the limit, and what is
         ordinary.
@@ -227,7 +239,7 @@ class Tally:
                 self._due.append(_bulk(cause, name, group))
         if not group.accesses or (len(self.ordinary) >= _MOST_GROUPS and name not in self.ordinary):
             return
-        if name != "application" and self._table.application is not None:
+        if not self._learns(name):
             return
         days = self.ordinary.setdefault(name, [])
         day = group.since_ms // DAY_MS
