@@ -14,7 +14,8 @@ from shenyu_data.model.config import parse_config
 from shenyu_data.model.config_watch import WatchTable
 from shenyu_data.model.distinct import MOST_EXACT, Distinct
 from shenyu_data.model.errors import ConfigError
-from shenyu_data.model.watch_rules import KNOWN_DAYS, Peak, Tally
+from shenyu_data.model.watch_groups import Peak
+from shenyu_data.model.watch_rules import KNOWN_DAYS, Tally
 from shenyu_data.model.watch_terms import OPENED, REMOVED, WRITTEN, Actor, Noticed, owner_of
 
 NOON = 1_780_056_000_000  # 12:00 UTC

@@ -7,18 +7,22 @@ by a handle. It needs CAP_SYS_ADMIN, and CAP_DAC_READ_SEARCH to find out which f
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import struct
 from contextlib import suppress
 
+from shenyu_data.datadir.fanotify_calls import (
+    close_all,
+    handle_of,
+    mark_file_system,
+    open_by_handle,
+    open_queue,
+)
 from shenyu_data.datadir.touches import MOST_READ_BYTES, CannotWatch, Touch
 from shenyu_data.model.watch_terms import OPENED, REMOVED, WRITTEN
 
-_CLOEXEC, _NONBLOCK = 0x1, 0x2
 _REPORT_PIDFD, _REPORT_DFID_NAME = 0x80, 0xC00
-_MARK_ADD, _MARK_FILESYSTEM = 0x1, 0x100
 _MODIFY, _CLOSE_WRITE, _OPEN = 0x2, 0x8, 0x20
 _MOVED_FROM, _MOVED_TO, _CREATE, _DELETE = 0x40, 0x80, 0x100, 0x200
 _OVERFLOW, _RENAME, _ONDIR = 0x4000, 0x1000_0000, 0x4000_0000
@@ -43,8 +47,6 @@ _VERSION = 3
 _FSID_END = _RECORD.size + 8
 _MOST_FOLDERS = 65_536
 _AT_FDCWD = -100
-
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Fanotify:
@@ -78,26 +80,14 @@ class Fanotify:
         why = "this system has no fanotify"
         for flags, mask in _WAYS:
             try:
-                self._queue = _init(flags | _CLOEXEC | _NONBLOCK)
-                _mark(self._queue, mask, self._root)
-                self._check_handles()
+                self._queue = open_queue(flags)
+                mark_file_system(self._queue, mask, self._root)
+                os.close(open_by_handle(self._root, handle_of(self._root)))
                 return
             except (OSError, AttributeError) as error:
                 why = getattr(error, "strerror", None) or why
                 self._close_queue()
         raise CannotWatch(why)
-
-    def _check_handles(self) -> None:
-        """Find out whether a folder can be found by its handle. Raises OSError."""
-        _libc.name_to_handle_at.argtypes = [
-            *(ctypes.c_int, ctypes.c_char_p, ctypes.c_char_p),
-            *(ctypes.POINTER(ctypes.c_int), ctypes.c_int),
-        ]
-        handle = ctypes.create_string_buffer(_HANDLE.pack(128, 0), 256)
-        mount = ctypes.c_int()
-        _check(_libc.name_to_handle_at(self._root, b".", handle, ctypes.byref(mount), 0))
-        length = _HANDLE.unpack_from(handle.raw)[0]
-        os.close(self._open_handle(handle.raw[: _HANDLE.size + length]))
 
     def fileno(self) -> int:
         """Return the descriptor that can be read when something is there."""
@@ -136,7 +126,7 @@ class Fanotify:
                     self._event(events, place + header, after, mask, pid, found, held)
                 place = after
         finally:
-            _close_all(held)
+            close_all(held)
         return found
 
     def _is_elsewhere(
@@ -239,7 +229,7 @@ class Fanotify:
             self._known.clear()
         found = None
         with suppress(OSError):
-            descriptor = self._open_handle(handle)
+            descriptor = open_by_handle(self._root, handle)
             try:
                 root = os.readlink(b"/proc/self/fd/%d" % self._root)
                 path = os.readlink(b"/proc/self/fd/%d" % descriptor)
@@ -251,40 +241,3 @@ class Fanotify:
                 found = path[len(root.rstrip(b"/")) + 1 :]
         self._known[handle] = found
         return found
-
-    def _open_handle(self, handle: bytes) -> int:
-        """Open a folder by its handle. Raises OSError."""
-        flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
-        return _check(_libc.open_by_handle_at(self._root, handle, flags))
-
-
-def _init(flags: int) -> int:
-    return _check(_libc.fanotify_init(flags, os.O_RDONLY | os.O_CLOEXEC))
-
-
-def _mark(queue: int, mask: int, root: int) -> None:
-    _libc.fanotify_mark.argtypes = [
-        *(ctypes.c_int, ctypes.c_uint, ctypes.c_uint64, ctypes.c_int, ctypes.c_char_p)
-    ]
-    _check(_libc.fanotify_mark(queue, _MARK_ADD | _MARK_FILESYSTEM, mask, root, b"."))
-
-
-def _check(result: int) -> int:
-    if result < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
-    return result
-
-
-def _close_all(descriptors: list[int]) -> None:
-    """Close what came with some events: numbers that follow one another by one call."""
-    descriptors.sort()
-    first = last = None
-    for one in descriptors:
-        if last is None or one != last + 1:
-            if first is not None and last is not None:
-                os.closerange(first, last + 1)
-            first = one
-        last = one
-    if first is not None and last is not None:
-        os.closerange(first, last + 1)

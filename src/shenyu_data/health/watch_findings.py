@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from shenyu_data.datadir.touches import Watching
 from shenyu_data.model.alert_watch import noticed_text
 from shenyu_data.model.findings import Finding
 from shenyu_data.model.monitor import Monitor
@@ -14,6 +17,15 @@ _HINTS: dict[Cause, str] = {
     "killed": "See who killed it: of a service, journalctl tells.",
     "blind": "See who moved, removed or unmounted the data directory.",
 }
+
+
+def begins_text(data: str, watching: Watching, reasons: Sequence[str]) -> str:
+    """Return what is said when a watch begins; ``reasons``: why nothing better can be had."""
+    line = f"watching {data} with {watching.name}"
+    if not watching.tells_process:
+        line += f", {watching.folders:,} folders, and not told who it is that touches it"
+        line += f" ({'; '.join(reasons)})" if reasons else ""
+    return line
 
 
 def report_noticed(monitor: Monitor, item: Noticed) -> None:

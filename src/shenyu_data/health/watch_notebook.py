@@ -21,7 +21,7 @@ from shenyu_data.health.watch_notes import (
 from shenyu_data.model.errors import StateUnusable
 from shenyu_data.model.findings import Finding
 from shenyu_data.model.monitor import Monitor
-from shenyu_data.model.watch_rules import Peak
+from shenyu_data.model.watch_groups import Peak
 from shenyu_data.model.watch_terms import Noticed, joined
 from shenyu_data.operations.configuration import Settings
 

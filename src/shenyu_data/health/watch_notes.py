@@ -13,7 +13,7 @@ from shenyu_data.health.known import note, recall
 from shenyu_data.health.store import Store
 from shenyu_data.model.alert_watch import STANDS_MS
 from shenyu_data.model.alerts import DAY_MS, WatchFact
-from shenyu_data.model.watch_rules import Peak
+from shenyu_data.model.watch_groups import Peak
 from shenyu_data.model.watch_terms import Noticed, joined
 
 BEAT = "watch"

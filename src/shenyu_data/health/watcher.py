@@ -11,7 +11,12 @@ from datetime import tzinfo
 
 from shenyu_data.datadir.touches import Touch, Watching
 from shenyu_data.health.events import Tell
-from shenyu_data.health.watch_findings import report_blind, report_no_process, report_noticed
+from shenyu_data.health.watch_findings import (
+    begins_text,
+    report_blind,
+    report_no_process,
+    report_noticed,
+)
 from shenyu_data.health.watch_notebook import Notebook, beat_boot
 from shenyu_data.health.watch_notes import Beat
 from shenyu_data.health.watch_own import OwnRuns
@@ -109,9 +114,9 @@ class Watcher:
             )
         self._own.store = self._notebook.store
         self._note_killed(now_ms)
-        if not watching.tells_process and self._wants_processes():
+        if not watching.tells_process and self._table.names_processes():
             report_no_process(self._monitor)
-        line, name = self._begins(watching, reasons), watching.name
+        line, name = begins_text(self._data, watching, reasons), watching.name
         self._prove(now_ms)
         self._judge(now_ms)
         self._write(now_ms, at_once=True)
@@ -137,17 +142,6 @@ class Watcher:
         self._write(now_ms, at_once=True, ended=True)
         self._notebook.close()
         self._sight.close()
-
-    def _wants_processes(self) -> bool:
-        table = self._table
-        return any(item is not None for item in (table.application, table.programs, table.accounts))
-
-    def _begins(self, watching: Watching, reasons: Sequence[str]) -> str:
-        line = f"watching {self._data} with {watching.name}"
-        if not watching.tells_process:
-            line += f", {watching.folders:,} folders, and not told who it is that touches it"
-            line += f" ({'; '.join(reasons)})" if reasons else ""
-        return line
 
     def _read(self, now_ms: int) -> None:
         self._now_ms = now_ms

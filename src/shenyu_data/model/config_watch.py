@@ -64,6 +64,11 @@ class WatchTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         """Return the length of a window."""
         return parse_age(self.window) * 1000
 
+    def names_processes(self) -> bool:
+        """Whether it says anything that only who is told of processes can judge."""
+        lists = (self.application, self.programs, self.accounts)
+        return any(one is not None for one in lists)
+
     def minutes(self) -> tuple[int, int] | None:
         """Return from and until which minute of the day it is no odd hour; None: it never is."""
         found = _HOURS.fullmatch(self.hours) if self.hours is not None else None

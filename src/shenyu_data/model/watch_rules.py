@@ -14,17 +14,14 @@ import msgspec
 from shenyu_data.model.alerts import DAY_MS
 from shenyu_data.model.config_watch import WatchTable
 from shenyu_data.model.distinct import Distinct
-from shenyu_data.model.layout import HISTORIES, USERS
+from shenyu_data.model.watch_groups import Group, Peak, Stranger, usual
 from shenyu_data.model.watch_pauses import OTHERS, Names, Pauses
 from shenyu_data.model.watch_terms import (
-    OPENED,
     REMOVED,
     WRITTEN,
     Actor,
     Cause,
     Noticed,
-    is_document,
-    owner_of,
 )
 
 KNOWN_DAYS = 7
@@ -32,47 +29,6 @@ KNOWN_DAYS = 7
 
 _KEPT_DAYS = 30
 _MOST_GROUPS = 64
-_MOST_PROGRAMS = 5
-
-
-class Peak(msgspec.Struct):
-    """The most of a day within one window: users whose documents were opened, and documents that
-    were removed. ``day`` counts from 1970.
-    """
-
-    day: int
-    users: int = 0
-    removed: int = 0
-
-
-class _Group:
-    """What one account, or the application, did in this window and on this day."""
-
-    def __init__(self, now_ms: int) -> None:
-        self.programs: dict[str, int] = {}
-        self.actor: Actor | None = None
-        self.day_ms = now_ms
-        self.day_users = Distinct()
-        self.begin(now_ms)
-
-    def begin(self, now_ms: int) -> None:
-        self.since_ms = now_ms
-        self.last_ms = now_ms
-        self.accesses = 0
-        self.users = Distinct()
-        self.removed = Distinct()
-        self.everything = False  # a folder of all users was removed
-        self.programs.clear()
-        self.told: dict[Cause, int] = {}
-
-
-class _Stranger:
-    def __init__(self, actor: Actor, now_ms: int) -> None:
-        self.actor = actor
-        self.first_ms = now_ms
-        self.last_ms = now_ms
-        self.accesses = 0
-        self.documents = Distinct()
 
 
 class Tally:
@@ -93,8 +49,8 @@ class Tally:
         self._accounts = accounts
         self._zone = zone
         self._hours = table.minutes()
-        self._groups: dict[str, _Group] = {}
-        self._strangers: dict[tuple[Cause, str], _Stranger] = {}
+        self._groups: dict[str, Group] = {}
+        self._strangers: dict[tuple[Cause, str], Stranger] = {}
         self._pauses = Pauses(table.window_ms())
         self._names = Names()
         self._due: list[Noticed] = []
@@ -117,7 +73,7 @@ class Tally:
             if not 0 <= now_ms - group.day_ms < DAY_MS:
                 group.day_ms, group.day_users = now_ms, Distinct()
 
-    def _forget_idle(self, name: str, group: _Group) -> None:
+    def _forget_idle(self, name: str, group: Group) -> None:
         """Leave an account out that did nothing for a window and whose day is no concern."""
         if len(group.day_users) == 0 or len(self._groups) > _MOST_GROUPS // 2:
             self._groups.pop(name, None)
@@ -130,21 +86,7 @@ class Tally:
             # Its program, and whoever ran it.
             actor = msgspec.structs.replace(actor, standing="other")
         self.accesses += 1
-        group = self._group(actor)
-        group.accesses += 1
-        group.last_ms = self._now_ms
-        group.actor = actor
-        programs = group.programs
-        if actor.program in programs or len(programs) < _MOST_PROGRAMS:
-            programs[actor.program] = programs.get(actor.program, 0) + 1
-        if what & OPENED:
-            owner = owner_of(path)
-            if owner is not None:
-                group.users.add(owner)
-                group.day_users.add(owner)
-        if what & REMOVED and is_document(path):
-            group.removed.add(path)
-            group.everything = group.everything or path in (USERS, HISTORIES)
+        self._group(actor).add(actor, what, path, self._now_ms)
         if actor.standing not in ("application", "unseen"):
             self._judge_stranger(actor, what, path)
         elif self._odd and actor.standing == "unseen":
@@ -153,7 +95,7 @@ class Tally:
     def _may(self, actor: Actor) -> bool:
         return self._accounts is None or actor.account in self._accounts
 
-    def _group(self, actor: Actor) -> _Group:
+    def _group(self, actor: Actor) -> Group:
         name = _group_name(actor)
         group = self._groups.get(name)
         if group is None:
@@ -161,7 +103,7 @@ class Tally:
                 name = OTHERS
                 group = self._groups.get(name)
             if group is None:
-                group = self._groups[name] = _Group(self._now_ms)
+                group = self._groups[name] = Group(self._now_ms)
         return group
 
     def _judge_stranger(self, actor: Actor, what: int, path: bytes) -> None:
@@ -180,10 +122,8 @@ class Tally:
         who = self._names.who(cause, _group_name(actor), program)
         stranger = self._strangers.get((cause, who))
         if stranger is None:
-            stranger = self._strangers[cause, who] = _Stranger(actor, self._now_ms)
-        stranger.last_ms = self._now_ms
-        stranger.accesses += 1
-        stranger.documents.add(path)
+            stranger = self._strangers[cause, who] = Stranger(actor, self._now_ms)
+        stranger.add(path, self._now_ms)
 
     def judge(self) -> list[Noticed]:
         """Return what is to be told now: each cause and account once, and then again at longer and
@@ -194,15 +134,15 @@ class Tally:
                 if limit is not None and count >= limit and cause not in group.told:
                     group.told[cause] = count
                     if self._pauses.may_tell(cause, name, self._now_ms):
-                        self._due.append(_bulk(cause, name, group))
+                        self._due.append(group.noticed(cause, name))
         for (cause, who), stranger in list(self._strangers.items()):
             if self._pauses.may_tell(cause, who, self._now_ms):
-                self._due.append(_stranger(cause, who, stranger))
+                self._due.append(stranger.noticed(cause, who))
                 del self._strangers[cause, who]
         due, self._due = self._due, []
         return due
 
-    def _counts(self, name: str, group: _Group) -> list[tuple[Cause, int, int | None]]:
+    def _counts(self, name: str, group: Group) -> list[tuple[Cause, int, int | None]]:
         """Return what is counted of a group, with its limits; None: there is none yet."""
         days = self.ordinary.get(name, [])
         learns = self._learns(name)
@@ -210,9 +150,10 @@ class Tally:
         users: int | None = self._table.users
         removed: int | None = self._table.removed
         if learns and is_known:
-            usual = _usual([day.users for day in days]), _usual([day.removed for day in days])
-            users = max(self._table.users, self._table.times * usual[0])
-            removed = max(self._table.removed, self._table.times * usual[1])
+            days_users = usual([day.users for day in days])
+            days_removed = usual([day.removed for day in days])
+            users = max(self._table.users, self._table.times * days_users)
+            removed = max(self._table.removed, self._table.times * days_removed)
         elif name == "application":
             users = removed = None  # how many people there are is not known yet
         gone = 1 << 62 if group.everything else len(group.removed)
@@ -230,13 +171,13 @@ class Tally:
         """
         return name in ("application", "unseen") or self._table.application is None
 
-    def _end_window(self, name: str, group: _Group) -> None:
+    def _end_window(self, name: str, group: Group) -> None:
         """Note what a window held: the whole of what was told when it passed the limit, and what is
         ordinary.
         """
         for cause, told in group.told.items():
-            if cause != "bulk-read-day" and _count_of(cause, group) >= 2 * told:
-                self._due.append(_bulk(cause, name, group))
+            if cause != "bulk-read-day" and group.count_of(cause) >= 2 * told:
+                self._due.append(group.noticed(cause, name))
         if not group.accesses or (len(self.ordinary) >= _MOST_GROUPS and name not in self.ordinary):
             return
         if not self._learns(name):
@@ -259,44 +200,3 @@ def _group_name(actor: Actor) -> str:
 def _within(minute: int, hours: tuple[int, int]) -> bool:
     first, last = hours
     return first <= minute < last if first < last else not last <= minute < first
-
-
-def _usual(values: list[int]) -> int:
-    """Return what nine days of ten stay below, as far as that is known."""
-    return sorted(values)[(len(values) * 9 - 1) // 10]
-
-
-def _count_of(cause: Cause, group: _Group) -> int:
-    return len(group.removed if cause == "bulk-removed" else group.users)
-
-
-def _bulk(cause: Cause, name: str, group: _Group) -> Noticed:
-    actor = group.actor or Actor(standing="unseen")
-    most = sorted(group.programs, key=lambda program: -group.programs[program])
-    return Noticed(
-        cause=cause,
-        who=name,
-        first_ms=min(group.day_ms if cause == "bulk-read-day" else group.since_ms, group.last_ms),
-        last_ms=group.last_ms,
-        account=actor.account,
-        login=actor.login,
-        programs=[program for program in most if program],
-        accesses=group.accesses,
-        users=len(group.day_users if cause == "bulk-read-day" else group.users),
-        documents=len(group.removed),
-    )
-
-
-def _stranger(cause: Cause, who: str, stranger: _Stranger) -> Noticed:
-    actor = stranger.actor
-    return Noticed(
-        cause=cause,
-        who=who,
-        first_ms=min(stranger.first_ms, stranger.last_ms),
-        last_ms=stranger.last_ms,
-        account=actor.account,
-        login=actor.login,
-        programs=[actor.program] if actor.program else [],
-        accesses=stranger.accesses,
-        documents=len(stranger.documents),
-    )
