@@ -1,15 +1,18 @@
 """Since when jobs are taken for known whose state folder was lost."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
-from shenyu_data.health.known import KnownRepository
-from shenyu_data.health.lost import lost_since
+from shenyu_data.health.jobs import Program
+from shenyu_data.health.known import REPOSITORY, KnownRepository, note
+from shenyu_data.health.lost import Rebuilding, lost_since
 from shenyu_data.health.runs import begin_run, end_run
 from shenyu_data.health.schedule import open_schedule
 from shenyu_data.health.store import Store, open_store
 from shenyu_data.model.config_schedule import ScheduleTable
+from shenyu_data.model.monitor import CollectingMonitor
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
@@ -89,6 +92,48 @@ def test_no_run_is_said_to_be_missed_of_which_nobody_knows(store: Store) -> None
         latest_ms = job.cron.before(NOON, SCHEDULE.zone)
         assert latest_ms is not None
         assert job.cron.count(since[job.name], latest_ms, SCHEDULE.zone, 1000)[0] == 0
+
+
+class Asked:
+    """The process that asks the repository: it notes what that holds, and has ended."""
+
+    pid = 0
+
+    def poll(self) -> int:
+        return 0
+
+    def wait(self) -> int:
+        return 0
+
+    def send_signal(self, sig: int) -> None:
+        raise AssertionError("it has ended")
+
+
+@pytest.mark.parametrize(("snapshots", "lost"), [(0, False), (9, True)])
+def test_a_repository_that_is_far_away_is_asked_by_another_process_alone(
+    snapshots: int, lost: bool, store: Store
+) -> None:
+    asked: list[Sequence[str]] = []
+
+    def start(command: Sequence[str], environment: Mapping[str, str]) -> Asked:
+        asked.append(command)
+        note(store, REPOSITORY, NOON, known(snapshots=snapshots))
+        return Asked()
+
+    def is_empty() -> bool:
+        raise AssertionError("it may take minutes")
+
+    monitor = CollectingMonitor()
+    rebuilding = Rebuilding(is_empty, start, monitor)
+    program = Program(words=["program"], flags=[])
+    place = (store, SCHEDULE, "s3://far/away", program, NOON)
+    assert rebuilding.since(*place) is None
+    waits = [rebuilding.asks]
+    assert bool(rebuilding.since(*place)) == lost
+    waits.append(rebuilding.asks)
+    assert waits == [True, False]
+    assert [command[1:3] for command in asked] == [["status", "--refresh"]]
+    assert [item.code for item in monitor.findings] == ["state-rebuilt"] * lost
 
 
 def test_a_log_that_reaches_back_as_far_as_the_repository_was_not_lost(store: Store) -> None:

@@ -18,6 +18,7 @@ from shenyu_data.health.store import Store
 from shenyu_data.model.findings import Finding
 from shenyu_data.model.monitor import Monitor
 from shenyu_data.model.schedule import Job
+from shenyu_data.storage.open import is_remote
 
 ASKED_MS = 10 * 60_000
 """So long the repository may take to be asked. Then nothing is known."""
@@ -93,7 +94,9 @@ class Rebuilding:
         if self._since and knows_jobs(store):
             self._since = {}  # what was found is noted: whatever is new later is new
         if self._since is None:
-            if repository is None or knows_jobs(store) or self._is_empty():
+            # What is far away is asked by the other process alone: it may keep it waiting.
+            near = repository is not None and not is_remote(repository)
+            if repository is None or knows_jobs(store) or (near and self._is_empty()):
                 self._since = {}
             else:
                 self._since = self._find(store, schedule, program, now_ms)
@@ -128,7 +131,9 @@ class Rebuilding:
         if known is None and waits and 0 <= now_ms - self._asked_ms < ASKED_MS:
             return None
         self.close()
-        since = lost_since(store, schedule, known, now_ms)
+        since = {}
+        if known is None or known.snapshots:
+            since = lost_since(store, schedule, known, now_ms)
         if since:
             self._monitor.report(_told(schedule, known, now_ms))
         return since

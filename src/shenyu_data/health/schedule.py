@@ -148,14 +148,11 @@ def standings(
     for job in schedule.jobs:
         item = known[job.name]
         first = [job.name] == backups[:1] and not item.attempts and not item.backed_up
-        decision = decide(
-            job,
-            item.attempts,
-            clock,
-            since_ms=item.since_ms,
-            running=item.running,
-            at_once=first and is_empty(),
-        )
+        since_ms, running = item.since_ms, item.running
+        decision = decide(job, item.attempts, clock, since_ms=since_ms, running=running)
+        # Asked last: a repository that is far away may keep us waiting for minutes.
+        if first and decision.action == "wait" and is_empty():
+            decision = decide(job, item.attempts, clock, since_ms=since_ms, at_once=True)
         found.append(Standing(job=job, known=item, decision=decision))
     return found
 
@@ -307,7 +304,7 @@ def _note_since(
 
 def repository_is_empty(list_snapshots: Callable[[], Sequence[object]]) -> Callable[[], bool]:
     """Return a question that is asked once: whether there is no snapshot. If that cannot be told,
-    it is not so.
+    it is not so, and is not asked again.
     """
     answers: list[bool] = []
 
@@ -316,7 +313,7 @@ def repository_is_empty(list_snapshots: Callable[[], Sequence[object]]) -> Calla
             try:
                 answers.append(not list_snapshots())
             except ShenyuDataError:
-                return False
+                answers.append(False)
         return answers[0]
 
     return is_empty
