@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -78,6 +79,26 @@ def test_what_it_noticed_is_told_and_its_exit_status(mechanism: str, watched: Pa
     read_all(watched)
     wait_until(lambda: "[access-bulk]" in watch.err.read_text())
     assert watch.end(signal.SIGTERM) == 1
+
+
+def test_a_backup_is_none_of_the_findings_and_an_export_is(watched: Path, shenyu: Shenyu) -> None:
+    """What somebody would use who takes everything along is noted nowhere else."""
+    fanotify = ("--mechanism", "fanotify")
+    if shenyu("watch", "--check", *fanotify).status == 3:
+        pytest.skip("the kernel gives no fanotify here")
+    watch = Watch(*fanotify)
+    subprocess.run([*PROGRAM, "backup"], stdout=subprocess.DEVNULL, check=True)
+    begun_ms = time.time_ns() // 1_000_000
+    subprocess.run([*PROGRAM, "export", "taken.jsonl"], stdout=subprocess.DEVNULL, check=True)
+    wait_until(lambda: "[access-bulk]" in watch.err.read_text())
+    assert watch.end(signal.SIGTERM) == 1
+    noticed = [
+        entry
+        for entry in shenyu("audit", "show", "--json").json["entries"]
+        if entry["kind"] == "noticed"
+    ]
+    assert [entry["code"] for entry in noticed] == ["bulk-read"]
+    assert noticed[0]["figures"]["first_ms"] >= begun_ms
 
 
 def test_json_is_one_document_of_what_was_noticed(watched: Path, shenyu: Shenyu) -> None:
