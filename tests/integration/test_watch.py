@@ -6,6 +6,7 @@ fanotify is tried where the kernel gives it to whoever runs the tests; inotify a
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -315,6 +316,45 @@ def test_fanotify_names_the_process(data: Path, opened: Callable[[type], Watchin
         assert time.monotonic() < until
         found += [touch for touch in watching.read() or () if touch.path == b"users/u2.json"]
     assert found[0] == Touch(OPENED, b"users/u2.json", pid, gone=True)
+
+
+@pytest.fixture
+def few_descriptors() -> Iterator[None]:
+    """At most some 80 descriptors more than are open now."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = max(map(int, os.listdir("/proc/self/fd")))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 80, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@NEEDS_FANOTIFY
+@pytest.mark.usefixtures("few_descriptors")
+def test_however_few_descriptors_there_are_nothing_is_left_out(
+    data: Path, opened: Callable[[type], Watching]
+) -> None:
+    script = (
+        "import os\n"
+        "for i in range(300): os.mkdir(f'histories/n{i}')\n"
+        "for i in range(300): os.close(os.open(f'histories/n{i}', os.O_RDONLY))\n"
+        "print(flush=True); input()\n"
+        "for i in range(300): open(f'histories/n{i}/t', 'w').close()\n"
+        "print(flush=True); input()\n"
+    )
+    command = [sys.executable, "-c", script]
+    watching = opened(Fanotify)
+    with subprocess.Popen(
+        command, cwd=data, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdout.readline()  # as long as it lives the kernel opens a descriptor for each
+        told_until(watching, lambda seen: b"histories/n299" in seen)
+        process.stdin.write(b"\n")
+        process.stdout.readline()
+        wanted = {b"histories/n%d/t" % number for number in range(300)}
+        told_until(watching, lambda seen: wanted <= seen.keys())
+        process.stdin.write(b"\n")
 
 
 class Place:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import struct
 from contextlib import suppress
 
@@ -47,6 +48,9 @@ _VERSION = 3
 _FSID_END = _RECORD.size + 8
 _MOST_FOLDERS = 65_536
 _AT_FDCWD = -100
+_LEAST_EVENT = 64
+_LEAST_READ_BYTES = 2048
+_NO_FOLDER = (errno.ESTALE, errno.ENOENT, errno.ENOTDIR)
 
 
 class Fanotify:
@@ -70,6 +74,7 @@ class Fanotify:
             raise CannotWatch(f"{error.strerror}") from None
         self._known: dict[bytes, bytes | None] = {}
         self._own = os.getpid()
+        self._read_bytes = _bytes_at_once()
         try:
             self._begin()
         except BaseException:
@@ -108,7 +113,7 @@ class Fanotify:
     def read(self) -> list[Touch] | None:
         """Return some accesses; None if there is nothing more to read now. Raises OSError."""
         try:
-            events = os.read(self._queue, MOST_READ_BYTES)
+            events = os.read(self._queue, self._read_bytes)
         except BlockingIOError:
             return None
         found: list[Touch] = []
@@ -224,12 +229,21 @@ class Fanotify:
         return folder + b"/" + name if folder else name
 
     def _find(self, handle: bytes) -> bytes | None:
-        """Find out which folder a handle is, and keep it; None if it is gone, or none of ours."""
+        """Find out which folder a handle is, and keep it; None if it is gone, or none of ours. If it
+        cannot be found out now, that counts as dropped, and is tried again.
+        """
         if len(self._known) >= _MOST_FOLDERS:
             self._known.clear()
         found = None
-        with suppress(OSError):
+        try:
             descriptor = open_by_handle(self._root, handle)
+        except OSError as error:
+            if error.errno in _NO_FOLDER:
+                self._known[handle] = None
+            else:
+                self.overflows += 1
+            return None
+        with suppress(OSError):
             try:
                 root = os.readlink(b"/proc/self/fd/%d" % self._root)
                 path = os.readlink(b"/proc/self/fd/%d" % descriptor)
@@ -241,3 +255,11 @@ class Fanotify:
                 found = path[len(root.rstrip(b"/")) + 1 :]
         self._known[handle] = found
         return found
+
+
+def _bytes_at_once() -> int:
+    """Return how much to read at once: the kernel opens a descriptor for each event that is read.
+    Without one left it could not tell the process, nor could a folder be found.
+    """
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return min(MOST_READ_BYTES, max(_LEAST_READ_BYTES, allowed // 2 * _LEAST_EVENT))
