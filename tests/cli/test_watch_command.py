@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -12,10 +13,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from shenyu_data.health.runs import birth_of
 from shenyu_data.health.store import open_store
-from shenyu_data.health.watch_notes import recall_beat
+from shenyu_data.health.watch_notes import audit_noticed, recall_beat
+from shenyu_data.model.watch_terms import Noticed
 from shenyu_data.operations.places import state_folder, state_of
 
 from .conftest import Shenyu
@@ -122,6 +125,21 @@ def test_json_is_one_document_of_what_was_noticed(watched: Path, shenyu: Shenyu)
     assert [finding["code"] for finding in document["findings"]] == ["access-bulk"]
     assert shenyu("status").status == 1
     assert "Somebody opened documents of" in shenyu("status").out
+
+
+def test_the_audit_log_says_at_a_glance_who_it_was_and_how_much(
+    watched: Path, shenyu: Shenyu
+) -> None:
+    state = state_of(state_folder(os.environ), str(watched / "data"))
+    gone = Noticed(cause="bulk-read", who="gone", first_ms=1, last_ms=2, accesses=7, users=6)
+    person = replace(gone, who="account-1001", account=1001, programs=["/bin/x"])
+    writer = replace(gone, cause="writer", who="account-0:/bin/y", account=0, login=9, users=0)
+    for item in (person, writer, gone):
+        audit_noticed(state, item, 3)
+    lines = shenyu("audit", "show").out.splitlines()
+    assert re.search(r"noticed +watch +gone +bulk-read: users 6, accesses 7$", lines[1])
+    assert re.search(r"account 0 \(logged in as 9\) +writer: accesses 7$", lines[2])
+    assert re.search(r"account 1001, /bin/x +bulk-read: users 6, accesses 7$", lines[3])
 
 
 def test_only_one_watches(watched: Path, shenyu: Shenyu) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -170,6 +171,7 @@ def accept_command(call: Call, reason: str, dry_run: bool) -> None:
 
 
 _MOST_SHOWN = 20
+_AMOUNTS = ("users", "documents", "accesses", "dropped", "blind_s")
 _NOTHING = "Nothing is noted: no command changed anything here."
 
 
@@ -188,15 +190,28 @@ def _accepted(item: Acceptance) -> dict[str, Any]:
 
 def _who(entry: Entry) -> str:
     if entry.kind == "noticed":
-        account = entry.figures.get("account")
-        programs = entry.figures.get("programs", [])
-        names = [f"account {account}"] if account is not None else []
-        return printable(", ".join([*names, *map(str, programs[:1])]))
+        return printable(_touched_by(entry.figures))
     user = printable(entry.user) or str(entry.uid)
     return user if entry.login_uid is None else f"{user} (logged in as {entry.login_uid})"
 
 
+def _touched_by(figures: Mapping[str, Any]) -> str:
+    group, account, login = (figures.get(key) for key in ("who", "account", "login"))
+    name = str(group) if group is not None else ""
+    if account is not None and name in ("", f"account-{account}"):
+        name = f"account {account}"
+    if login is not None:
+        name += f" (logged in as {login})"
+    programs = figures.get("programs")
+    names = [name, *map(str, programs[:1])] if isinstance(programs, list) else [name]
+    return ", ".join(filter(None, names))
+
+
 def _outcome(entry: Entry) -> str:
+    if entry.kind == "noticed":
+        figures = entry.figures
+        amounts = [f"{key} {figures[key]}" for key in _AMOUNTS if key in figures]
+        return printable(": ".join(filter(None, [entry.code, ", ".join(amounts)])))
     return f"{entry.outcome}: {printable(entry.code)}" if entry.code else entry.outcome
 
 

@@ -95,6 +95,7 @@ def noticed_since(store: Store, since_ms: int) -> list[Noticed]:
 def audit_noticed(state: str, item: Noticed, now_ms: int) -> None:
     """Add what was noticed to the audit log. Raise StateUnusable."""
     figures: dict[str, object] = {**item.figures(), "first_ms": item.first_ms}
+    figures["who"] = item.who.partition(":")[0]
     if item.programs:
         figures["programs"] = item.programs
     append(state, now_ms, "noticed", verb="watch", code=item.cause, figures=figures)
