@@ -154,12 +154,19 @@ def test_a_program_at_the_path_of_another_is_not_that_program(tmp_path: Path) ->
         ("/usr/bin/cat", "/usr/bin/cat"),
         ("/tools/anna/cat", "/tools/…/cat"),
         ("/anna", "/…"),
+        ("/tools/copy of anna", "/tools/copy of …"),
+        ("/tools/anna.cat", "/tools/….cat"),
+        ("/anna-anna/cat_9", "/…-…/cat_9"),
+        ("/tools/for-b_b.c/x", "/tools/for-…/x"),
+        ("/tools/hannah/...", "/tools/hannah/..."),
+        ("/" + "a." * 20, "/…"),
         ("{data}/histories/ben/cat", "a program within the data directory"),
     ],
 )
 def test_no_program_names_a_user(program: str, shown: str, tmp_path: Path) -> None:
     (tmp_path / "users").mkdir()
     (tmp_path / "users/anna.json").write_text("{}")
+    (tmp_path / "users/b_b.c.json").write_text("{}")
     known = processes(tmp_path)
     assert known._without_users(program.format(data=tmp_path)) == shown
 

@@ -9,6 +9,7 @@ by its row in the log of runs or its line in the audit log: process number and b
 from __future__ import annotations
 
 import os
+import re
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -32,6 +33,8 @@ BELIEVED_MS = 10_000
 
 _MOST_ANCESTORS = 8
 _MOST_PROGRAM = 200
+_MOST_WORDS = 12
+_WORD = re.compile(r"[^\W_]+")
 _DELETED = " (deleted)"
 _NO_LOGIN = 2**32 - 1
 
@@ -109,9 +112,25 @@ class Processes:
         """
         if program.startswith(self._data + "/"):
             return "a program within the data directory"
-        return "/".join(
-            "…" if part and self._is_user(part) else part for part in program.split("/")
-        )
+        return "/".join(self._without_user(part) for part in program.split("/"))
+
+    def _without_user(self, part: str) -> str:
+        """Return a part of a path with "…" for each of its words, or of those that follow one
+        another, that is a user.
+        """
+        words = list(_WORD.finditer(part))
+        if len(words) > _MOST_WORDS or (part and self._is_user(part)):
+            return "…"
+        shown, place, first = "", 0, 0
+        while first < len(words):
+            start = words[first].start()
+            for last in reversed(range(first, len(words))):
+                end = words[last].end()
+                if self._is_user(part[start:end]):
+                    shown, place, first = f"{shown}{part[place:start]}…", end, last
+                    break
+            first += 1
+        return shown + part[place:]
 
     def _is_user(self, name: str) -> bool:
         places = (f"users/{name}", f"users/{name}.json", f"users/{name}.json.gz")
