@@ -71,6 +71,14 @@ def test_a_user_whose_documents_are_read_often_is_one_user() -> None:
     assert watch.judge() == []
 
 
+def test_documents_that_are_replaced_unopened_are_as_those_that_are_opened() -> None:
+    watch = tally("users = 50")
+    read(watch, ANNA, 25)
+    for number in range(25, 50):
+        watch.add(ANNA, WRITTEN, history(number))
+    assert causes(watch.judge()) == [("bulk-read", "account-1001")]
+
+
 def test_one_account_with_many_programs_is_one_reader() -> None:
     watch = tally("users = 50")
     for number in range(50):
@@ -125,7 +133,7 @@ def test_moving_a_folder_of_all_users_away_is_noticed_at_once(folder: bytes) -> 
 
 
 def test_temporary_files_that_are_renamed_are_no_removals() -> None:
-    watch = tally()
+    watch = tally("users = 1001")
     for number in range(1000):
         watch.add(ANNA, REMOVED, b"histories/%d/chat-history.json.tmp" % number)
         watch.add(ANNA, WRITTEN, history(number))

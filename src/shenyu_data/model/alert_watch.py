@@ -85,10 +85,10 @@ def noticed_text(item: Noticed) -> str:
     length = span(item.last_ms - item.first_ms)
     times = counted(item.accesses, "access", "accesses")
     said: dict[Cause, str] = {
-        "bulk-read": f"{who} opened documents of {counted(item.users, 'user')} within "
+        "bulk-read": f"{who} opened or wrote documents of {counted(item.users, 'user')} within "
         f"{length}{by}.",
-        "bulk-read-day": f"{who} opened documents of {counted(item.users, 'user')} within a day"
-        f"{by}.",
+        "bulk-read-day": f"{who} opened or wrote documents of {counted(item.users, 'user')} "
+        f"within a day{by}.",
         "bulk-removed": f"{who} removed {counted(item.documents, 'document')}, or moved them away, "
         f"within {length}{by}.",
         "writer": f"{who} wrote to the data{by}, and only the application may: {times}.",

@@ -11,6 +11,7 @@ from shenyu_data.model.layout import HISTORIES, USERS
 from shenyu_data.model.watch_terms import (
     OPENED,
     REMOVED,
+    WRITTEN,
     Actor,
     Cause,
     Noticed,
@@ -60,7 +61,7 @@ class Group:
         programs = self.programs
         if actor.program in programs or len(programs) < _MOST_PROGRAMS:
             programs[actor.program] = programs.get(actor.program, 0) + 1
-        if what & OPENED:
+        if what & (OPENED | WRITTEN):  # a document may be cut off, or replaced, without an opening
             owner = owner_of(path)
             if owner is not None:
                 self.users.add(owner)
