@@ -124,7 +124,7 @@ def test_json_is_one_document_of_what_was_noticed(watched: Path, shenyu: Shenyu)
     assert (item["cause"], item["who"]) == ("bulk-read", "unseen")
     assert [finding["code"] for finding in document["findings"]] == ["access-bulk"]
     assert shenyu("status").status == 1
-    assert "Somebody opened documents of" in shenyu("status").out
+    assert "Somebody opened or wrote documents of" in shenyu("status").out
 
 
 def test_the_audit_log_says_at_a_glance_who_it_was_and_how_much(
@@ -233,7 +233,9 @@ def test_the_service_manager_is_told(watched: Path) -> None:
 
 def test_serve_keeps_one_running_until_it_stops_itself(watched: Path) -> None:
     config = watched / "shenyu-data.toml"
-    config.write_text(config.read_text() + "enabled = true\n[schedule.jobs]\n")
+    config.write_text(
+        config.read_text() + 'enabled = true\naccounts = ["4000000000"]\n[schedule.jobs]\n'
+    )
     state = state_of(state_folder(os.environ), str(watched / "data"))
     serve = Serve()
 
@@ -252,6 +254,8 @@ def test_serve_keeps_one_running_until_it_stops_itself(watched: Path) -> None:
         return beat is not None and not beat.ended
 
     wait_until(beats)
+    read_all(watched)
+    wait_until(lambda: "warning: " in serve.err.read_text())  # of an account, or that none is told
     assert serve.end(signal.SIGTERM) == 0
     assert birth_of(pid) is None
     with open_store(state) as store:

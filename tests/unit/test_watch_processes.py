@@ -209,7 +209,7 @@ class Kept:
     def start(self, command: Sequence[str], environment: Mapping[str, str]) -> Fake:
         if self.refuses:
             raise PermissionError(13, "Permission denied")
-        assert command == ["shenyu-data", "watch", "--data", "x", "--quiet"]
+        assert command == ["shenyu-data", "watch", "--data", "x"]
         assert "NOTIFY_SOCKET" not in environment
         self.begun.append(Fake())
         return self.begun[-1]

@@ -47,7 +47,6 @@ _NUMBER = struct.Struct("=i")
 _VERSION = 3
 _FSID_END = _RECORD.size + 8
 _MOST_FOLDERS = 65_536
-_AT_FDCWD = -100
 _LEAST_EVENT = 64
 _LEAST_READ_BYTES = 2048
 _NO_FOLDER = (errno.ESTALE, errno.ENOENT, errno.ENOTDIR)
@@ -229,8 +228,8 @@ class Fanotify:
         return folder + b"/" + name if folder else name
 
     def _find(self, handle: bytes) -> bytes | None:
-        """Find out which folder a handle is, and keep it; None if it is gone, or none of ours. If it
-        cannot be found out now, that counts as dropped, and is tried again.
+        """Find out which folder a handle is, and keep it; None if it is gone, or none of ours. What
+        cannot be found out now counts as dropped, and is tried again.
         """
         if len(self._known) >= _MOST_FOLDERS:
             self._known.clear()

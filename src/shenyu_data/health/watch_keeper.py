@@ -62,7 +62,7 @@ class WatchKeeper:
         environment = {k: v for k, v in os.environ.items() if k != "NOTIFY_SOCKET"}
         self._began_ms = now_ms
         try:
-            self._process = self._start(work.program.command(["watch", "--quiet"]), environment)
+            self._process = self._start(work.program.command(["watch"]), environment)
         except OSError as error:
             self._complain(f"it cannot be started: {error.strerror}")
             self._later(now_ms)
