@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from shenyu_data.operations import configuration
 from tests.cli.conftest import PASSPHRASE, Shenyu
 
 SECRET = "hunter2-very-secret"
@@ -191,6 +192,17 @@ def test_a_passphrase_command_that_fails_is_a_usage_error(
     with_config(place, f"passphrase_command = {command}")
     said = shenyu("backup", "--json")
     assert (said.status, said.json["error"]["code"]) == (2, "config")
+
+
+def test_a_passphrase_command_that_hangs_is_told_to_take_too_long(
+    place: Path, shenyu: Shenyu, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SHENYU_DATA_PASSPHRASE")
+    monkeypatch.setattr(configuration, "_COMMAND_TIMEOUT_S", 1)
+    with_config(place, 'passphrase_command = ["sleep", "1000"]')
+    said = shenyu("backup", "--json")
+    assert said.status == 2
+    assert "it took longer than" in said.json["error"]["message"]
 
 
 def test_the_environment_beats_the_passphrase_file(place: Path, shenyu: Shenyu) -> None:

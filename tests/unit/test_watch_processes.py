@@ -232,6 +232,8 @@ def test_a_watch_that_ends_is_begun_again_after_longer_and_longer_pauses(tmp_pat
     assert pauses[0] == FIRST_PAUSE_MS + 1000
     assert pauses[-1] == MOST_PAUSE_MS + 1000
     assert [finding.code for finding in kept.monitor.findings] == ["watch-ended"]
+    # Another one may watch, which is why this one ended.
+    assert kept.monitor.findings[0].message.startswith("the watch that serve keeps does not run")
 
 
 def test_one_that_cannot_be_begun_is_told_once_and_tried_again(tmp_path: Path) -> None:

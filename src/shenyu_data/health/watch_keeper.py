@@ -92,7 +92,7 @@ class WatchKeeper:
                 code="watch-ended",
                 severity="warning",
                 path="",
-                message=f"what watches who touches the data does not run: {why}",
+                message=f"the watch that serve keeps does not run: {why}",
                 hint="What it printed says why. It is begun again.",
             )
         )

@@ -270,7 +270,11 @@ def _output_of(command: list[str], what: str) -> bytes:
             check=False,
         )
     except (OSError, ValueError, subprocess.TimeoutExpired) as error:
-        reason = getattr(error, "strerror", None) or type(error).__name__
+        reason = getattr(error, "strerror", None) or (
+            f"it took longer than {_COMMAND_TIMEOUT_S} seconds"
+            if isinstance(error, subprocess.TimeoutExpired)
+            else type(error).__name__
+        )
         raise ConfigError(
             f"{what} {command[0]} failed: {reason}",
             hint="Run it by hand; it must print what is asked for and exit with 0.",
