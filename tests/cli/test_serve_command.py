@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -427,3 +428,17 @@ def test_jobs_run_though_nothing_can_be_noted(served: Path, shenyu: Shenyu) -> N
     assert (said.status, said.json["runs"]) == (0, 1)
     assert [item["code"] for item in said.json["findings"]] == ["run-not-noted"]
     assert len(list((served / "repo/snapshots").iterdir())) == 2  # one, stored twice
+
+
+def test_once_runs_each_job_as_long_as_nothing_can_be_known_of_them(
+    served: Path, shenyu: Shenyu
+) -> None:
+    (served / "go").touch()
+    assert shenyu("serve", "--once", "--json").json["runs"] == 1
+    state = Path(state_of(state_folder(os.environ), str(served / "data")))
+    shutil.rmtree(state)
+    (state / "health.sqlite").mkdir(parents=True)
+    for _ in range(2):  # there is a snapshot, and no call knows when its job ran
+        said = shenyu("serve", "--once", "--json")
+        assert (said.status, said.json["runs"], said.json["failed_runs"]) == (0, 1, 0)
+    (state / "health.sqlite").rmdir()

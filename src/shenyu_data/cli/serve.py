@@ -94,7 +94,13 @@ def serve_command(call: Call, host: str, port: int, once: bool, log_format: str)
         Wakeups(reloads_on_hangup=True) as wakeups,
     ):
         scheduler = Scheduler(
-            state, first, call.monitor, asked_repository(call), tell, started_ms=started_ms
+            state,
+            first,
+            call.monitor,
+            asked_repository(call),
+            tell,
+            started_ms=started_ms,
+            once=once,
         )
         manager = Manager(os.environ)
         stats = serve(

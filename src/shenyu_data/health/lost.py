@@ -35,15 +35,19 @@ def lost_since(
         return {}
     found = {}
     for job in schedule.jobs:
-        latest_ms = job.cron.before(now_ms, schedule.zone)
         times = [
             item for item in (done_ms(job, known, now_ms), _run_ms(store, job, now_ms)) if item
         ]
-        if latest_ms is not None:
-            # Of runs before the latest one nobody knows whether they were made.
-            times.append(latest_ms - 1)
-        found[job.name] = max(times, default=now_ms)
+        found[job.name] = max([*times, latest_unknown_ms(job, schedule, now_ms)])
     return found
+
+
+def latest_unknown_ms(job: Job, schedule: Schedule, now_ms: int) -> int:
+    """Return since when a job is to be taken for known of which nothing is: of runs before the
+    latest one nobody knows whether they were made, and that one is due.
+    """
+    latest_ms = job.cron.before(now_ms, schedule.zone)
+    return now_ms if latest_ms is None else latest_ms - 1
 
 
 def _reaches_back(store: Store, known: KnownRepository | None) -> bool:

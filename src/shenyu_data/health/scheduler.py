@@ -16,7 +16,7 @@ import msgspec
 from shenyu_data.health.events import Tell
 from shenyu_data.health.hooks import Event, Occasion, call_hooks
 from shenyu_data.health.jobs import Launch, Program, Running, begin_job, launch, report_unnoted
-from shenyu_data.health.lost import Rebuilding
+from shenyu_data.health.lost import Rebuilding, latest_unknown_ms
 from shenyu_data.health.overdue import Overdue
 from shenyu_data.health.runs import Outcome, Run, note_run_made, run_with_id
 from shenyu_data.health.schedule import (
@@ -69,8 +69,10 @@ class Scheduler:
         open_log: Callable[[str], Store] = open_store,
         hooks: Sequence[str] | None = None,
         elapsed_s: Callable[[], float] = time.monotonic,
+        once: bool = False,
     ) -> None:
         self.work = work
+        self._once = once
         self.running: Running | None = None
         self.last_tick_ms: int | None = None
         self._ticked_s = elapsed_s()
@@ -189,8 +191,11 @@ class Scheduler:
             self._made.clear()
         known = {}
         for job in schedule.jobs:
+            since_ms = self._started_ms
+            if store is None and self._once:  # the next call would know no more than this one
+                since_ms = latest_unknown_ms(job, schedule, now_ms)
             item = self._known.get(job.name) or Remembered(
-                since_ms=self._started_ms, attempts=[], backed_up=False
+                since_ms=since_ms, attempts=[], backed_up=False
             )
             made = self._made.get(job.name, [])
             if made:
