@@ -1,5 +1,6 @@
 """``serve`` as a real process: stopped, killed, started twice, told to reload, beside others."""
 
+import errno
 import http.client
 import json
 import os
@@ -11,15 +12,17 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from shenyu_data.cli.common import Call
 from shenyu_data.cli.own_program import own_program
+from shenyu_data.health import overdue
 from shenyu_data.health.jobs import Program, Running, launch
-from shenyu_data.health.runs import Run, age_s, birth_of, runs
+from shenyu_data.health.runs import Run, age_s, begin_run, birth_of, end_run, run_with_id, runs
 from shenyu_data.health.schedule import open_schedule
 from shenyu_data.health.scheduler import Scheduler, Work
 from shenyu_data.health.serve import health_page
@@ -345,6 +348,62 @@ def test_a_job_that_hangs_and_outlived_its_serve_is_ended_by_the_next(served: Pa
     again.process.send_signal(signal.SIGHUP)  # it looks again
     wait_until(lambda: outcomes(served) == [(1, "timed-out")])
     assert again.end(signal.SIGTERM) == 0
+
+
+def test_a_run_that_ends_while_it_is_looked_at_for_its_timeout_is_not_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = load_settings(
+        config_file=None, data=str(tmp_path), repository=None, jobs=None, environment={}
+    )
+    job = JobTable(run=["backup"], at="@yearly", timeout="1s", retries=0)
+    schedule = open_schedule(ScheduleTable(jobs={"nightly": job}), str(tmp_path), {})
+    state = str(tmp_path / "state")
+    begun: list[object] = []
+
+    def start(words: Sequence[str], environment: Mapping[str, str]) -> NoReturn:
+        begun.append(words)
+        raise OSError(errno.ENOENT, "nothing is started here")
+
+    process = subprocess.Popen(
+        ["sh", "-c", "trap '' INT; touch deaf; exec sleep 100000"], start_new_session=True
+    )
+    try:
+        wait_until(Path("deaf").exists)
+        with open_store(state) as store:
+            due_ms = 1_800_000_000_000
+            run_id = begin_run(
+                store, "backup", due_ms, job="nightly", due_ms=due_ms, pid=process.pid
+            )
+            run = run_with_id(store, run_id)
+            assert run is not None
+            wait_until(lambda: age_s(run) > 1)
+            scheduler = Scheduler(
+                state,
+                Work(settings=settings, schedule=schedule, program=Program(words=[], flags=[])),
+                CollectingMonitor(),
+                lambda: False,
+                lambda line, event, /, **fields: None,
+                started_ms=due_ms,
+                start=start,
+                hooks=(),
+            )
+            scheduler.tick(due_ms + 1000)  # has it stop, which it heeds late
+            with monkeypatch.context() as late:
+                late.setattr(overdue, "lives", lambda run: True)  # it was there a moment ago
+                process.kill()
+                process.wait()
+                end_run(store, run_id, due_ms + 2001, "interrupted")
+                scheduler.tick(due_ms + 2000)
+            scheduler.tick(due_ms + 3000)
+            scheduler.close()
+            found = run_with_id(store, run_id)
+            assert found is not None
+            assert (found.outcome, begun) == ("timed-out", [])
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_a_job_that_hangs_is_ended_where_cron_calls_it(

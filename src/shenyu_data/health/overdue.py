@@ -20,6 +20,13 @@ class Overdue:
     def __init__(self) -> None:
         self._stopped: dict[str, Job] = {}
 
+    @property
+    def waits(self) -> bool:
+        """Whether one that was told to stop has not been noted yet as what it is. Until then its own
+        note, that it was interrupted, would have its job run again.
+        """
+        return bool(self._stopped)
+
     def look(self, store: Store, jobs: Iterable[Job], now_ms: int) -> None:
         """Have runs stop whose time is over, and note those that have; to be called now and then.
         Raise StateUnusable.

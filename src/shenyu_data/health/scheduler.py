@@ -221,7 +221,7 @@ class Scheduler:
                 due.append((decision.due_ms, number))
             elif decision.when_ms is not None:
                 wake_ms = min(wake_ms, max(decision.when_ms, now_ms))
-        if any(item.decision.action == "running" for item in found):
+        if self._overdue.waits or any(item.decision.action == "running" for item in found):
             # A job that outlived the last scheduler, or that a person called.
             return min(wake_ms, now_ms + TICK_MS)
         for due_ms, number in sorted(due):
