@@ -90,8 +90,14 @@ def churn(past: Past, rounds: int) -> list[Taken]:
 
 
 def repacked(past: Past) -> set[str]:
-    """Let prune repack packs; return the objects that it stored for that."""
-    for number in range(6):
+    """Let prune repack packs; return the objects that it stored for that.
+
+    Which owners share a pack is decided by the key: so many are rewritten that no pack has none.
+    """
+    for number in range(20):
+        past.data.write(f"histories/{number:064x}/chat-history.json", [chat(number + 700)])
+    take(past.repository, past.data, full=True)
+    for number in range(20):
         past.data.write(f"histories/{number:064x}/chat-history.json", [chat(number + 500)])
         past.data.write(f"users/{number:064x}.json", {"id": number})
     past.data.write("histories/bob/chat-history.json", [chat(600)])
