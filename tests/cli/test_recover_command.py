@@ -105,7 +105,7 @@ def test_a_dry_run_shows_the_plan_and_changes_nothing(served: Served, shenyu: Sh
     before = [read_tree(folder) for folder in (served.place, state)]
     said = shenyu("recover", "--dry-run")
     assert (said.status, said.err) == (0, "")
-    for words in ("./stop.sh", "./start.sh", "1 errors", "histories/ben/chat-history.json"):
+    for words in ("./stop.sh", "./start.sh", "1 error,", "histories/ben/chat-history.json"):
         assert words in said.out
     document = shenyu("recover", "--dry-run", "--json").json
     assert document["dry_run"] is True

@@ -14,6 +14,7 @@ from shenyu_data.cli.open import open_for
 from shenyu_data.cli.render import fields, table
 from shenyu_data.health.config_check import later_failures
 from shenyu_data.model.ages import format_age
+from shenyu_data.model.amounts import counted
 from shenyu_data.model.config import PermissionsTable, ServiceTable
 from shenyu_data.model.config_alerts import AlertsTable, RuleTable
 from shenyu_data.model.config_notifications import NotificationsTable
@@ -78,7 +79,7 @@ def check(call: Call) -> None:
     call.finish(
         {"settings": _effective(call), "snapshots_count": snapshots},
         f"{verdict}: {data} is there, and {repository.storage.location} opens "
-        f"and holds {snapshots} snapshots that can be read.",
+        f"and holds {counted(snapshots, 'snapshot')} that can be read.",
         findings=bool(failures or later) or down is not None,
     )
 

@@ -7,6 +7,7 @@ import msgspec
 
 from shenyu_data.cli.common import Call, common
 from shenyu_data.cli.open import open_for
+from shenyu_data.model.amounts import counted
 from shenyu_data.model.errors import UsageError
 from shenyu_data.model.findings import Finding, printable
 from shenyu_data.operations.receipts import read_bounded, verify_receipt_file
@@ -75,9 +76,9 @@ def _text(receipt: Receipt, fingerprint: str) -> str:
         f"  user      {printable(receipt.user)}",
         f"  erased    at {receipt.erased_at}, completed at {receipt.completed_at}",
         f"  for good  {receipt.erased_for_good_at or 'not known'}",
-        f"  live      {live.documents:,} documents, {live.document_bytes:,} bytes",
-        f"  backups   {receipt.backups.snapshots:,} snapshots, "
-        f"{len(receipt.backups.keys):,} keys destroyed",
+        f"  live      {counted(live.documents, 'document')}, {live.document_bytes:,} bytes",
+        f"  backups   {counted(receipt.backups.snapshots, 'snapshot')}, "
+        f"{counted(len(receipt.backups.keys), 'key')} destroyed",
         f"  in        the repository {receipt.repository}",
         f"  signed by {fingerprint} (SHA-256)",
     ]

@@ -16,6 +16,7 @@ from shenyu_data.cli.render import fields, table
 from shenyu_data.cli.repair import describe, describe_gone
 from shenyu_data.cli.signals import signals_interrupt
 from shenyu_data.cli.terminal import say, say_error
+from shenyu_data.model.amounts import counted
 from shenyu_data.model.config import ServiceTable
 from shenyu_data.model.errors import (
     EXIT_DAMAGED,
@@ -269,7 +270,7 @@ def _mended_json(mended: Mended | None) -> dict[str, Any] | None:
 
 def _plan_text(data: str, plan: RecoverPlan) -> str:
     repair = plan.repair
-    wrong = f"{plan.before.errors:,} errors, {plan.before.warnings:,} warnings"
+    wrong = plan.before.text
     gone = describe_gone(repair.gone, repair.gone_documents)
     if not plan.needed:
         return f"Nothing to recover in {data}: {wrong}, and nothing that can be mended{gone}"
@@ -278,7 +279,7 @@ def _plan_text(data: str, plan: RecoverPlan) -> str:
         lines.append(f"  goes on with the recovery that began {plan.resumes} and was cut off")
     if plan.down:
         lines.append("  the service is down: a recovery stopped it")
-    today = {"validate": wrong, "repair": f"{repair.changes:,} documents"}
+    today = {"validate": wrong, "repair": counted(repair.changes, "document")}
     rows = [
         (str(number), _TITLES[step.name], step.command or today.get(step.name, ""))
         for number, step in enumerate(plan.steps, 1)

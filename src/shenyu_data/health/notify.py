@@ -33,6 +33,7 @@ from shenyu_data.health.outbox import (
     tidy_outbox,
 )
 from shenyu_data.health.store import Store, open_store
+from shenyu_data.model.amounts import counted
 from shenyu_data.model.config_notifications import NotificationsTable
 from shenyu_data.model.findings import Finding
 from shenyu_data.model.monitor import Monitor
@@ -173,8 +174,8 @@ def _given_up(channel: str, count: int, error: str) -> Finding:
         code="notification-given-up",
         severity="error",
         path="",
-        message=f"{count} messages to {channel} could not be sent for too long, and are given up"
-        + (f": {error}" if error else ""),
+        message="given up, as they could not be sent for too long: "
+        f"{counted(count, 'message')} to {channel}" + (f": {error}" if error else ""),
         hint="`shenyu-data alerts test` tells which ways work; `shenyu-data alerts list` what is "
         "wrong.",
     )

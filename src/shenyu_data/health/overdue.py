@@ -22,8 +22,8 @@ class Overdue:
 
     @property
     def waits(self) -> bool:
-        """Whether one that was told to stop has not been noted yet as what it is. Until then its own
-        note, that it was interrupted, would have its job run again.
+        """Whether one that was told to stop has not been noted yet as what it is. Until then its
+        own note, that it was interrupted, would have its job run again.
         """
         return bool(self._stopped)
 

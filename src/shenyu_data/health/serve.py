@@ -21,6 +21,7 @@ from shenyu_data.health.scheduler import TICK_MS, Scheduler, Work
 from shenyu_data.health.systemd import Manager
 from shenyu_data.health.wakeups import Wakeups
 from shenyu_data.health.watch_keeper import WatchKeeper
+from shenyu_data.model.amounts import counted
 from shenyu_data.model.errors import AlreadyServing, ShenyuDataError, StateUnusable
 from shenyu_data.model.findings import Finding
 from shenyu_data.model.monitor import Monitor
@@ -110,8 +111,8 @@ def serve(
         count = len(scheduler.work.schedule.jobs)
         where = f" at {endpoint.address}" if endpoint is not None else ""
         address = endpoint.address if endpoint is not None else None
-        tell(f"serving {count} jobs{where}", "serve-begins", jobs=count, address=address)
-        manager.tell("READY=1", f"STATUS={count} jobs")
+        tell(f"serving {counted(count, 'job')}{where}", "serve-begins", jobs=count, address=address)
+        manager.tell("READY=1", f"STATUS={counted(count, 'job')}")
         _loop(scheduler, options, wakeups, manager, monitor, reload, tell, clock, keeper)
     finally:
         manager.tell("STOPPING=1")
@@ -145,8 +146,8 @@ def _loop(
             manager.tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
             if _reload(scheduler, reload, monitor):
                 count = len(scheduler.work.schedule.jobs)
-                tell(f"serving {count} jobs: read again", "reloaded", jobs=count)
-            manager.tell("READY=1", f"STATUS={len(scheduler.work.schedule.jobs)} jobs")
+                tell(f"serving {counted(count, 'job')}: read again", "reloaded", jobs=count)
+            manager.tell("READY=1", f"STATUS={counted(len(scheduler.work.schedule.jobs), 'job')}")
         now_ms = clock()
         wake_ms = scheduler.tick(now_ms)
         if keeper is not None:

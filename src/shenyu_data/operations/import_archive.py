@@ -24,6 +24,7 @@ from shenyu_data.datadir.tar import TarReader
 from shenyu_data.datadir.tar_stream import ArchiveStream, pieces, unreadable
 from shenyu_data.datadir.unpack import Unpacked, Unpacker
 from shenyu_data.datadir.unpacked import find_data_directory, remove_users
+from shenyu_data.model.amounts import counted
 from shenyu_data.model.archives import place_among, time_of_name
 from shenyu_data.model.errors import ArchiveDamaged, ArchiveError, UsageError
 from shenyu_data.model.findings import Finding, printable
@@ -302,7 +303,7 @@ class _Import:
 
         removed = remove_users(data, erased)
         if removed:
-            message = f"{removed:,} users were erased since; they are left out"
+            message = f"left out, as they were erased since: {counted(removed, 'user')}"
             self._monitor.report(
                 Finding(code="user-erased", severity="info", path=self._plan.name, message=message)
             )

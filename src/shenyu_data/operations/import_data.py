@@ -19,6 +19,7 @@ import msgspec
 from shenyu_data.datadir.folder import open_root
 from shenyu_data.exchange.guide_stretch import CutWithinError
 from shenyu_data.exchange.streams import changed_meanwhile
+from shenyu_data.model.amounts import counted
 from shenyu_data.model.errors import DataDirectoryError
 from shenyu_data.model.findings import Finding, printable
 from shenyu_data.model.monitor import Monitor
@@ -222,7 +223,7 @@ def _erased(count: int) -> Finding:
         code="user-erased",
         severity="info",
         path="",
-        message=f"{count:,} users were erased; they are left out",
+        message=f"left out, as they were erased: {counted(count, 'user')}",
         hint="--erased-too brings them back.",
     )
 

@@ -15,6 +15,7 @@ from typing import Literal
 
 import msgspec
 
+from shenyu_data.model.amounts import counted
 from shenyu_data.model.config import ServiceTable
 from shenyu_data.model.errors import ShenyuDataError, UsageError
 from shenyu_data.model.findings import Finding, printable
@@ -72,6 +73,11 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     warnings: int
     codes: list[Count]
     first: list[Seen]
+
+    @property
+    def text(self) -> str:
+        """How many errors and warnings, as people read it."""
+        return f"{counted(self.errors, 'error')}, {counted(self.warnings, 'warning')}"
 
     @property
     def is_mended(self) -> bool:

@@ -198,7 +198,7 @@ def _found_lines(title: str, found: Found | None) -> Iterator[str]:
     if found is None:
         yield f"{title}: not looked for"
         return
-    yield f"{title}: {found.errors:,} errors, {found.warnings:,} warnings"
+    yield f"{title}: {found.text}"
     yield from (f"  {one.count:8,} {one.code}" for one in found.codes)
     for one in found.first[:_SHOWN]:
         yield f"  {one.severity}: {one.path} [{one.code}]"

@@ -363,7 +363,7 @@ def _failure(name: StepName, error: BaseException, message: str) -> Failure:
 def _counted(found: Found) -> str:
     if not found.errors and not found.warnings:
         return "nothing is wrong"
-    return f"{found.errors:,} errors, {found.warnings:,} warnings"
+    return found.text
 
 
 def _runs(service: Service) -> bool:
