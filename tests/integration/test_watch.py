@@ -318,6 +318,28 @@ def test_fanotify_names_the_process(data: Path, opened: Callable[[type], Watchin
     assert found[0] == Touch(OPENED, b"users/u2.json", pid, gone=True)
 
 
+@BOTH
+def test_folders_that_change_places_all_at_once_are_told_by_their_new_names(
+    kind: type, data: Path, opened: Callable[[type], Watching]
+) -> None:
+    watching = opened(kind)
+    script = (
+        "import os\n"
+        "for i in range(30):\n"
+        "    os.mkdir(f'histories/u{i}/deep')\n"
+        "    os.rename(f'histories/u{i}', f'../out{i}')\n"
+        "for i in range(30): os.rename(f'../out{i}', f'histories/u{(i + 1) % 30}')\n"
+        "open('users/first', 'w').close()\n"
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=data, check=True)
+    told_until(watching, lambda seen: b"users/first" in seen)
+    for _ in range(3):
+        watching.read()
+    shell("for f in histories/*; do echo > $f/deep/x; done; touch users/second", data)
+    found = told_until(watching, lambda seen: b"users/second" in seen)
+    assert {b"histories/u%d/deep/x" % number for number in range(30)} <= found.keys()
+
+
 @pytest.fixture
 def few_descriptors() -> Iterator[None]:
     """At most some 80 descriptors more than are open now."""

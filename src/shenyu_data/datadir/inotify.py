@@ -57,6 +57,7 @@ class Inotify:
         self._found: list[Touch] = []
         self._root_watch = -1
         self._waiting: deque[tuple[bytes, bool]] = deque()
+        self._left: set[bytes] = set()
         self._rescan_s: float | None = None
         self._queue = self._root = -1
         try:
@@ -115,6 +116,8 @@ class Inotify:
             place += _EVENT.size
             self._event(watch, mask, events[place : place + length].partition(b"\0")[0])
             place += length
+        if self._left:
+            self._leave()
         return True
 
     def _event(self, watch: int, mask: int, name: bytes) -> None:
@@ -142,15 +145,20 @@ class Inotify:
         if what:
             self._tell(what, path)
         if mask & _ISDIR and mask & _MOVED_FROM:
-            self._leave(path)
+            self._left.add(path)
         if mask & _ISDIR and mask & _ARRIVES:
             self._waiting.append((path, True))
 
-    def _leave(self, path: bytes) -> None:
-        """Watch no more what was moved away; if it went elsewhere in here, that is told."""
-        below = path + b"/"
+    def _leave(self) -> None:
+        """Watch no more what was moved away; if it went elsewhere in here, that is told. Once for
+        all that was read at once: each folder that is watched is looked at.
+        """
+        left, self._left = self._left, set()
         for watch, known in list(self._paths.items()):
-            if known == path or known.startswith(below):
+            place = known
+            while place and place not in left:
+                place = place.rpartition(b"/")[0]
+            if place:
                 del self._paths[watch]
                 _libc.inotify_rm_watch(self._queue, watch)
 
