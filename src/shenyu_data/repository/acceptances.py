@@ -12,23 +12,11 @@ from typing import Annotated
 
 import msgspec
 
-from shenyu_data.model.errors import ObjectMissing, RepositoryError
+from shenyu_data.model.errors import ObjectMissing
 from shenyu_data.repository.anchors import Digest
 from shenyu_data.repository.crypto import Secrets
-from shenyu_data.repository.format import (
-    ACCEPTANCES,
-    HEADER_BYTES,
-    Count,
-    ObjectId,
-    ObjectKind,
-    TimeMs,
-    check_header,
-    damaged,
-    header,
-    new_id,
-    object_name,
-    parse_object_name,
-)
+from shenyu_data.repository.format import ACCEPTANCES, Count, ObjectId, ObjectKind, TimeMs
+from shenyu_data.repository.sealed import Sealed
 from shenyu_data.storage.protocol import Storage
 
 MOST_REASON = 1000
@@ -73,31 +61,23 @@ class Acceptance(msgspec.Struct, array_like=True, frozen=True):
         )
 
 
+_OBJECTS = Sealed(ObjectKind.ACCEPTANCE, ACCEPTANCES, b"acceptance", Acceptance, "an acceptance")
+
+
 def write_acceptance(storage: Storage, keys: Secrets, item: Acceptance) -> str:
     """Store it; return the object's name."""
-    object_id = new_id()
-    sealed = keys.seal("acceptances", msgspec.msgpack.encode(item), _bound_to(object_id))
-    name = object_name(ObjectKind.ACCEPTANCE, object_id)
-    storage.put(name, [header(ObjectKind.ACCEPTANCE), sealed])
-    return name
+    return _OBJECTS.write(storage, keys, item)
 
 
 def read_acceptance(storage: Storage, keys: Secrets, name: str) -> Acceptance:
     """Read one object. Raise ObjectMissing or ObjectDamaged."""
-    data = storage.read(name)
-    check_header(ObjectKind.ACCEPTANCE, name, data)
-    object_id = bytes.fromhex(name.removeprefix(f"{ACCEPTANCES}/"))
-    plain = keys.unseal("acceptances", data[HEADER_BYTES:], _bound_to(object_id), name)
-    try:
-        return msgspec.msgpack.decode(plain, type=Acceptance)
-    except (ValueError, RecursionError):
-        raise damaged(name, "it is not an acceptance") from None
+    return _OBJECTS.read(storage, keys, name)
 
 
 def read_acceptances(storage: Storage, keys: Secrets) -> list[Acceptance]:
     """Return all of them, oldest first, each once; what cannot be read is passed over."""
     found: dict[Line, Acceptance] = {}
-    for item in _all(storage, keys).values():
+    for item in _OBJECTS.read_all(storage, keys).values():
         known = found.get(item.line)
         if known is None or not item.reason:  # without one it is the later of two
             found[item.line] = item
@@ -108,22 +88,11 @@ def forget_in_acceptances(storage: Storage, keys: Secrets, text: str) -> int:
     """Take the reasons that hold ``text``, such as the name of a user who is erased, away; the
     acceptances stay. Return how many there were.
     """
-    mine = {name: item for name, item in _all(storage, keys).items() if text in item.reason}
+    mine = {
+        name: item for name, item in _OBJECTS.read_all(storage, keys).items() if text in item.reason
+    }
     for name, item in mine.items():
         write_acceptance(storage, keys, msgspec.structs.replace(item, reason=""))
         with suppress(ObjectMissing):
             storage.destroy(name)
     return len(mine)
-
-
-def _all(storage: Storage, keys: Secrets) -> dict[str, Acceptance]:
-    found = {}
-    for info in storage.list(ACCEPTANCES):
-        if parse_object_name(info.name):
-            with suppress(RepositoryError):
-                found[info.name] = read_acceptance(storage, keys, info.name)
-    return found
-
-
-def _bound_to(object_id: bytes) -> bytes:
-    return b"acceptance" + object_id

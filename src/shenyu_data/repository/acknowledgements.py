@@ -11,21 +11,10 @@ from typing import Annotated
 
 import msgspec
 
-from shenyu_data.model.errors import ObjectMissing, RepositoryError
+from shenyu_data.model.errors import ObjectMissing
 from shenyu_data.repository.crypto import Secrets
-from shenyu_data.repository.format import (
-    ACKNOWLEDGEMENTS,
-    HEADER_BYTES,
-    ObjectId,
-    ObjectKind,
-    TimeMs,
-    check_header,
-    damaged,
-    header,
-    new_id,
-    object_name,
-    parse_object_name,
-)
+from shenyu_data.repository.format import ACKNOWLEDGEMENTS, ObjectId, ObjectKind, TimeMs
+from shenyu_data.repository.sealed import Sealed
 from shenyu_data.storage.protocol import Storage
 
 MOST_REASON = 1000
@@ -40,34 +29,28 @@ class Acknowledgement(msgspec.Struct, array_like=True, frozen=True):
     reason: Annotated[str, msgspec.Meta(max_length=MOST_REASON)]
 
 
+_OBJECTS = Sealed(
+    ObjectKind.ACKNOWLEDGEMENT,
+    ACKNOWLEDGEMENTS,
+    b"acknowledgement",
+    Acknowledgement,
+    "an acknowledgement",
+)
+
+
 def write_acknowledgement(storage: Storage, keys: Secrets, item: Acknowledgement) -> str:
     """Store it; return the object's name."""
-    object_id = new_id()
-    sealed = keys.seal("acknowledgements", msgspec.msgpack.encode(item), _bound_to(object_id))
-    name = object_name(ObjectKind.ACKNOWLEDGEMENT, object_id)
-    storage.put(name, [header(ObjectKind.ACKNOWLEDGEMENT), sealed])
-    return name
+    return _OBJECTS.write(storage, keys, item)
 
 
 def read_acknowledgement(storage: Storage, keys: Secrets, name: str) -> Acknowledgement:
     """Read one object. Raise ObjectMissing or ObjectDamaged."""
-    data = storage.read(name)
-    check_header(ObjectKind.ACKNOWLEDGEMENT, name, data)
-    object_id = bytes.fromhex(name.removeprefix(f"{ACKNOWLEDGEMENTS}/"))
-    plain = keys.unseal("acknowledgements", data[HEADER_BYTES:], _bound_to(object_id), name)
-    try:
-        return msgspec.msgpack.decode(plain, type=Acknowledgement)
-    except (ValueError, RecursionError):
-        raise damaged(name, "it is not an acknowledgement") from None
+    return _OBJECTS.read(storage, keys, name)
 
 
 def read_acknowledgements(storage: Storage, keys: Secrets) -> dict[str, Acknowledgement]:
     """Return all of them by the objects' names; what cannot be read is passed over."""
-    found = {}
-    for name in acknowledgement_names(storage):
-        with suppress(RepositoryError):
-            found[name] = read_acknowledgement(storage, keys, name)
-    return found
+    return _OBJECTS.read_all(storage, keys)
 
 
 def acknowledged(storage: Storage, keys: Secrets) -> dict[bytes, Acknowledgement]:
@@ -98,8 +81,4 @@ def forget_in_reasons(storage: Storage, keys: Secrets, text: str) -> int:
 
 def acknowledgement_names(storage: Storage) -> list[str]:
     """Return the names of the objects."""
-    return [info.name for info in storage.list(ACKNOWLEDGEMENTS) if parse_object_name(info.name)]
-
-
-def _bound_to(object_id: bytes) -> bytes:
-    return b"acknowledgement" + object_id
+    return _OBJECTS.names(storage)

@@ -8,26 +8,14 @@ little of the hash as well: where an older log was put back, another line has th
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Annotated
 
 import msgspec
 from blake3 import blake3
 
-from shenyu_data.model.errors import RepositoryError
 from shenyu_data.repository.crypto import Secrets
-from shenyu_data.repository.format import (
-    ANCHORS,
-    HEADER_BYTES,
-    ObjectId,
-    ObjectKind,
-    TimeMs,
-    check_header,
-    damaged,
-    header,
-    object_name,
-    parse_object_name,
-)
+from shenyu_data.repository.format import ANCHORS, ObjectId, ObjectKind, TimeMs, object_name
+from shenyu_data.repository.sealed import Sealed
 from shenyu_data.storage.protocol import Storage
 
 Digest = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
@@ -45,11 +33,13 @@ class Anchor(msgspec.Struct, array_like=True, frozen=True):
     time_ms: TimeMs
 
 
+_OBJECTS = Sealed(ObjectKind.ANCHOR, ANCHORS, b"anchor", Anchor, "an anchor")
+
+
 def write_anchor(storage: Storage, keys: Secrets, anchor: Anchor) -> str:
     """Store it; return the object's name. Raise ObjectExists if there is one of this line."""
     name = anchor_name(keys, anchor)
-    sealed = keys.seal("anchors", msgspec.msgpack.encode(anchor), _bound_to(name))
-    storage.put(name, [header(ObjectKind.ANCHOR), sealed])
+    storage.put(name, _OBJECTS.parts(keys, name, anchor))
     return name
 
 
@@ -63,7 +53,7 @@ def anchor_name(keys: Secrets, anchor: Anchor) -> str:
 
 def anchor_names(storage: Storage) -> list[str]:
     """Return the names of all of them."""
-    return [info.name for info in storage.list(ANCHORS) if parse_object_name(info.name)]
+    return _OBJECTS.names(storage)
 
 
 def older_names(name: str, names: list[str], most: int) -> list[str]:
@@ -72,25 +62,11 @@ def older_names(name: str, names: list[str], most: int) -> list[str]:
     return sorted(one for one in names if one.startswith(log) and one < name)[-most:]
 
 
-def _bound_to(name: str) -> bytes:
-    return b"anchor" + bytes.fromhex(name.removeprefix(f"{ANCHORS}/"))
-
-
 def read_anchor(storage: Storage, keys: Secrets, name: str) -> Anchor:
     """Read one object. Raise ObjectMissing or ObjectDamaged."""
-    data = storage.read(name)
-    check_header(ObjectKind.ANCHOR, name, data)
-    plain = keys.unseal("anchors", data[HEADER_BYTES:], _bound_to(name), name)
-    try:
-        return msgspec.msgpack.decode(plain, type=Anchor)
-    except (ValueError, RecursionError):
-        raise damaged(name, "it is not an anchor") from None
+    return _OBJECTS.read(storage, keys, name)
 
 
 def read_anchors(storage: Storage, keys: Secrets) -> list[Anchor]:
     """Return all of them; what cannot be read is passed over."""
-    found = []
-    for name in anchor_names(storage):
-        with suppress(RepositoryError):
-            found.append(read_anchor(storage, keys, name))
-    return found
+    return list(_OBJECTS.read_all(storage, keys).values())

@@ -14,19 +14,8 @@ import msgspec
 
 from shenyu_data.model.errors import ObjectMissing, RepositoryError, ShenyuDataError
 from shenyu_data.repository.crypto import Secrets
-from shenyu_data.repository.format import (
-    HEADER_BYTES,
-    PRUNES,
-    ObjectId,
-    ObjectKind,
-    TimeMs,
-    check_header,
-    damaged,
-    header,
-    new_id,
-    object_name,
-    parse_object_name,
-)
+from shenyu_data.repository.format import PRUNES, ObjectId, ObjectKind, TimeMs
+from shenyu_data.repository.sealed import Sealed
 from shenyu_data.storage.protocol import Storage
 
 
@@ -44,25 +33,17 @@ class PruneRecord(msgspec.Struct, frozen=True, kw_only=True):
     deleting: list[str]
 
 
+_OBJECTS = Sealed(ObjectKind.PRUNE, PRUNES, b"prune", PruneRecord, "a prune's record")
+
+
 def write_record(storage: Storage, keys: Secrets, record: PruneRecord) -> str:
     """Store a record; return its name."""
-    object_id = new_id()
-    sealed = keys.seal("prunes", msgspec.msgpack.encode(record), b"prune" + object_id)
-    name = object_name(ObjectKind.PRUNE, object_id)
-    storage.put(name, [header(ObjectKind.PRUNE), sealed])
-    return name
+    return _OBJECTS.write(storage, keys, record)
 
 
 def read_record(storage: Storage, keys: Secrets, name: str) -> PruneRecord:
     """Read one record. Raise ObjectMissing or ObjectDamaged."""
-    data = storage.read(name)
-    check_header(ObjectKind.PRUNE, name, data)
-    bound_to = b"prune" + bytes.fromhex(name.removeprefix(f"{PRUNES}/"))
-    plain = keys.unseal("prunes", data[HEADER_BYTES:], bound_to, name)
-    try:
-        return msgspec.msgpack.decode(plain, type=PruneRecord)
-    except (ValueError, RecursionError):
-        raise damaged(name, "it is not a prune's record") from None
+    return _OBJECTS.read(storage, keys, name)
 
 
 def read_records(storage: Storage, keys: Secrets) -> dict[str, PruneRecord]:
@@ -70,13 +51,7 @@ def read_records(storage: Storage, keys: Secrets) -> dict[str, PruneRecord]:
 
     One that cannot be read is passed over: then the grace of what only it named begins again.
     """
-    found = {}
-    for name in record_names(storage):
-        try:
-            found[name] = read_record(storage, keys, name)
-        except RepositoryError:
-            continue
-    return found
+    return _OBJECTS.read_all(storage, keys)
 
 
 class PruneWatch:
@@ -116,4 +91,4 @@ class PruneWatch:
 
 def record_names(storage: Storage) -> list[str]:
     """Return the names of all records."""
-    return [info.name for info in storage.list(PRUNES) if parse_object_name(info.name)]
+    return _OBJECTS.names(storage)

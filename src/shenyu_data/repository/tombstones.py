@@ -17,19 +17,14 @@ from shenyu_data.repository.copies import put_twice, read_either
 from shenyu_data.repository.crypto import Secrets
 from shenyu_data.repository.format import (
     COPY_SUFFIX,
-    HEADER_BYTES,
     TOMBSTONES,
     Count,
     ObjectId,
     ObjectKind,
     TimeMs,
-    check_header,
-    damaged,
-    header,
-    new_id,
-    object_name,
     parse_object_name,
 )
+from shenyu_data.repository.sealed import Sealed
 from shenyu_data.storage.protocol import Storage
 
 Fingerprint = Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
@@ -92,12 +87,13 @@ class Tombstones:
         return [stone for stone in self if stone not in earlier.of(stone.pseudonym)]
 
 
+_OBJECTS = Sealed(ObjectKind.TOMBSTONE, TOMBSTONES, b"tombstones", list[Tombstone], "tombstones")
+
+
 def write_tombstones(storage: Storage, keys: Secrets, stones: Iterable[Tombstone]) -> str:
     """Store an object with these tombstones, twice; return its name."""
-    object_id = new_id()
-    sealed = keys.seal("tombstones", msgspec.msgpack.encode(list(stones)), _bound_to(object_id))
-    name = object_name(ObjectKind.TOMBSTONE, object_id)
-    put_twice(storage, name, [header(ObjectKind.TOMBSTONE), sealed])
+    name = _OBJECTS.new_name()
+    put_twice(storage, name, _OBJECTS.parts(keys, name, list(stones)))
     return name
 
 
@@ -127,16 +123,7 @@ def read_tombstones(
 
 def read_tombstone_copy(storage: Storage, keys: Secrets, copy: str) -> list[Tombstone]:
     """Read one named copy of an object. Raise ObjectMissing or ObjectDamaged."""
-    data = storage.read(copy)
-    check_header(ObjectKind.TOMBSTONE, copy, data)
-    parsed = parse_object_name(copy.removesuffix(COPY_SUFFIX))
-    if parsed is None:
-        raise damaged(copy, "it is not named as a tombstone is")
-    plain = keys.unseal("tombstones", data[HEADER_BYTES:], _bound_to(parsed[1]), copy)
-    try:
-        return msgspec.msgpack.decode(plain, type=list[Tombstone])
-    except (msgspec.DecodeError, RecursionError):
-        raise damaged(copy, "it does not hold tombstones") from None
+    return _OBJECTS.read(storage, keys, copy)
 
 
 def extend_tombstones(storage: Storage, keys: Secrets, earlier: Tombstones, sequence: int) -> None:
@@ -173,7 +160,3 @@ def tombstone_names(storage: Storage) -> list[str]:
 
 def _sound_names(names: Collection[str]) -> list[str]:
     return sorted(name for name in names if parse_object_name(name))
-
-
-def _bound_to(object_id: bytes) -> bytes:
-    return b"tombstones" + object_id
