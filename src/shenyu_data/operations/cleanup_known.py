@@ -25,7 +25,7 @@ from shenyu_data.operations.workers import open_executor, run_tasks
 MOST_LEFT = 100_000
 """Of more users than this it is told again with each, as only so many names are kept."""
 
-_MANY_USERS = 10_000
+_MANY_USERS = 5_000
 """Of fewer, several processes take longer to start than they save."""
 
 _TASK_USERS = 250
