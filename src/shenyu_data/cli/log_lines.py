@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import click
 import msgspec
 
 from shenyu_data.cli.stderr import write_stderr
@@ -19,6 +20,16 @@ from shenyu_data.model.findings import Finding, printable
 
 LOG_VARIABLE = "SHENYU_DATA_LOG_FORMAT"
 """The environment variable by which jobs know how to log; it is ``json`` or not set."""
+
+log_format_option = click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    metavar="FORMAT",
+    default="text",
+    show_default=True,
+    help="How to log: text, or json, a line for each event on standard error.",
+)
+"""The flag of verbs that go on until they are stopped."""
 
 
 def logs_json() -> bool:

@@ -9,7 +9,7 @@ import click
 import msgspec
 
 from shenyu_data.cli.common import Call, common
-from shenyu_data.cli.log_lines import json_log, log_event, logs_json
+from shenyu_data.cli.log_lines import json_log, log_event, log_format_option, logs_json
 from shenyu_data.cli.own_program import own_program
 from shenyu_data.cli.render import number
 from shenyu_data.cli.schedule import asked_repository
@@ -47,14 +47,7 @@ MOST_FINDINGS = 1000
     help="The port; 0 for any that is free.",
 )
 @click.option("--once", is_flag=True, help="Run what is due, one after another, and end.")
-@click.option(
-    "--log-format",
-    type=click.Choice(["text", "json"]),
-    metavar="FORMAT",
-    default="text",
-    show_default=True,
-    help="How to log: text, or json, a line for each event on standard error.",
-)
+@log_format_option
 @common
 def serve_command(call: Call, host: str, port: int, once: bool, log_format: str) -> None:
     """Run the jobs of the data directory, in the foreground, until it is told to stop.

@@ -14,7 +14,7 @@ import click
 
 from shenyu_data.cli.audited import audited
 from shenyu_data.cli.common import Call, common
-from shenyu_data.cli.log_lines import json_log, log_event, logs_json
+from shenyu_data.cli.log_lines import json_log, log_event, log_format_option, logs_json
 from shenyu_data.cli.render import iso, number
 from shenyu_data.cli.terminal import say
 from shenyu_data.datadir.touches import Touch
@@ -48,14 +48,7 @@ _WORDS = ((OPENED, "opened"), (WRITTEN, "written"), (REMOVED, "removed"))
     help="fanotify, which tells who it is, inotify, or auto: the first that can be had.",
 )
 @click.option("--events", is_flag=True, help="Show each access, with the path and who it is.")
-@click.option(
-    "--log-format",
-    type=click.Choice(["text", "json"]),
-    metavar="FORMAT",
-    default="text",
-    show_default=True,
-    help="How to log: text, or json, a line for each event on standard error.",
-)
+@log_format_option
 @common
 @audited
 def watch_command(
