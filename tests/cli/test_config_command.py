@@ -387,3 +387,14 @@ at = "@daily"
     said = shenyu("config", "check", "--json")
     assert (said.status, said.json["findings"]) == (0, [])
     assert not (backed_up / "a.prom").exists()
+
+
+def test_a_verb_whose_flags_were_checked_still_knows_both_of_its_help_flags(
+    place: Path, shenyu: Shenyu
+) -> None:
+    from shenyu_data.cli.config import _parsed
+    from shenyu_data.cli.prune import prune_command
+
+    prune_command._help_option = None  # as if it had not been called yet
+    _parsed(("prune", "--jobs", "1"))
+    assert shenyu("prune", "-h").status == 0

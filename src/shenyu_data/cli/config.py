@@ -90,7 +90,7 @@ def _parsed(words: tuple[str, ...]) -> Mapping[str, Any]:
 
     if not {"--help", "-h"}.isdisjoint(words):
         raise UsageError("it would only print its help")
-    context = click.Context(shenyu_data)
+    context = click.Context(shenyu_data, **shenyu_data.context_settings)
     command: click.Command | None = shenyu_data
     names = verb_of(words).split()
     for name in names:
@@ -98,7 +98,8 @@ def _parsed(words: tuple[str, ...]) -> Mapping[str, Any]:
     if command is None:
         raise UsageError(f"there is no verb {verb_of(words)}")
     try:
-        return command.make_context(names[-1], list(words[len(names) :])).params
+        # With its parent: a command remembers the names of its help flag from the first call.
+        return command.make_context(names[-1], list(words[len(names) :]), parent=context).params
     except click.ClickException as error:
         raise UsageError(error.format_message()) from None
 
